@@ -1,0 +1,169 @@
+//! Permissions, and the decision over them.
+
+use std::{fmt, str::FromStr};
+
+use serde::{Deserialize, Serialize};
+
+/// The right to do `action` to `resource`; either may be `*`. A resource is a word
+/// (`jobs`) or `plugin.collection`; `inventory.*` covers every collection of a plugin.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Permission {
+    /// What it is about.
+    pub resource: String,
+    /// What may be done: create, read, update, delete, or a plugin's own verb.
+    pub action: String,
+}
+
+impl Permission {
+    /// A permission of these two parts.
+    pub fn new(resource: impl Into<String>, action: impl Into<String>) -> Self {
+        Self { resource: resource.into(), action: action.into() }
+    }
+
+    /// Whether holding `self` is enough where `wanted` is asked for.
+    pub fn covers(&self, wanted: &Self) -> bool {
+        covers_resource(&self.resource, &wanted.resource) && (self.action == "*" || self.action == wanted.action)
+    }
+}
+
+fn covers_resource(held: &str, wanted: &str) -> bool {
+    if held == "*" || held == wanted {
+        return true;
+    }
+    held.strip_suffix(".*").is_some_and(|plugin| wanted.split_once('.').is_some_and(|(of, _)| of == plugin))
+}
+
+impl fmt::Display for Permission {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.resource, self.action)
+    }
+}
+
+impl FromStr for Permission {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let valid = |part: &str| {
+            !part.is_empty()
+                && part.len() <= 120
+                && part.split('.').all(|w| w == "*" || crate::name::is_word(w))
+        };
+        match text.split_once(':') {
+            Some((resource, action)) if valid(resource) && valid(action) => Ok(Self::new(resource, action)),
+            _ => Err(format!("`{text}` is not a permission: write `resource:action`")),
+        }
+    }
+}
+
+impl TryFrom<String> for Permission {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        text.parse()
+    }
+}
+
+impl From<Permission> for String {
+    fn from(permission: Permission) -> Self {
+        permission.to_string()
+    }
+}
+
+/// Permissions held together.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct PermissionSet(pub Vec<Permission>);
+
+impl PermissionSet {
+    /// Every permission there is.
+    pub fn all() -> Self {
+        Self(vec![Permission::new("*", "*")])
+    }
+
+    /// Whether one of the permissions held covers `wanted`.
+    pub fn allows(&self, wanted: &Permission) -> bool {
+        self.0.iter().any(|held| held.covers(wanted))
+    }
+}
+
+/// Authority is user ∩ plugin grant ∩ tenant plan. A part that does not take part in
+/// this call (no plugin in an ordinary request, no user behind a plugin's job) is `None`.
+#[derive(Clone, Debug)]
+pub struct Authority {
+    /// What the user's roles allow.
+    pub user: Option<PermissionSet>,
+    /// What the tenant granted to the plugin.
+    pub grants: Option<PermissionSet>,
+    /// What the tenant's plan includes.
+    pub plan: PermissionSet,
+}
+
+/// Whether something is allowed, and if not, who says so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Decision {
+    /// Every part allows it.
+    Allowed,
+    /// The user's roles, or the tenant's plan, do not include it.
+    Denied,
+    /// The plugin was not granted it.
+    NotGranted,
+}
+
+impl Authority {
+    /// Whether `wanted` is allowed by every part.
+    pub fn decide(&self, wanted: &Permission) -> Decision {
+        let allows = |part: &Option<PermissionSet>| part.as_ref().is_none_or(|set| set.allows(wanted));
+        if !allows(&self.grants) {
+            return Decision::NotGranted;
+        }
+        if allows(&self.user) && self.plan.allows(wanted) { Decision::Allowed } else { Decision::Denied }
+    }
+
+    /// How the decision came about, one line a step.
+    pub fn explain(&self, wanted: &Permission) -> Vec<String> {
+        let line = |who: &str, set: &PermissionSet| match set.0.iter().find(|held| held.covers(wanted)) {
+            Some(held) => format!("{who}: {held} covers {wanted}"),
+            None => format!("{who}: nothing covers {wanted}"),
+        };
+        let mut lines = Vec::new();
+        lines.extend(self.user.as_ref().map(|set| line("user", set)));
+        lines.extend(self.grants.as_ref().map(|set| line("plugin grants", set)));
+        lines.push(line("plan", &self.plan));
+        lines
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn p(text: &str) -> Permission {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn wildcards_cover_what_they_say_and_no_more() {
+        assert!(p("*:*").covers(&p("jobs:read")));
+        assert!(p("inventory.*:read").covers(&p("inventory.items:read")));
+        assert!(!p("inventory.*:read").covers(&p("inventory.items:update")));
+        assert!(!p("inventory.*:read").covers(&p("inventory:read")));
+        assert!(!p("inventory.*:read").covers(&p("inventory-two.items:read")));
+        assert!(!p("jobs:read").covers(&p("*:*")));
+    }
+
+    #[test]
+    fn authority_is_the_intersection_of_its_parts() {
+        let set = |texts: &[&str]| PermissionSet(texts.iter().map(|t| p(t)).collect());
+        let authority = Authority {
+            user: Some(set(&["a.x:*", "a.y:read"])),
+            grants: Some(set(&["a.x:read", "a.z:read"])),
+            plan: PermissionSet::all(),
+        };
+        assert_eq!(authority.decide(&p("a.x:read")), Decision::Allowed);
+        assert_eq!(authority.decide(&p("a.x:update")), Decision::NotGranted);
+        assert_eq!(authority.decide(&p("a.z:read")), Decision::Denied);
+        let small_plan = Authority { plan: set(&["b.*:*"]), ..authority };
+        assert_eq!(small_plan.decide(&p("a.x:read")), Decision::Denied);
+    }
+}

@@ -1,0 +1,28 @@
+//! The words of the platform: ids, tenant, principal, permission, event, job,
+//! descriptor, limits, filter tree, clock. No I/O and no async here, so that every
+//! other room can depend on this one.
+#![forbid(unsafe_code)]
+
+pub mod access;
+pub mod audit;
+pub mod clock;
+pub mod descriptor;
+pub mod error;
+pub mod event;
+pub mod filter;
+pub mod id;
+pub mod job;
+pub mod limits;
+pub mod log;
+pub mod name;
+pub mod pattern;
+pub mod plan;
+pub mod principal;
+pub mod record;
+pub mod sort;
+pub mod tenant;
+
+/// An instant, always UTC, never finer than a microsecond.
+pub type Timestamp = chrono::DateTime<chrono::Utc>;
+/// JSON as the platform passes it around.
+pub type Json = serde_json::Value;

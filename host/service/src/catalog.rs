@@ -1,0 +1,190 @@
+//! What the platform knows by heart: its own permissions, and the plugin versions in use.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use jsonschema::Validator;
+use purlin_domain::{
+    Json,
+    access::{Permission, PermissionSet},
+    descriptor::Descriptor,
+    error::Violation,
+    id::VersionId,
+};
+use purlin_store::{
+    TenantTx,
+    installations::{self, Installation},
+    permissions::{self, NewPermission},
+    plugins,
+};
+
+use crate::{Platform, Result, ServiceError, schema};
+
+/// The platform's own permissions, and what each allows.
+const CORE: &[(&str, &str, &str)] = &[
+    ("*", "*", "Everything in the tenant"),
+    ("*", "read", "Read everything in the tenant"),
+    ("tenants", "read", "See the tenant's name, plan and settings"),
+    ("tenants", "update", "Change the tenant's name and settings"),
+    ("users", "read", "See the people of the tenant"),
+    ("audit", "read", "Read the audit log"),
+    ("events", "read", "Read published events"),
+    ("jobs", "read", "See jobs and their outcomes"),
+    ("jobs", "create", "Enqueue jobs of enabled plugins"),
+    ("plugins", "read", "See the plugins on offer"),
+    ("installations", "read", "See the enabled plugins and their logs"),
+    ("installations", "create", "Enable plugins and grant what they ask for"),
+    ("installations", "delete", "Disable plugins"),
+];
+
+/// Put the platform's permissions into the catalogue.
+pub(crate) async fn seed(platform: &Platform) -> Result<()> {
+    let mut tx = platform.db.platform().await?;
+    for (resource, action, description) in CORE {
+        let new = NewPermission {
+            id: platform.id(),
+            permission: Permission::new(*resource, *action),
+            description: (*description).to_owned(),
+            plugin: None,
+        };
+        permissions::ensure(&mut tx, &new, platform.now()).await?;
+    }
+    Ok(tx.commit().await?)
+}
+
+/// A plugin version, its descriptor read and its schemas compiled. Never changes.
+pub struct Loaded {
+    /// The version's id.
+    pub version: VersionId,
+    /// BLAKE3 of its component, in hex.
+    pub digest: String,
+    /// What it says of itself.
+    pub descriptor: Descriptor,
+    collections: HashMap<String, Validator>,
+    payloads: HashMap<String, Validator>,
+}
+
+impl Loaded {
+    /// Read a descriptor and compile its schemas; what is wrong with it otherwise.
+    pub(crate) fn build(version: VersionId, digest: String, descriptor: Descriptor) -> std::result::Result<Self, Vec<Violation>> {
+        let mut wrong = descriptor.violations();
+        let mut compile = |pointer: String, schema: &Json| {
+            schema::compile(schema).map_err(|why| wrong.push(Violation::new(pointer, "schema", why))).ok()
+        };
+        let mut collections = HashMap::new();
+        for (i, collection) in descriptor.collections.iter().enumerate() {
+            let validator = compile(format!("/collections/{i}/schema"), &collection.schema);
+            collections.extend(validator.map(|v| (collection.name.clone(), v)));
+        }
+        let mut payloads = HashMap::new();
+        for (i, event) in descriptor.events.iter().enumerate() {
+            let validator = event.schema.as_ref().and_then(|s| compile(format!("/events/{i}/schema"), s));
+            payloads.extend(validator.map(|v| (event.event_type.clone(), v)));
+        }
+        for (i, job) in descriptor.jobs.iter().enumerate() {
+            let validator = job.schema.as_ref().and_then(|s| compile(format!("/jobs/{i}/schema"), s));
+            payloads.extend(validator.map(|v| (job.kind.clone(), v)));
+        }
+        if wrong.is_empty() { Ok(Self { version, digest, descriptor, collections, payloads }) } else { Err(wrong) }
+    }
+
+    /// What is wrong with a record of this collection.
+    pub(crate) fn record_violations(&self, collection: &str, data: &Json) -> Vec<Violation> {
+        self.collections.get(collection).map(|v| schema::violations(v, data)).unwrap_or_default()
+    }
+
+    /// What is wrong with the data of this event type, or the payload of this job kind.
+    pub(crate) fn payload_violations(&self, name: &str, data: &Json) -> Vec<Violation> {
+        self.payloads.get(name).map(|v| schema::violations(v, data)).unwrap_or_default()
+    }
+}
+
+/// Versions kept in memory at most; beyond it they are read again.
+const VERSIONS_MAX: usize = 1_000;
+
+/// The plugin versions in use.
+#[derive(Default)]
+pub(crate) struct Catalog {
+    versions: Mutex<HashMap<VersionId, Arc<Loaded>>>,
+}
+
+impl Catalog {
+    /// The version an installation runs.
+    pub(crate) async fn load(&self, tx: &mut TenantTx, installation: &Installation) -> Result<Arc<Loaded>> {
+        let id = installation.version_id;
+        let cached = self.versions.lock().unwrap_or_else(PoisonError::into_inner).get(&id).cloned();
+        if let Some(loaded) = cached {
+            return Ok(loaded);
+        }
+        let version = plugins::version_by_id(tx, id).await?.ok_or(ServiceError::NotFound)?;
+        let descriptor = serde_json::from_value(version.descriptor).map_err(ServiceError::internal)?;
+        let loaded = Loaded::build(id, version.digest, descriptor)
+            .map_err(|wrong| ServiceError::Internal(purlin_domain::error::summary(&wrong)))?;
+        let loaded = Arc::new(loaded);
+        let mut versions = self.versions.lock().unwrap_or_else(PoisonError::into_inner);
+        if versions.len() >= VERSIONS_MAX {
+            versions.clear();
+        }
+        versions.insert(id, Arc::clone(&loaded));
+        Ok(loaded)
+    }
+}
+
+/// A plugin as a tenant runs it.
+#[derive(Clone)]
+pub struct Enabled {
+    /// The installation.
+    pub installation: Installation,
+    /// The version it runs.
+    pub loaded: Arc<Loaded>,
+}
+
+impl Enabled {
+    /// What the tenant granted. Grants that cannot be read grant nothing.
+    pub fn grants(&self) -> PermissionSet {
+        serde_json::from_value(self.installation.grants.clone()).unwrap_or_default()
+    }
+}
+
+/// The tenant's enabled plugins.
+pub(crate) async fn enabled(platform: &Platform, tx: &mut TenantTx) -> Result<Vec<Enabled>> {
+    let mut all = Vec::new();
+    for installation in installations::list(tx).await? {
+        if installation.state == "enabled" {
+            let loaded = platform.catalog.load(tx, &installation).await?;
+            all.push(Enabled { installation, loaded });
+        }
+    }
+    Ok(all)
+}
+
+/// The tenant's plugin of this name, if it is enabled.
+pub(crate) async fn enabled_plugin(platform: &Platform, tx: &mut TenantTx, plugin: &str) -> Result<Option<Enabled>> {
+    match installations::by_plugin(tx, plugin).await? {
+        Some(installation) if installation.state == "enabled" => {
+            let loaded = platform.catalog.load(tx, &installation).await?;
+            Ok(Some(Enabled { installation, loaded }))
+        }
+        _ => Ok(None),
+    }
+}
+
+/// Put what a plugin brings into the catalogue of permissions.
+pub(crate) fn permissions_of(platform: &Platform, descriptor: &Descriptor) -> Vec<NewPermission> {
+    let actions = ["*", "create", "read", "update", "delete"];
+    let of_collection = |name: &str| {
+        let resource = format!("{}.{name}", descriptor.name);
+        actions.map(|action| NewPermission {
+            id: platform.id(),
+            permission: Permission::new(&resource, action),
+            description: match action {
+                "*" => format!("Do anything with {resource}"),
+                action => format!("{}{} {resource}", action.get(..1).unwrap_or_default().to_uppercase(), action.get(1..).unwrap_or_default()),
+            },
+            plugin: Some(descriptor.name.clone()),
+        })
+    };
+    descriptor.collections.iter().flat_map(|c| of_collection(&c.name)).collect()
+}

@@ -1,0 +1,101 @@
+//! Why the platform did not do as asked, in the caller's terms.
+
+use purlin_domain::{
+    error::{HostError, Violation},
+    limits::Limit,
+};
+use purlin_store::StoreError;
+
+/// The outcome of a service call.
+pub type Result<T> = std::result::Result<T, ServiceError>;
+
+/// Why the platform did not do as asked.
+#[derive(Debug, thiserror::Error)]
+pub enum ServiceError {
+    /// No valid credentials; the text says no more than the caller may know.
+    #[error("{0}")]
+    Unauthenticated(&'static str),
+    /// The caller lacks this permission within its own tenant.
+    #[error("permission {0} is missing")]
+    Forbidden(String),
+    /// There is no such thing in the caller's tenant.
+    #[error("not found")]
+    NotFound,
+    /// It is taken, or it changed meanwhile. A stable code, and words.
+    #[error("{1}")]
+    Conflict(&'static str, String),
+    /// The version the caller expected is no longer the current one.
+    #[error("it changed since it was read")]
+    PreconditionFailed,
+    /// The input is not acceptable.
+    #[error("invalid input: {}", purlin_domain::error::summary(.0))]
+    Invalid(Vec<Violation>),
+    /// A query parameter is not acceptable: its name, and why.
+    #[error("{1}")]
+    BadParameter(String, String),
+    /// A limit was met.
+    #[error("limit: {0}")]
+    Limit(Limit),
+    /// Too much at once, or the database is away; the same request may be tried again.
+    #[error("unavailable: {0}")]
+    Unavailable(String),
+    /// A defect, or a broken installation. Goes to the log, never to the caller.
+    #[error("internal error: {0}")]
+    Internal(String),
+}
+
+impl ServiceError {
+    /// An input that is wrong in one way.
+    pub fn invalid(pointer: &str, code: &str, detail: impl Into<String>) -> Self {
+        Self::Invalid(vec![Violation::new(pointer, code, detail)])
+    }
+
+    /// A defect: something that cannot be, was.
+    pub fn internal(error: impl std::fmt::Display) -> Self {
+        Self::Internal(error.to_string())
+    }
+}
+
+impl From<StoreError> for ServiceError {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Taken(what) => Self::Conflict("conflict", format!("taken: {what}")),
+            StoreError::Race(_) => Self::Conflict("conflict", "another request changed the same thing".to_owned()),
+            StoreError::Unavailable(error) => Self::Unavailable(error.to_string()),
+            other => Self::Internal(other.to_string()),
+        }
+    }
+}
+
+impl From<HostError> for ServiceError {
+    fn from(error: HostError) -> Self {
+        match error {
+            HostError::Denied(permission) | HostError::NotGranted(permission) => Self::Forbidden(permission),
+            HostError::NotFound => Self::NotFound,
+            HostError::Conflict(detail) => Self::Conflict("conflict", detail),
+            HostError::Invalid(violations) => Self::Invalid(violations),
+            HostError::Limit(limit) => Self::Limit(limit),
+            HostError::Unavailable(detail) => Self::Unavailable(detail),
+        }
+    }
+}
+
+impl From<ServiceError> for HostError {
+    fn from(error: ServiceError) -> Self {
+        match error {
+            ServiceError::Forbidden(permission) => Self::Denied(permission),
+            ServiceError::NotFound => Self::NotFound,
+            ServiceError::Conflict(_, detail) => Self::Conflict(detail),
+            ServiceError::PreconditionFailed => Self::Conflict("it changed since it was read".to_owned()),
+            ServiceError::Invalid(violations) => Self::Invalid(violations),
+            ServiceError::BadParameter(name, detail) => Self::invalid(&format!("/{name}"), "parameter", detail),
+            ServiceError::Limit(limit) => Self::Limit(limit),
+            ServiceError::Unauthenticated(detail) => Self::Unavailable(detail.to_owned()),
+            ServiceError::Unavailable(detail) => Self::Unavailable(detail),
+            ServiceError::Internal(detail) => {
+                tracing::error!(detail, "a host call failed");
+                Self::Unavailable("internal error".to_owned())
+            }
+        }
+    }
+}

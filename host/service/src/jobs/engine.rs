@@ -1,0 +1,170 @@
+//! The worker's side of jobs: claim, beat, rescue, begin, fail. Finishing well is the
+//! commit of the unit of work.
+
+use std::sync::Arc;
+
+use chrono::TimeDelta;
+use purlin_domain::{
+    Timestamp,
+    access::Authority,
+    audit::Origin,
+    event::{Cause, Event},
+    id::{EventId, UserId},
+    job::{DELIVERY, Failure, JobRun, backoff},
+    limits::{CRASHES_MAX, GuestLimits},
+    plan,
+    principal::{Actor, Principal},
+};
+use purlin_store::{
+    events,
+    jobs::{self, Claimed, Fence, Outcome},
+    tenants,
+};
+use uuid::Uuid;
+
+use crate::{Platform, Result, ServiceError, catalog, catalog::Enabled, unit::{Ack, Unit}};
+
+/// Characters of a stored error at most.
+const ERROR_CHARS_MAX: usize = 2_000;
+
+/// Lease up to `count` due jobs for this worker.
+pub async fn claim(platform: &Platform, worker: Uuid, count: u32) -> Result<Vec<Claimed>> {
+    let now = platform.now();
+    let mut tx = platform.db.platform().await?;
+    let claimed = jobs::claim(&mut tx, worker, count, now, now + platform.settings.lease).await?;
+    tx.commit().await?;
+    Ok(claimed)
+}
+
+/// Prolong every lease of this worker.
+pub async fn beat(platform: &Platform, worker: Uuid) -> Result<()> {
+    let now = platform.now();
+    let mut tx = platform.db.platform().await?;
+    jobs::beat(&mut tx, worker, now, now + platform.settings.lease).await?;
+    Ok(tx.commit().await?)
+}
+
+/// Take jobs back from workers that stopped beating; how many.
+pub async fn rescue(platform: &Platform) -> Result<u64> {
+    let mut tx = platform.db.platform().await?;
+    let rescued = jobs::rescue(&mut tx, platform.now(), CRASHES_MAX).await?;
+    tx.commit().await?;
+    Ok(rescued)
+}
+
+/// At the start of a host that has the database to itself: whoever held a lease is gone.
+pub async fn take_over(platform: &Platform) -> Result<u64> {
+    let now = platform.now();
+    let mut tx = platform.db.platform().await?;
+    jobs::end_all_leases(&mut tx, now).await?;
+    let rescued = jobs::rescue(&mut tx, now + TimeDelta::microseconds(1), CRASHES_MAX).await?;
+    tx.commit().await?;
+    Ok(rescued)
+}
+
+/// When the next job is due.
+pub async fn next_due(platform: &Platform) -> Result<Option<Timestamp>> {
+    Ok(jobs::next_due(&mut platform.db.platform_read().await?).await?)
+}
+
+/// What a claimed job asks of its plugin.
+#[derive(Clone, Debug)]
+pub enum Work {
+    /// Handle this event.
+    Event(Event),
+    /// Run this job.
+    Job(JobRun),
+}
+
+/// A claimed job with everything needed to run it.
+pub struct Assignment {
+    /// The claim.
+    pub claimed: Claimed,
+    /// What to do.
+    pub work: Work,
+    /// The plugin, in the version that is enabled now.
+    pub plugin: Enabled,
+    /// What bounds the guest.
+    pub limits: GuestLimits,
+    plan: String,
+}
+
+/// Gather what a claimed job needs. `None` when its plugin was disabled meanwhile: the
+/// job then goes back to wait.
+pub async fn begin(platform: &Platform, claimed: Claimed) -> Result<Option<Assignment>> {
+    let mut tx = platform.db.read(claimed.tenant_id).await?;
+    let Some(plugin) = catalog::enabled_plugin(platform, &mut tx, &claimed.plugin).await? else { return Ok(None) };
+    let tenant = tenants::own(&mut tx).await?.ok_or(ServiceError::NotFound)?;
+    let number = |n: i64| u32::try_from(n).unwrap_or(u32::MAX);
+    let (work, limits) = if claimed.kind == DELIVERY {
+        let id = claimed.event_id.map(EventId).ok_or_else(|| ServiceError::internal("a delivery has no event"))?;
+        let event = events::by_id(&mut tx, id).await?.ok_or(ServiceError::NotFound)?;
+        (Work::Event(event), GuestLimits::EVENT)
+    } else {
+        let kind = plugin.loaded.descriptor.job(&claimed.kind);
+        let kind = kind.ok_or_else(|| ServiceError::Internal(format!("{} {} has no job kind `{}`", claimed.plugin, plugin.installation.version, claimed.kind)))?;
+        let run = JobRun {
+            id: claimed.id,
+            kind: claimed.kind.clone(),
+            payload: claimed.payload.clone(),
+            attempt: number(claimed.attempt),
+            attempts_max: number(claimed.attempts_max),
+        };
+        (Work::Job(run), GuestLimits::job(std::time::Duration::from_millis(kind.timeout_ms)))
+    };
+    Ok(Some(Assignment { claimed, work, plugin, limits, plan: tenant.plan }))
+}
+
+impl Assignment {
+    /// A fresh unit of work for one run of it.
+    pub fn unit(&self, platform: &Arc<Platform>) -> Unit {
+        let user = self.claimed.caused_by.map(UserId);
+        let principal = Principal {
+            tenant: self.claimed.tenant_id,
+            actor: Actor::Plugin(self.claimed.plugin.clone()),
+            on_behalf_of: user,
+            authority: Authority {
+                user: None,
+                grants: Some(self.plugin.grants()),
+                plan: plan::allows(&self.plan).unwrap_or_default(),
+            },
+            operator: false,
+            origin: Origin { request_id: self.claimed.id.to_string(), ip: None, user_agent: None },
+        };
+        let cause = Cause {
+            user,
+            event: self.claimed.event_id.map(EventId),
+            root: self.claimed.root_id,
+            depth: u32::try_from(self.claimed.depth).unwrap_or(u32::MAX).saturating_add(1),
+        };
+        Unit::for_invocation(platform, principal, cause, self.plugin.clone())
+    }
+
+    /// The acknowledgement of this claim.
+    pub fn ack(&self, result: Option<purlin_domain::Json>) -> Ack {
+        Ack { fence: fence(&self.claimed), result }
+    }
+}
+
+fn fence(claimed: &Claimed) -> Fence {
+    Fence { job: claimed.id, run_lease: claimed.run_lease }
+}
+
+/// Write that a run failed: it waits for its next attempt, or is a dead letter. Whether
+/// the claim still held.
+pub async fn fail(platform: &Platform, claimed: &Claimed, failure: &Failure) -> Result<bool> {
+    let now = platform.now();
+    let error: String = failure.message().chars().take(ERROR_CHARS_MAX).collect();
+    let spent = claimed.attempt >= claimed.attempts_max;
+    let attempt = u32::try_from(claimed.attempt).unwrap_or(u32::MAX);
+    let outcome = match failure {
+        Failure::Reject(_) => Outcome::Dead { error },
+        Failure::Retry(_) | Failure::RetryAfter(..) if spent => Outcome::Dead { error },
+        Failure::Retry(_) => Outcome::Retry { run_at: now + backoff(attempt, rand::random()), error },
+        Failure::RetryAfter(pause, _) => Outcome::Retry { run_at: now + *pause, error },
+    };
+    let mut tx = platform.db.write(claimed.tenant_id).await?;
+    let held = jobs::finish(&mut tx, fence(claimed), &outcome, now).await?;
+    tx.commit().await?;
+    Ok(held)
+}

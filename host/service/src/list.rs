@@ -1,0 +1,216 @@
+//! Lists: what a caller asks for, checked against what a resource offers, and the
+//! cursors that lead from page to page.
+
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use purlin_domain::{
+    Json,
+    error::{HostError, Violation},
+    filter::{Field, FieldType, Filter, Op, Operand, PREDICATES_MAX},
+    id::TenantId,
+    record::Record,
+    sort::{self, SortKey},
+};
+use purlin_store::{audit::AuditRow, jobs::Job, plugin_logs::PluginLog};
+use serde::Serialize;
+
+use crate::{Platform, Result, ServiceError};
+
+/// Rows of a page when the caller does not say.
+pub const SIZE_DEFAULT: u32 = 50;
+/// Rows of a page at most; more is cut to this.
+pub const SIZE_MAX: u32 = 200;
+const MAC_BYTES: usize = 16;
+
+/// One `filter[field][op]=value` of a query string.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Parameter {
+    /// The parameter's name as it was written.
+    pub name: String,
+    /// The field.
+    pub field: String,
+    /// The operator.
+    pub op: String,
+    /// The value as it was written.
+    pub value: String,
+}
+
+/// What a caller asks of a list.
+#[derive(Clone, Debug, Default)]
+pub struct ListQuery {
+    /// Filters of a query string; all must hold.
+    pub parameters: Vec<Parameter>,
+    /// A filter tree.
+    pub tree: Option<Json>,
+    /// Sort keys, a `-` before those that descend.
+    pub sort: Vec<String>,
+    /// Rows wanted.
+    pub size: Option<u32>,
+    /// Where the page begins.
+    pub after: Option<String>,
+}
+
+/// A checked query.
+pub struct Prepared {
+    /// What passes.
+    pub filter: Filter,
+    /// In what order.
+    pub sort: Vec<SortKey>,
+    /// After which values.
+    pub after: Option<Vec<Option<Operand>>>,
+    /// How many.
+    pub size: u32,
+    context: String,
+}
+
+/// A page of an answer.
+#[derive(Clone, Debug, Serialize)]
+pub struct ListPage<T> {
+    /// The rows.
+    pub data: Vec<T>,
+    /// Where it lies.
+    pub page: PageInfo,
+}
+
+/// Where a page lies in its list.
+#[derive(Clone, Debug, Serialize)]
+pub struct PageInfo {
+    /// Rows asked for, after the cut.
+    pub size: u32,
+    /// Pass as `page[after]` for the next page; null on the last.
+    pub next: Option<String>,
+    /// The page before; not offered, always null.
+    pub prev: Option<String>,
+}
+
+/// A row whose sort keys can be put into a cursor.
+pub trait Sortable {
+    /// The value of a field, none where it is missing.
+    fn operand(&self, field: &Field) -> Option<Operand>;
+}
+
+impl Prepared {
+    /// Check a query against the fields of a resource. Without a sort the newest come first.
+    pub fn new(platform: &Platform, tenant: TenantId, resource: &str, fields: &[Field], query: &ListQuery) -> Result<Self> {
+        let filter = filter(query, fields)?;
+        let keys = if query.sort.is_empty() { vec!["-created_at"] } else { query.sort.iter().map(String::as_str).collect() };
+        let sort = sort::parse(keys, fields).map_err(|v| ServiceError::BadParameter("sort".to_owned(), v.detail))?;
+        let context = format!("{tenant}|{resource}|{sort:?}|{filter:?}");
+        let after = query.after.as_deref().map(|cursor| open(platform, &context, &sort, cursor)).transpose()?;
+        let size = query.size.unwrap_or(SIZE_DEFAULT).clamp(1, SIZE_MAX);
+        Ok(Self { filter, sort, after, size, context })
+    }
+
+    /// The page that these rows make.
+    pub fn page<T: Sortable>(&self, platform: &Platform, rows: Vec<T>, more: bool) -> ListPage<T> {
+        let next = rows.last().filter(|_| more).map(|last| self.cursor(platform, last));
+        ListPage { data: rows, page: PageInfo { size: self.size, next, prev: None } }
+    }
+
+    /// The cursor that leads on from this row. It holds the row's values, so it outlives the row.
+    pub fn cursor<T: Sortable>(&self, platform: &Platform, last: &T) -> String {
+        let values: Vec<Json> =
+            self.sort.iter().map(|key| last.operand(&key.field).map_or(Json::Null, |o| o.to_json())).collect();
+        let payload = Json::Array(values).to_string();
+        let mac = mac(platform, &self.context, payload.as_bytes());
+        URL_SAFE_NO_PAD.encode([mac.as_slice(), payload.as_bytes()].concat())
+    }
+}
+
+fn filter(query: &ListQuery, fields: &[Field]) -> Result<Filter> {
+    let mut parts = Vec::new();
+    if query.parameters.len() > PREDICATES_MAX {
+        return Err(ServiceError::BadParameter("filter".to_owned(), format!("at most {PREDICATES_MAX} filters")));
+    }
+    for parameter in &query.parameters {
+        let bad = |detail: String| ServiceError::BadParameter(parameter.name.clone(), detail);
+        let field = fields
+            .iter()
+            .find(|f| f.name == parameter.field && f.filterable)
+            .ok_or_else(|| bad(format!("`{}` is not a field to filter by", parameter.field)))?;
+        let op = Op::parse(&parameter.op).ok_or_else(|| bad(format!("`{}` is not an operator", parameter.op)))?;
+        let wanted = if op == Op::Null { FieldType::Boolean } else { field.field_type };
+        let texts: Vec<&str> = match op {
+            Op::In | Op::Nin => parameter.value.split(',').collect(),
+            _ => vec![parameter.value.as_str()],
+        };
+        let operands = texts.into_iter().map(|text| Operand::parse(wanted, text)).collect::<std::result::Result<_, _>>();
+        parts.push(Filter::predicate(field, op, operands.map_err(bad)?, "").map_err(|v| bad(v.detail))?);
+    }
+    if let Some(tree) = &query.tree {
+        parts.push(Filter::parse(tree, fields).map_err(in_filter)?);
+    }
+    Ok(Filter::And(parts))
+}
+
+fn in_filter(violation: Violation) -> ServiceError {
+    ServiceError::Invalid(vec![Violation { pointer: format!("/filter{}", violation.pointer), ..violation }])
+}
+
+fn mac(platform: &Platform, context: &str, payload: &[u8]) -> [u8; MAC_BYTES] {
+    let mut hasher = blake3::Hasher::new_keyed(&platform.keys.cursor_secret);
+    hasher.update(&(context.len() as u64).to_le_bytes()).update(context.as_bytes()).update(payload);
+    let mut mac = [0; MAC_BYTES];
+    hasher.finalize_xof().fill(&mut mac);
+    mac
+}
+
+fn open(platform: &Platform, context: &str, sort: &[SortKey], cursor: &str) -> Result<Vec<Option<Operand>>> {
+    let bad = || ServiceError::BadParameter("page[after]".to_owned(), "this cursor does not belong to this list; begin again without it".to_owned());
+    let bytes = URL_SAFE_NO_PAD.decode(cursor).map_err(|_| bad())?;
+    let (given, payload) = bytes.split_at_checked(MAC_BYTES).ok_or_else(bad)?;
+    // Both sides are hashes of what the caller cannot choose, compared in constant time.
+    let same = mac(platform, context, payload).iter().zip(given).fold(0, |difference, (a, b)| difference | (a ^ b)) == 0;
+    let values: Vec<Json> = if same { serde_json::from_slice(payload).map_err(|_| bad())? } else { return Err(bad()) };
+    if values.len() != sort.len() {
+        return Err(bad());
+    }
+    let operand = |(key, value): (&SortKey, Json)| match value {
+        Json::Null => Ok(None),
+        value => Operand::of(key.field.field_type, &value).map(Some).map_err(|_| bad()),
+    };
+    sort.iter().zip(values).map(operand).collect()
+}
+
+impl Sortable for Record {
+    fn operand(&self, field: &Field) -> Option<Operand> {
+        match field.name.as_str() {
+            "id" => Some(Operand::Uuid(self.id.0)),
+            "created_at" => Some(Operand::Timestamp(self.created_at)),
+            "updated_at" => Some(Operand::Timestamp(self.updated_at)),
+            name => self.data.get(name).and_then(|value| Operand::of(field.field_type, value).ok()),
+        }
+    }
+}
+
+/// The sort keys of rows that have just these.
+macro_rules! sortable {
+    ($($row:ty { $($name:literal => |$r:ident| $operand:expr),* $(,)? })*) => {$(
+        impl Sortable for $row {
+            fn operand(&self, field: &Field) -> Option<Operand> {
+                match field.name.as_str() {
+                    $($name => { let $r = self; Some($operand) })*
+                    _ => None,
+                }
+            }
+        }
+    )*};
+}
+
+sortable! {
+    AuditRow { "id" => |r| Operand::Uuid(r.id), "created_at" => |r| Operand::Timestamp(r.created_at) }
+    PluginLog { "id" => |r| Operand::Uuid(r.id), "created_at" => |r| Operand::Timestamp(r.created_at) }
+    purlin_domain::event::Event { "id" => |r| Operand::Uuid(r.id.0), "created_at" => |r| Operand::Timestamp(r.time) }
+    Job {
+        "id" => |r| Operand::Uuid(r.id.0),
+        "created_at" => |r| Operand::Timestamp(r.created_at),
+        "run_at" => |r| Operand::Timestamp(r.run_at),
+    }
+}
+
+/// The filter of a guest's count: a tree, or everything.
+pub(crate) fn tree_filter(tree: Option<&Json>, fields: &[Field]) -> std::result::Result<Filter, HostError> {
+    match tree {
+        Some(tree) => Filter::parse(tree, fields).map_err(|v| HostError::Invalid(vec![v])),
+        None => Ok(Filter::everything()),
+    }
+}

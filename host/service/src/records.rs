@@ -1,0 +1,103 @@
+//! Collections over HTTP: the same unit of work as a plugin's, for one request.
+
+use std::sync::Arc;
+
+use purlin_domain::{
+    Json,
+    access::Permission,
+    error::HostError,
+    id::RecordId,
+    principal::Principal,
+    record::{CollectionRef, Record},
+};
+
+use purlin_store::records;
+
+use crate::{
+    Platform, Result, ServiceError, access, catalog,
+    list::{ListPage, ListQuery, Prepared},
+    unit::{CommitError, Unit},
+};
+
+/// A record.
+pub async fn get(platform: &Arc<Platform>, principal: &Principal, of: &CollectionRef, id: RecordId) -> Result<Record> {
+    Ok(Unit::for_request(platform, principal).get(of, id).await?)
+}
+
+/// A page of a collection.
+pub async fn list(platform: &Platform, principal: &Principal, of: &CollectionRef, query: &ListQuery) -> Result<ListPage<Record>> {
+    access::require(principal, &Permission::new(of.resource(), "read"))?;
+    let mut tx = platform.db.read(principal.tenant).await?;
+    let plugin = catalog::enabled_plugin(platform, &mut tx, &of.plugin).await?.ok_or(ServiceError::NotFound)?;
+    let fields = plugin.loaded.descriptor.collection(&of.collection).ok_or(ServiceError::NotFound)?.fields();
+    let resource = format!("apps/{}/{}", of.plugin, of.collection);
+    let prepared = Prepared::new(platform, principal.tenant, &resource, &fields, query)?;
+    let page = records::list(&mut tx, of, &prepared.filter, &prepared.sort, prepared.after.as_deref(), prepared.size).await?;
+    Ok(prepared.page(platform, page.rows, page.more))
+}
+
+/// Create a record.
+pub async fn create(platform: &Arc<Platform>, principal: &Principal, of: &CollectionRef, data: Json) -> Result<Record> {
+    again(platform, async || {
+        let mut unit = Unit::for_request(platform, principal);
+        let record = unit.create(of, data.clone()).await.map_err(refused)?;
+        unit.commit(None).await.map(|()| record)
+    })
+    .await
+}
+
+/// Change a record by a JSON Merge Patch (RFC 7396); with `expected`, only that version.
+pub async fn patch(platform: &Arc<Platform>, principal: &Principal, of: &CollectionRef, id: RecordId, patch: &Json, expected: Option<i64>) -> Result<Record> {
+    again(platform, async || {
+        let mut unit = Unit::for_request(platform, principal);
+        let before = unit.find(of, id).await.map_err(refused)?;
+        expect(&before, expected)?;
+        let mut data = before.data.clone();
+        json_patch::merge(&mut data, patch);
+        if data == before.data {
+            return Ok(before);
+        }
+        let record = unit.update(of, id, data, Some(before.version)).await.map_err(refused)?;
+        unit.commit(None).await.map(|()| record)
+    })
+    .await
+}
+
+/// Delete a record; with `expected`, only that version.
+pub async fn delete(platform: &Arc<Platform>, principal: &Principal, of: &CollectionRef, id: RecordId, expected: Option<i64>) -> Result<()> {
+    again(platform, async || {
+        let mut unit = Unit::for_request(platform, principal);
+        let before = unit.find(of, id).await.map_err(refused)?;
+        expect(&before, expected)?;
+        unit.delete(of, id, Some(before.version)).await.map_err(refused)?;
+        unit.commit(None).await
+    })
+    .await
+}
+
+fn expect(record: &Record, expected: Option<i64>) -> std::result::Result<(), CommitError> {
+    match expected {
+        Some(version) if version != record.version => Err(ServiceError::PreconditionFailed.into()),
+        _ => Ok(()),
+    }
+}
+
+fn refused(error: HostError) -> CommitError {
+    CommitError::Failed(error.into())
+}
+
+/// A request that lost a race is done again, as an invocation would be.
+async fn again<T>(platform: &Platform, attempt: impl AsyncFn() -> std::result::Result<T, CommitError>) -> Result<T> {
+    let mut reruns = 0;
+    loop {
+        match attempt().await {
+            Ok(done) => return Ok(done),
+            Err(CommitError::Failed(error)) => return Err(error),
+            Err(CommitError::LeaseLost) => return Err(ServiceError::internal("a request has no lease to lose")),
+            Err(CommitError::Conflict(why)) if reruns >= platform.settings.limits.reruns => {
+                return Err(ServiceError::Conflict("conflict", why));
+            }
+            Err(CommitError::Conflict(_)) => reruns += 1,
+        }
+    }
+}

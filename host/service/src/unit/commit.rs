@@ -1,0 +1,183 @@
+//! The commit: one short transaction that holds every effect, or none.
+
+use purlin_domain::{
+    Json, Timestamp,
+    audit::{AuditEntry, difference},
+    event::NewEvent,
+    id::{RecordId, UserId},
+    record::CollectionRef,
+};
+use purlin_store::{
+    StoreError, TenantTx, audit,
+    jobs::{self, Enqueue, Fence, Outcome},
+    records,
+};
+use serde_json::json;
+
+use super::{Key, Unit, Write};
+use crate::{ServiceError, events};
+
+/// The acknowledgement of the job or delivery that this unit did.
+#[derive(Clone, Debug)]
+pub struct Ack {
+    /// Which, under which claim.
+    pub fence: Fence,
+    /// What the job returned.
+    pub result: Option<Json>,
+}
+
+/// Why nothing was committed.
+#[derive(Debug, thiserror::Error)]
+pub enum CommitError {
+    /// Something that was read has changed, or a key was taken: do it all again.
+    #[error("conflict: {0}")]
+    Conflict(String),
+    /// Somebody else has the job now; what this run did must not count.
+    #[error("the lease was lost")]
+    LeaseLost,
+    /// The database could not do it.
+    #[error(transparent)]
+    Failed(#[from] ServiceError),
+}
+
+impl From<StoreError> for CommitError {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Taken(what) => Self::Conflict(format!("a unique key was taken meanwhile ({what})")),
+            StoreError::Race(_) => Self::Conflict("another transaction was faster".to_owned()),
+            other => Self::Failed(other.into()),
+        }
+    }
+}
+
+impl Unit {
+    /// Commit everything together, with the acknowledgement where there is one.
+    ///
+    /// The fence comes first, then what was seen, then the writes, all in the order of
+    /// their keys, so that two commits never wait for each other in a circle.
+    pub async fn commit(mut self, ack: Option<Ack>) -> Result<(), CommitError> {
+        let now = self.platform.now();
+        let by = self.principal.actor.user();
+        let mut tx = self.platform.db.write(self.principal.tenant).await?;
+        if let Some(Ack { fence, result }) = ack {
+            let outcome = Outcome::Succeeded { result, progress: self.progress.take() };
+            if !jobs::finish(&mut tx, fence, &outcome, now).await? {
+                return Err(CommitError::LeaseLost);
+            }
+        }
+        self.check_seen(&mut tx).await?;
+        self.write_records(&mut tx, now, by).await?;
+        let mut new_events = self.record_events();
+        new_events.append(&mut self.events);
+        events::publish(&self.platform, &mut tx, &new_events, &self.cause, now, by).await?;
+        for (id, plugin) in &self.cancels {
+            if !jobs::cancel(&mut tx, *id, plugin, now).await? {
+                return Err(CommitError::Conflict(format!("job {id} started meanwhile")));
+            }
+        }
+        let queued: Vec<Enqueue<'_>> = self.jobs.iter().map(|(job, plugin)| Enqueue { job, plugin, event: None }).collect();
+        jobs::insert(&mut tx, &queued, &self.cause, now, by).await?;
+        let entries: Vec<_> = self.audit_entries().into_iter().map(|entry| (self.platform.clock.id(), entry)).collect();
+        audit::append(&mut tx, &self.principal, &entries, now).await?;
+        tx.commit().await?;
+        if !new_events.is_empty() || !queued.is_empty() {
+            self.platform.wake_workers();
+        }
+        Ok(())
+    }
+
+    /// What was read and not rewritten must still be as it was.
+    async fn check_seen(&self, tx: &mut TenantTx) -> Result<(), CommitError> {
+        for ((of, id), version) in self.seen.iter().filter(|(key, _)| !self.writes.contains_key(key)) {
+            if records::hold_version(tx, of, *id).await? != Some(*version) {
+                return Err(changed(of, *id));
+            }
+        }
+        Ok(())
+    }
+
+    async fn write_records(&self, tx: &mut TenantTx, now: Timestamp, by: Option<UserId>) -> Result<(), CommitError> {
+        // Keys that are given up go first: another write of this unit may claim them.
+        for ((of, id), write) in &self.writes {
+            match write {
+                Write::Create(_) => {}
+                Write::Update { before, after } => {
+                    if !records::update(tx, of, *id, before.version, &after.data, after.updated_at, by).await? {
+                        return Err(changed(of, *id));
+                    }
+                    if self.keys(of, &before.data) != self.keys(of, &after.data) {
+                        records::delete_keys(tx, of, *id).await?;
+                    }
+                }
+                Write::Delete { before } => {
+                    if !records::delete(tx, of, *id, before.version).await? {
+                        return Err(changed(of, *id));
+                    }
+                }
+            }
+        }
+        for ((of, id), write) in &self.writes {
+            let keys = match write {
+                Write::Create(record) => {
+                    records::insert(tx, of, record, by).await?;
+                    self.keys(of, &record.data)
+                }
+                Write::Update { before, after } if self.keys(of, &before.data) != self.keys(of, &after.data) => {
+                    self.keys(of, &after.data)
+                }
+                Write::Update { .. } | Write::Delete { .. } => continue,
+            };
+            records::insert_keys(tx, of, *id, &keys, now).await?;
+        }
+        Ok(())
+    }
+
+    fn keys(&self, of: &CollectionRef, data: &Json) -> Vec<(String, String)> {
+        let collection = self.plugins.get(&of.plugin).and_then(|loaded| loaded.descriptor.collection(&of.collection));
+        collection.map(|c| c.unique_values(data)).unwrap_or_default()
+    }
+
+    /// What the host publishes for every write.
+    fn record_events(&self) -> Vec<NewEvent> {
+        let event = |((of, id), write): (&Key, &Write)| {
+            let (verb, data) = match write {
+                Write::Create(r) => ("created", json!({ "id": id, "version": r.version, "data": r.data })),
+                Write::Update { before, after } => {
+                    ("updated", json!({ "id": id, "version": after.version, "data": after.data, "before": before.data }))
+                }
+                Write::Delete { before } => ("deleted", json!({ "id": id, "version": before.version, "before": before.data })),
+            };
+            NewEvent {
+                id: self.platform.id(),
+                source: format!("/plugins/{}", of.plugin),
+                event_type: format!("{}.{verb}", of.resource()),
+                subject: Some(id.to_string()),
+                data,
+            }
+        };
+        self.writes.iter().map(event).collect()
+    }
+
+    /// What the host records of every write, and what the plugin added.
+    fn audit_entries(&self) -> Vec<AuditEntry> {
+        let empty = json!({});
+        let entry = |((of, id), write): (&Key, &Write)| {
+            let (verb, changes) = match write {
+                Write::Create(record) => ("created", difference(&empty, &record.data)),
+                Write::Update { before, after } => ("updated", difference(&before.data, &after.data)),
+                Write::Delete { before } => ("deleted", difference(&before.data, &empty)),
+            };
+            AuditEntry {
+                action: format!("{}.{verb}", of.resource()),
+                resource_type: of.resource(),
+                resource_id: Some(id.to_string()),
+                changes,
+            }
+        };
+        self.writes.iter().map(entry).chain(self.audit.iter().cloned()).collect()
+    }
+}
+
+fn changed(of: &CollectionRef, id: RecordId) -> CommitError {
+    CommitError::Conflict(format!("{} {id} changed meanwhile", of.resource()))
+}

@@ -1,0 +1,185 @@
+//! Events, jobs, audit entries and progress: gathered until the commit.
+
+use chrono::TimeDelta;
+use purlin_domain::{
+    Json,
+    audit::AuditEntry,
+    error::HostError,
+    event::NewEvent,
+    id::{EventId, JobId},
+    job::{JobState, NewJob},
+    limits::Limit,
+    name::is_dotted,
+};
+use purlin_store::jobs;
+
+use super::{HostResult, Unit, unavailable};
+use crate::catalog::Enabled;
+
+/// Longest delay of a job: a year.
+const DELAY_MS_MAX: u64 = 365 * 24 * 60 * 60 * 1_000;
+const UNIQUE_KEY_BYTES_MAX: usize = 200;
+const SUBJECT_BYTES_MAX: usize = 200;
+const PROGRESS_BYTES_MAX: usize = 500;
+
+impl Unit {
+    /// Publish an event the acting plugin declares.
+    pub async fn publish(&mut self, event_type: &str, subject: Option<String>, data: Json) -> HostResult<EventId> {
+        let plugin = self.acting()?;
+        if plugin.loaded.descriptor.event(event_type).is_none() {
+            return Err(HostError::invalid("/type", "undeclared", format!("`{event_type}` is not among the events the descriptor declares")));
+        }
+        if subject.as_ref().is_some_and(|s| s.len() > SUBJECT_BYTES_MAX) {
+            return Err(HostError::invalid("/subject", "length", format!("at most {SUBJECT_BYTES_MAX} bytes")));
+        }
+        self.payload_within(&data)?;
+        let wrong = plugin.loaded.payload_violations(event_type, &data);
+        if !wrong.is_empty() {
+            return Err(HostError::Invalid(wrong));
+        }
+        if self.events.len() >= self.limits.events {
+            return Err(HostError::Limit(Limit::Events));
+        }
+        self.extend_chain().await?;
+        let id = self.platform.id();
+        let source = format!("/plugins/{}", plugin.installation.plugin);
+        self.events.push(NewEvent { id, source, event_type: event_type.to_owned(), subject, data });
+        Ok(id)
+    }
+
+    /// Enqueue a job of the acting plugin.
+    pub async fn enqueue(&mut self, kind: &str, payload: Json, delay_ms: u64, unique_key: Option<String>) -> HostResult<JobId> {
+        let plugin = self.acting()?;
+        self.enqueue_for(&plugin, kind, payload, delay_ms, unique_key).await
+    }
+
+    /// Enqueue a job of this plugin.
+    pub(crate) async fn enqueue_for(&mut self, plugin: &Enabled, kind: &str, payload: Json, delay_ms: u64, unique_key: Option<String>) -> HostResult<JobId> {
+        let declared = plugin
+            .loaded
+            .descriptor
+            .job(kind)
+            .ok_or_else(|| HostError::invalid("/kind", "undeclared", format!("`{kind}` is not a kind of job here")))?;
+        if delay_ms > DELAY_MS_MAX {
+            return Err(HostError::invalid("/delay_ms", "range", format!("at most {DELAY_MS_MAX}, a year")));
+        }
+        if unique_key.as_ref().is_some_and(|key| key.is_empty() || key.len() > UNIQUE_KEY_BYTES_MAX) {
+            return Err(HostError::invalid("/unique_key", "length", format!("1 to {UNIQUE_KEY_BYTES_MAX} bytes")));
+        }
+        self.payload_within(&payload)?;
+        let wrong = plugin.loaded.payload_violations(kind, &payload);
+        if !wrong.is_empty() {
+            return Err(HostError::Invalid(wrong));
+        }
+        if let Some(key) = &unique_key
+            && let Some(id) = self.unfinished(kind, key).await?
+        {
+            return Ok(id);
+        }
+        if self.jobs.len() >= self.limits.jobs {
+            return Err(HostError::Limit(Limit::Jobs));
+        }
+        self.extend_chain().await?;
+        let job = NewJob {
+            id: self.platform.id(),
+            kind: kind.to_owned(),
+            payload,
+            run_at: self.platform.now() + TimeDelta::milliseconds(i64::try_from(delay_ms).unwrap_or(i64::MAX)),
+            attempts_max: declared.attempts,
+            unique_key,
+        };
+        let id = job.id;
+        self.jobs.push((job, plugin.installation.plugin.clone()));
+        Ok(id)
+    }
+
+    /// Record that a person enqueued this job.
+    pub(crate) fn record_enqueue(&mut self, id: JobId, kind: &str) {
+        self.audit.push(AuditEntry {
+            action: "job.enqueued".to_owned(),
+            resource_type: "job".to_owned(),
+            resource_id: Some(id.to_string()),
+            changes: serde_json::json!({ "kind": { "before": null, "after": kind } }),
+        });
+    }
+
+    async fn unfinished(&self, kind: &str, key: &str) -> HostResult<Option<JobId>> {
+        let own = self.jobs.iter().find(|(job, _)| job.kind == kind && job.unique_key.as_deref() == Some(key));
+        if let Some((job, _)) = own {
+            return Ok(Some(job.id));
+        }
+        let mut tx = self.platform.db.read(self.principal.tenant).await.map_err(unavailable)?;
+        jobs::unfinished_with_key(&mut tx, kind, key).await.map_err(unavailable)
+    }
+
+    /// The state of a job of the acting plugin, as this unit sees it.
+    pub async fn job_state(&self, id: JobId) -> HostResult<JobState> {
+        let plugin = self.acting()?;
+        if self.cancels.iter().any(|(cancelled, _)| *cancelled == id) {
+            return Ok(JobState::Cancelled);
+        }
+        if self.jobs.iter().any(|(job, _)| job.id == id) {
+            return Ok(JobState::Ready);
+        }
+        let mut tx = self.platform.db.read(self.principal.tenant).await.map_err(unavailable)?;
+        let job = jobs::by_id(&mut tx, id).await.map_err(unavailable)?;
+        job.filter(|job| job.plugin == plugin.installation.plugin).map(|job| job.state).ok_or(HostError::NotFound)
+    }
+
+    /// Cancel a job of the acting plugin that has not started.
+    pub async fn cancel(&mut self, id: JobId) -> HostResult<()> {
+        let plugin = self.acting()?;
+        match self.job_state(id).await? {
+            JobState::Cancelled => return Ok(()),
+            JobState::Ready => {}
+            other => return Err(HostError::Conflict(format!("the job is {}", other.as_str()))),
+        }
+        let before = self.jobs.len();
+        self.jobs.retain(|(job, _)| job.id != id);
+        if self.jobs.len() == before {
+            if self.cancels.len() >= self.limits.jobs {
+                return Err(HostError::Limit(Limit::Jobs));
+            }
+            self.cancels.push((id, plugin.installation.plugin));
+        }
+        Ok(())
+    }
+
+    /// Tell how far the running job is.
+    pub fn progress(&mut self, percent: u8, message: Option<String>) -> HostResult<()> {
+        if percent > 100 {
+            return Err(HostError::invalid("/percent", "range", "0 to 100"));
+        }
+        if message.as_ref().is_some_and(|m| m.len() > PROGRESS_BYTES_MAX) {
+            return Err(HostError::invalid("/message", "length", format!("at most {PROGRESS_BYTES_MAX} bytes")));
+        }
+        self.progress = Some((i64::from(percent), message));
+        Ok(())
+    }
+
+    /// Add an entry to the audit log, in the acting plugin's name space.
+    pub fn record_audit(&mut self, entry: AuditEntry) -> HostResult<()> {
+        let plugin = self.acting()?;
+        let own = format!("{}.", plugin.installation.plugin);
+        if !is_dotted(&entry.action) || !entry.action.starts_with(&own) {
+            return Err(HostError::invalid("/action", "name", format!("`{}` does not lie in the name space `{own}`", entry.action)));
+        }
+        let fits = |text: &str| text.len() <= SUBJECT_BYTES_MAX;
+        if !fits(&entry.resource_type) || !entry.resource_id.as_deref().is_none_or(fits) {
+            return Err(HostError::invalid("/resource_type", "length", format!("at most {SUBJECT_BYTES_MAX} bytes")));
+        }
+        if !entry.changes.is_object() {
+            return Err(HostError::invalid("/changes", "type", "an object is needed"));
+        }
+        self.payload_within(&entry.changes)?;
+        if self.audit.len() >= self.limits.audit_entries {
+            return Err(HostError::Limit(Limit::AuditEntries));
+        }
+        self.audit.push(entry);
+        Ok(())
+    }
+
+    fn acting(&self) -> HostResult<Enabled> {
+        self.plugin.clone().ok_or_else(|| HostError::Unavailable("no plugin acts here".to_owned()))
+    }
+}

@@ -1,0 +1,122 @@
+//! Reads: from the database, with this unit's own writes on top.
+
+use purlin_domain::{
+    Json,
+    error::HostError,
+    filter::{Field, Filter, Operand},
+    id::{RecordId, UserId},
+    limits::Limit,
+    record::{CollectionRef, Record, RecordPage},
+    sort,
+};
+use purlin_store::{records, tenants, tenants::Tenant, users, users::User};
+
+use super::{HostResult, Unit, Write, unavailable};
+use crate::list::{self, ListQuery, Prepared, Sortable};
+
+impl Unit {
+    /// The tenant.
+    pub async fn tenant(&self) -> HostResult<Tenant> {
+        let mut tx = self.platform.db.read(self.principal.tenant).await.map_err(unavailable)?;
+        tenants::own(&mut tx).await.map_err(unavailable)?.ok_or(HostError::NotFound)
+    }
+
+    /// A user of the tenant.
+    pub async fn user(&self, id: UserId) -> HostResult<User> {
+        self.require("users", "read")?;
+        let mut tx = self.platform.db.read(self.principal.tenant).await.map_err(unavailable)?;
+        users::by_id(&mut tx, id).await.map_err(unavailable)?.ok_or(HostError::NotFound)
+    }
+
+    /// A record. The commit will insist that it has not changed.
+    pub async fn get(&mut self, of: &CollectionRef, id: RecordId) -> HostResult<Record> {
+        self.require(&of.resource(), "read")?;
+        self.find(of, id).await
+    }
+
+    /// A record, for a caller that is about to change it and is checked for that.
+    pub(crate) async fn find(&mut self, of: &CollectionRef, id: RecordId) -> HostResult<Record> {
+        self.owner(of).await?;
+        self.current(of, id).await
+    }
+
+    /// The record as this unit sees it, its version remembered.
+    pub(super) async fn current(&mut self, of: &CollectionRef, id: RecordId) -> HostResult<Record> {
+        let key = (of.clone(), id);
+        if let Some(write) = self.writes.get(&key) {
+            return write.current().cloned().ok_or(HostError::NotFound);
+        }
+        let mut tx = self.platform.db.read(self.principal.tenant).await.map_err(unavailable)?;
+        let record = records::by_id(&mut tx, of, id).await.map_err(unavailable)?.ok_or(HostError::NotFound)?;
+        match self.seen.get(&key) {
+            // Two reads of one record that differ: the first is outdated, so the commit would fail anyway.
+            Some(version) if *version != record.version => Err(HostError::Conflict("the record changed between two reads".to_owned())),
+            _ => {
+                self.seen.insert(key, record.version);
+                Ok(record)
+            }
+        }
+    }
+
+    /// A page of a collection, this unit's writes merged in.
+    pub async fn query(&mut self, of: &CollectionRef, query: &ListQuery) -> HostResult<RecordPage> {
+        self.require(&of.resource(), "read")?;
+        if query.size.is_some_and(|size| size > self.limits.query_rows || size == 0) {
+            return Err(HostError::Limit(Limit::QueryRows));
+        }
+        let fields = self.fields(of).await?;
+        let resource = format!("apps/{}/{}", of.plugin, of.collection);
+        let prepared = Prepared::new(&self.platform, self.principal.tenant, &resource, &fields, query)?;
+        let written: Vec<(RecordId, Option<Record>)> =
+            self.written(of).map(|(id, write)| (id, write.current().cloned())).collect();
+        let margin = u32::try_from(written.len()).unwrap_or(u32::MAX);
+        let mut tx = self.platform.db.read(self.principal.tenant).await.map_err(unavailable)?;
+        let after = prepared.after.as_deref();
+        let page = records::list(&mut tx, of, &prepared.filter, &prepared.sort, after, prepared.size.saturating_add(margin))
+            .await
+            .map_err(unavailable)?;
+        let mut rows: Vec<Record> = page.rows.into_iter().filter(|row| written.iter().all(|(id, _)| *id != row.id)).collect();
+        let values = |row: &Record| -> Vec<Option<Operand>> { prepared.sort.iter().map(|key| row.operand(&key.field)).collect() };
+        let beyond = |row: &Record| after.is_none_or(|after| sort::compare(&prepared.sort, &values(row), after).is_gt());
+        rows.extend(written.into_iter().filter_map(|(_, row)| row).filter(|row| passes(&prepared.filter, row) && beyond(row)));
+        rows.sort_by(|a, b| sort::compare(&prepared.sort, &values(a), &values(b)));
+        let more = page.more || rows.len() > prepared.size as usize;
+        rows.truncate(prepared.size as usize);
+        let next = rows.last().filter(|_| more).map(|last| prepared.cursor(&self.platform, last));
+        Ok(RecordPage { rows, next })
+    }
+
+    /// How many records pass, this unit's writes counted.
+    pub async fn count(&mut self, of: &CollectionRef, tree: Option<&Json>) -> HostResult<i64> {
+        self.require(&of.resource(), "read")?;
+        let fields = self.fields(of).await?;
+        let filter = list::tree_filter(tree, &fields)?;
+        let mut tx = self.platform.db.read(self.principal.tenant).await.map_err(unavailable)?;
+        let stored = records::count(&mut tx, of, &filter).await.map_err(unavailable)?;
+        let difference: i64 = self
+            .written(of)
+            .map(|(_, write)| {
+                let before = match write {
+                    Write::Create(_) => None,
+                    Write::Update { before, .. } | Write::Delete { before } => Some(before),
+                };
+                let counts = |row: Option<&Record>| i64::from(row.is_some_and(|row| passes(&filter, row)));
+                counts(write.current()) - counts(before)
+            })
+            .sum();
+        Ok(stored + difference)
+    }
+
+    async fn fields(&mut self, of: &CollectionRef) -> HostResult<Vec<Field>> {
+        let owner = self.owner(of).await?;
+        owner.descriptor.collection(&of.collection).map(purlin_domain::descriptor::Collection::fields).ok_or(HostError::NotFound)
+    }
+
+    fn written<'a>(&'a self, of: &'a CollectionRef) -> impl Iterator<Item = (RecordId, &'a Write)> {
+        self.writes.iter().filter(move |((collection, _), _)| collection == of).map(|((_, id), write)| (*id, write))
+    }
+}
+
+fn passes(filter: &Filter, row: &Record) -> bool {
+    filter.matches(&|field| row.operand(field))
+}

@@ -1,0 +1,98 @@
+//! The caller's own account.
+
+use purlin_domain::{
+    audit::{AuditEntry, difference},
+    event::Cause,
+    id::UserId,
+    principal::Principal,
+};
+use purlin_store::{audit, roles, users, users::User};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use crate::{
+    Platform, Result, ServiceError,
+    auth::name_violation,
+    events,
+};
+
+/// A user, with roles.
+#[derive(Debug, Serialize)]
+pub struct Me {
+    /// The user.
+    #[serde(flatten)]
+    pub user: User,
+    /// The names of the user's roles.
+    pub roles: Vec<String>,
+}
+
+/// What a user may change of oneself. A field that is missing stays; null empties it.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ChangeMe {
+    /// First name.
+    #[serde(default, deserialize_with = "present")]
+    pub first_name: Option<Option<String>>,
+    /// Last name.
+    #[serde(default, deserialize_with = "present")]
+    pub last_name: Option<Option<String>>,
+}
+
+/// Tells a null from a missing field.
+pub(crate) fn present<'de, T: Deserialize<'de>, D: serde::Deserializer<'de>>(value: D) -> std::result::Result<Option<Option<T>>, D::Error> {
+    Option::<T>::deserialize(value).map(Some)
+}
+
+/// The caller.
+pub async fn me(platform: &Platform, principal: &Principal) -> Result<Me> {
+    let mut tx = platform.db.read(principal.tenant).await?;
+    let user = users::by_id(&mut tx, own_id(principal)?).await?.ok_or(ServiceError::NotFound)?;
+    let roles = roles::names_of_user(&mut tx, user.id).await?;
+    Ok(Me { user, roles })
+}
+
+/// Change the caller's own account.
+pub async fn change_me(platform: &Platform, principal: &Principal, change: ChangeMe) -> Result<Me> {
+    let wrong: Vec<_> = [
+        name_violation("/first_name", change.first_name.as_ref().and_then(|n| n.as_deref())),
+        name_violation("/last_name", change.last_name.as_ref().and_then(|n| n.as_deref())),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
+    if !wrong.is_empty() {
+        return Err(ServiceError::Invalid(wrong));
+    }
+    let now = platform.now();
+    let mut tx = platform.db.write(principal.tenant).await?;
+    let before = users::by_id(&mut tx, own_id(principal)?).await?.ok_or(ServiceError::NotFound)?;
+    let mut after = before.clone();
+    after.first_name = change.first_name.unwrap_or(after.first_name);
+    after.last_name = change.last_name.unwrap_or(after.last_name);
+    let names = |user: &User| json!({ "first_name": user.first_name, "last_name": user.last_name });
+    let changes = difference(&names(&before), &names(&after));
+    if changes.as_object().is_some_and(|c| !c.is_empty()) {
+        after.updated_at = now;
+        if !users::update(&mut tx, &after, before.updated_at, principal.actor.user()).await? {
+            return Err(ServiceError::PreconditionFailed);
+        }
+        let entry = AuditEntry {
+            action: "user.updated".to_owned(),
+            resource_type: "user".to_owned(),
+            resource_id: Some(after.id.to_string()),
+            changes,
+        };
+        audit::append(&mut tx, principal, &[(platform.id(), entry)], now).await?;
+        let event = events::core(platform, "user.updated", after.id.to_string(), json!({ "id": after.id, "first_name": after.first_name, "last_name": after.last_name }));
+        let cause = Cause { user: principal.actor.user(), event: None, root: platform.clock.id(), depth: 0 };
+        events::publish(platform, &mut tx, &[event], &cause, now, principal.actor.user()).await?;
+    }
+    let roles = roles::names_of_user(&mut tx, after.id).await?;
+    tx.commit().await?;
+    platform.wake_workers();
+    Ok(Me { user: after, roles })
+}
+
+fn own_id(principal: &Principal) -> Result<UserId> {
+    principal.actor.user().ok_or(ServiceError::NotFound)
+}

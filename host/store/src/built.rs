@@ -1,0 +1,217 @@
+//! The one place where SQL is built at run time: lists with filter, sort and cursor,
+//! and inserts of many rows. `sea-query` writes it; values are always bound.
+
+use purlin_domain::{
+    filter::{Field, FieldType, Filter, Op, Operand, Source},
+    name::is_word,
+    sort::SortKey,
+};
+use sea_query::{
+    Alias, Asterisk, Condition, Expr, ExprTrait, Func, LikeExpr, NullOrdering, Order, PostgresQueryBuilder, Query,
+    QueryStatementWriter, SelectStatement, SqliteQueryBuilder, Value, Values,
+};
+use sqlx::{AssertSqlSafe, SqlSafeStr, SqlStr};
+
+use crate::{Entity, Result, StoreError, TenantTx, conn::Conn, value::Bind};
+
+/// A list: what of which rows, in what order, from where.
+#[derive(Clone, Debug)]
+pub struct Listing<'a> {
+    /// The table.
+    pub table: &'static str,
+    /// The columns to fetch.
+    pub columns: &'static [&'static str],
+    /// Columns that must have these values, beside `tenant_id`.
+    pub scope: Vec<(&'static str, Value)>,
+    /// What the caller filters by.
+    pub filter: &'a Filter,
+    /// The order; its last key is the id.
+    pub sort: &'a [SortKey],
+    /// The values of the sort keys of the row before the page.
+    pub after: Option<&'a [Option<Operand>]>,
+    /// Rows at most.
+    pub size: u32,
+}
+
+/// A page of a list.
+#[derive(Clone, Debug)]
+pub struct Page<T> {
+    /// The rows.
+    pub rows: Vec<T>,
+    /// Whether more follow.
+    pub more: bool,
+}
+
+/// Parameters of one statement at most; below the limit of both databases.
+const PARAMETERS_MAX: usize = 30_000;
+
+impl TenantTx {
+    /// A page of a list of this tenant.
+    pub async fn list<T: Entity>(&mut self, listing: &Listing<'_>) -> Result<Page<T>> {
+        let dialect = Dialect::of(&self.conn);
+        let mut select = rows_of(self, listing.table, &listing.scope, listing.filter, dialect)?;
+        select.columns(listing.columns.iter().map(|c| Alias::new(*c)));
+        if let Some(after) = listing.after {
+            select.cond_where(beyond(listing.sort, after, dialect)?);
+        }
+        for key in listing.sort {
+            let order = if key.descending { Order::Desc } else { Order::Asc };
+            select.order_by_expr_with_nulls(dialect.expr(&key.field)?, order, NullOrdering::Last);
+        }
+        select.limit(u64::from(listing.size) + 1);
+        let (sql, values) = dialect.build(&select);
+        let mut rows: Vec<T> = self.conn.fetch_all(sql, values).await?;
+        let more = rows.len() > listing.size as usize;
+        rows.truncate(listing.size as usize);
+        Ok(Page { rows, more })
+    }
+
+    /// How many rows of this tenant pass.
+    pub async fn count(&mut self, table: &'static str, scope: &[(&'static str, Value)], filter: &Filter) -> Result<i64> {
+        let dialect = Dialect::of(&self.conn);
+        let mut select = rows_of(self, table, scope, filter, dialect)?;
+        select.expr(Func::count(Expr::col(Asterisk)));
+        let (sql, values) = dialect.build(&select);
+        let (count,): (i64,) = self.conn.fetch_one(sql, values).await?;
+        Ok(count)
+    }
+
+    /// Insert rows of this tenant; `tenant_id` is filled in. In as few statements as the
+    /// databases' limits on parameters allow.
+    pub async fn insert_many(&mut self, table: &'static str, columns: &[&'static str], rows: Vec<Vec<Value>>) -> Result<()> {
+        let dialect = Dialect::of(&self.conn);
+        let chunk = PARAMETERS_MAX / (columns.len() + 1);
+        let mut rows = rows.into_iter().peekable();
+        while rows.peek().is_some() {
+            let mut insert = Query::insert();
+            insert.into_table(Alias::new(table)).columns(std::iter::once("tenant_id").chain(columns.iter().copied()).map(Alias::new));
+            for row in rows.by_ref().take(chunk) {
+                let values = std::iter::once(self.tenant().bind()).chain(row).map(Expr::val);
+                insert.values(values).map_err(|e| StoreError::Setup(format!("insert into {table}: {e}")))?;
+            }
+            let (sql, values) = dialect.build(&insert);
+            self.conn.execute(sql, values).await?;
+        }
+        Ok(())
+    }
+}
+
+fn rows_of(tx: &TenantTx, table: &'static str, scope: &[(&'static str, Value)], filter: &Filter, dialect: Dialect) -> Result<SelectStatement> {
+    let mut select = Query::select();
+    select.from(Alias::new(table)).and_where(Expr::col(Alias::new("tenant_id")).eq(Expr::val(tx.tenant().bind())));
+    for (column, value) in scope {
+        select.and_where(Expr::col(Alias::new(*column)).eq(Expr::val(value.clone())));
+    }
+    select.cond_where(condition(filter, dialect)?);
+    Ok(select)
+}
+
+fn condition(filter: &Filter, dialect: Dialect) -> Result<Condition> {
+    Ok(match filter {
+        Filter::And(parts) => add_all(Condition::all(), parts, dialect)?,
+        Filter::Or(parts) if parts.is_empty() => Condition::all().add(Expr::val(false)),
+        Filter::Or(parts) => add_all(Condition::any(), parts, dialect)?,
+        Filter::Not(part) => condition(part, dialect)?.not(),
+        Filter::Is(field, op, operands) => Condition::all().add(predicate(field, *op, operands, dialect)?),
+    })
+}
+
+fn add_all(mut all: Condition, parts: &[Filter], dialect: Dialect) -> Result<Condition> {
+    for part in parts {
+        all = all.add(condition(part, dialect)?);
+    }
+    Ok(all)
+}
+
+fn predicate(field: &Field, op: Op, operands: &[Operand], dialect: Dialect) -> Result<Expr> {
+    let expr = dialect.expr(field)?;
+    let list = || operands.iter().cloned().map(|o| Expr::val(o.bind())).collect::<Vec<_>>();
+    let Some(first) = operands.first().cloned() else {
+        return Err(StoreError::Setup(format!("a predicate on {} has no operand", field.name)));
+    };
+    let value = || Expr::val(first.clone().bind());
+    Ok(match op {
+        Op::Eq => expr.eq(value()),
+        Op::Ne => expr.ne(value()),
+        Op::Gt => expr.gt(value()),
+        Op::Gte => expr.gte(value()),
+        Op::Lt => expr.lt(value()),
+        Op::Lte => expr.lte(value()),
+        Op::In => expr.is_in(list()),
+        Op::Nin => expr.is_not_in(list()),
+        Op::Like => expr.like(pattern(&first)),
+        Op::Ilike => Expr::expr(Func::lower(expr)).like(pattern(&lower(&first))),
+        Op::Null if first == Operand::Boolean(true) => expr.is_null(),
+        Op::Null => expr.is_not_null(),
+    })
+}
+
+fn lower(operand: &Operand) -> Operand {
+    match operand {
+        Operand::Text(text) => Operand::Text(text.to_lowercase()),
+        other => other.clone(),
+    }
+}
+
+/// `*` is the wildcard; what LIKE would take for one is escaped.
+fn pattern(operand: &Operand) -> LikeExpr {
+    let text = match operand {
+        Operand::Text(text) => text.as_str(),
+        _ => "",
+    };
+    let escaped = text.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_").replace('*', "%");
+    LikeExpr::new(escaped).escape('\\')
+}
+
+/// The rows that come after these values in this order; missing values come last.
+fn beyond(sort: &[SortKey], after: &[Option<Operand>], dialect: Dialect) -> Result<Condition> {
+    let (Some((key, keys)), Some((value, values))) = (sort.split_first(), after.split_first()) else {
+        return Ok(Condition::any().add(Expr::val(false)));
+    };
+    let expr = || dialect.expr(&key.field);
+    let rest = beyond(keys, values, dialect)?;
+    let Some(value) = value.clone() else {
+        return Ok(Condition::all().add(expr()?.is_null()).add(rest));
+    };
+    let bound = Expr::val(value.bind());
+    let further = if key.descending { expr()?.lt(bound.clone()) } else { expr()?.gt(bound.clone()) };
+    let equal = Condition::all().add(expr()?.eq(bound)).add(rest);
+    Ok(Condition::any().add(further).add(expr()?.is_null()).add(equal))
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Dialect {
+    Postgres,
+    Sqlite,
+}
+
+impl Dialect {
+    fn of(conn: &Conn) -> Self {
+        if conn.is_postgres() { Self::Postgres } else { Self::Sqlite }
+    }
+
+    /// A field as an expression of its type. Text compares by its bytes in both.
+    fn expr(self, field: &Field) -> Result<Expr> {
+        if !is_word(&field.name) {
+            return Err(StoreError::Setup(format!("`{}` cannot be a field", field.name)));
+        }
+        let source = match field.source {
+            Source::Column => format!("\"{}\"", field.name),
+            Source::Data => format!("data->>'{}'", field.name),
+        };
+        Ok(Expr::cust(match (field.field_type, field.source, self) {
+            (FieldType::Text, _, Self::Postgres) => format!("({source} COLLATE \"C\")"),
+            (FieldType::Number, Source::Data, _) => format!("CAST({source} AS NUMERIC)"),
+            (FieldType::Boolean, Source::Data, _) => format!("CAST({source} AS BOOLEAN)"),
+            _ => format!("({source})"),
+        }))
+    }
+
+    fn build(self, statement: &impl QueryStatementWriter) -> (SqlStr, Vec<Value>) {
+        let (sql, Values(values)) = match self {
+            Self::Postgres => statement.build_any(&PostgresQueryBuilder),
+            Self::Sqlite => statement.build_any(&SqliteQueryBuilder),
+        };
+        (AssertSqlSafe(sql).into_sql_str(), values)
+    }
+}

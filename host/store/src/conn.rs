@@ -1,0 +1,114 @@
+//! One connection of either database, and the four ways to use it.
+
+use sea_query::{Value, Values};
+use sea_query_sqlx::SqlxValues;
+use sqlx::{
+    FromRow, Postgres, Sqlite, SqlStr, Transaction, pool::PoolConnection, postgres::PgRow, query_as_with,
+    query_with, sqlite::SqliteRow,
+};
+
+use crate::Result;
+
+/// A row type that both databases can fill.
+pub trait Entity: for<'r> FromRow<'r, PgRow> + for<'r> FromRow<'r, SqliteRow> + Send + Unpin + 'static {}
+impl<T> Entity for T where T: for<'r> FromRow<'r, PgRow> + for<'r> FromRow<'r, SqliteRow> + Send + Unpin + 'static {}
+
+/// A connection: in a transaction, or for reads without one.
+pub(crate) enum Conn {
+    Postgres(Transaction<'static, Postgres>),
+    PostgresRead(PoolConnection<Postgres>),
+    Sqlite(Transaction<'static, Sqlite>),
+    SqliteRead(PoolConnection<Sqlite>),
+}
+
+/// The same call on whichever connection it is.
+macro_rules! on {
+    ($conn:expr, $query:ident::<$($row:ident)?>($sql:expr, $values:expr).$call:ident()) => {{
+        let values = SqlxValues(Values($values));
+        match $conn {
+            Conn::Postgres(tx) => $query::<Postgres, $($row,)? _>($sql, values).$call(&mut **tx).await.map(Into::into),
+            Conn::PostgresRead(tx) => $query::<Postgres, $($row,)? _>($sql, values).$call(&mut **tx).await.map(Into::into),
+            Conn::Sqlite(tx) => $query::<Sqlite, $($row,)? _>($sql, values).$call(&mut **tx).await.map(Into::into),
+            Conn::SqliteRead(tx) => $query::<Sqlite, $($row,)? _>($sql, values).$call(&mut **tx).await.map(Into::into),
+        }
+    }};
+}
+
+struct Affected(u64);
+
+impl From<sqlx::postgres::PgQueryResult> for Affected {
+    fn from(result: sqlx::postgres::PgQueryResult) -> Self {
+        Self(result.rows_affected())
+    }
+}
+
+impl From<sqlx::sqlite::SqliteQueryResult> for Affected {
+    fn from(result: sqlx::sqlite::SqliteQueryResult) -> Self {
+        Self(result.rows_affected())
+    }
+}
+
+impl Conn {
+    pub(crate) fn is_postgres(&self) -> bool {
+        matches!(self, Self::Postgres(_) | Self::PostgresRead(_))
+    }
+
+    pub(crate) async fn fetch_all<T: Entity>(&mut self, sql: SqlStr, values: Vec<Value>) -> Result<Vec<T>> {
+        let rows: sqlx::Result<Vec<T>> = on!(self, query_as_with::<T>(sql, values).fetch_all());
+        Ok(rows?)
+    }
+
+    pub(crate) async fn fetch_optional<T: Entity>(&mut self, sql: SqlStr, values: Vec<Value>) -> Result<Option<T>> {
+        let row: sqlx::Result<Option<T>> = on!(self, query_as_with::<T>(sql, values).fetch_optional());
+        Ok(row?)
+    }
+
+    pub(crate) async fn fetch_one<T: Entity>(&mut self, sql: SqlStr, values: Vec<Value>) -> Result<T> {
+        let row: sqlx::Result<T> = on!(self, query_as_with::<T>(sql, values).fetch_one());
+        Ok(row?)
+    }
+
+    pub(crate) async fn execute(&mut self, sql: SqlStr, values: Vec<Value>) -> Result<u64> {
+        let done: sqlx::Result<Affected> = on!(self, query_with::<>(sql, values).execute());
+        Ok(done?.0)
+    }
+
+    pub(crate) async fn commit(self) -> Result<()> {
+        match self {
+            Self::Postgres(tx) => tx.commit().await?,
+            Self::Sqlite(tx) => tx.commit().await?,
+            Self::PostgresRead(_) | Self::SqliteRead(_) => {}
+        }
+        Ok(())
+    }
+}
+
+/// The four ways, with the statement given as a literal.
+macro_rules! delegate_statements {
+    ($prepare:ident) => {
+        /// Every row.
+        pub async fn fetch_all<T: $crate::Entity>(&mut self, sql: &'static str, values: Vec<sea_query::Value>) -> $crate::Result<Vec<T>> {
+            let values = self.$prepare(sql, values);
+            self.conn.fetch_all(sqlx::SqlSafeStr::into_sql_str(sql), values).await
+        }
+
+        /// The row, if there is one.
+        pub async fn fetch_optional<T: $crate::Entity>(&mut self, sql: &'static str, values: Vec<sea_query::Value>) -> $crate::Result<Option<T>> {
+            let values = self.$prepare(sql, values);
+            self.conn.fetch_optional(sqlx::SqlSafeStr::into_sql_str(sql), values).await
+        }
+
+        /// The row that must be there.
+        pub async fn fetch_one<T: $crate::Entity>(&mut self, sql: &'static str, values: Vec<sea_query::Value>) -> $crate::Result<T> {
+            let values = self.$prepare(sql, values);
+            self.conn.fetch_one(sqlx::SqlSafeStr::into_sql_str(sql), values).await
+        }
+
+        /// Run a statement; how many rows it touched.
+        pub async fn execute(&mut self, sql: &'static str, values: Vec<sea_query::Value>) -> $crate::Result<u64> {
+            let values = self.$prepare(sql, values);
+            self.conn.execute(sqlx::SqlSafeStr::into_sql_str(sql), values).await
+        }
+    };
+}
+pub(crate) use delegate_statements;

@@ -1,0 +1,134 @@
+//! The database: which one, and how a transaction of it begins.
+
+use std::path::PathBuf;
+
+use purlin_domain::id::TenantId;
+use sqlx::{Pool, Postgres, Sqlite};
+
+use crate::{PlatformTx, Result, TenantTx, conn::Conn, postgres, sqlite};
+
+/// Where the data is, and how much of the database the host may use.
+#[derive(Clone, Debug)]
+pub enum Config {
+    /// An embedded database in this file, made when it is missing.
+    Sqlite {
+        /// The file.
+        file: PathBuf,
+        /// Connections for reading.
+        readers: u32,
+    },
+    /// A PostgreSQL server.
+    Postgres {
+        /// Where the host serves from.
+        url: String,
+        /// Where migrations run, when that takes another role.
+        migrate_url: Option<String>,
+        /// Connections at most.
+        connections: u32,
+    },
+}
+
+/// An open database.
+#[derive(Clone, Debug)]
+pub enum Db {
+    /// PostgreSQL, with row-level security.
+    Postgres(Pool<Postgres>),
+    /// SQLite: one writer, many readers.
+    Sqlite {
+        /// The one connection that writes.
+        writer: Pool<Sqlite>,
+        /// Connections that cannot write.
+        readers: Pool<Sqlite>,
+    },
+}
+
+impl Db {
+    /// Open the database and check that it keeps its promises. Migrations must have run.
+    pub async fn open(config: &Config) -> Result<Self> {
+        match config {
+            Config::Sqlite { file, readers } => {
+                let (writer, readers) = sqlite::open(file, *readers).await?;
+                Ok(Self::Sqlite { writer, readers })
+            }
+            Config::Postgres { url, connections, .. } => {
+                let pool = postgres::open(url, *connections).await?;
+                postgres::check_isolation(&pool).await?;
+                Ok(Self::Postgres(pool))
+            }
+        }
+    }
+
+    /// The database's name, for people.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Postgres(_) => "postgresql",
+            Self::Sqlite { .. } => "sqlite",
+        }
+    }
+
+    /// Whether only this process can use it.
+    pub fn is_embedded(&self) -> bool {
+        matches!(self, Self::Sqlite { .. })
+    }
+
+    /// Begin a transaction of a tenant, for writing.
+    pub async fn write(&self, tenant: TenantId) -> Result<TenantTx> {
+        let conn = match self {
+            Self::Postgres(pool) => Conn::Postgres(postgres::begin_tenant(pool, tenant).await?),
+            Self::Sqlite { writer, .. } => Conn::Sqlite(sqlite::begin(writer).await?),
+        };
+        Ok(TenantTx::new(tenant, conn))
+    }
+
+    /// Read as a tenant, statement by statement: no transaction is held.
+    pub async fn read(&self, tenant: TenantId) -> Result<TenantTx> {
+        let conn = match self {
+            Self::Postgres(pool) => Conn::PostgresRead(postgres::checkout_tenant(pool, tenant).await?),
+            Self::Sqlite { readers, .. } => Conn::SqliteRead(readers.acquire().await?),
+        };
+        Ok(TenantTx::new(tenant, conn))
+    }
+
+    /// Begin a transaction that crosses tenants.
+    pub async fn platform(&self) -> Result<PlatformTx> {
+        let conn = match self {
+            Self::Postgres(pool) => Conn::Postgres(postgres::begin_platform(pool).await?),
+            Self::Sqlite { writer, .. } => Conn::Sqlite(sqlite::begin(writer).await?),
+        };
+        Ok(PlatformTx::new(conn))
+    }
+
+    /// Read across tenants.
+    pub async fn platform_read(&self) -> Result<PlatformTx> {
+        match self {
+            Self::Postgres(_) => self.platform().await,
+            Self::Sqlite { readers, .. } => Ok(PlatformTx::new(Conn::SqliteRead(readers.acquire().await?))),
+        }
+    }
+
+    /// Whether the database answers.
+    pub async fn ping(&self) -> Result<()> {
+        let mut tx = self.platform_read().await?;
+        tx.fetch_one::<(i64,)>("SELECT count(*) FROM permissions WHERE resource = '*'", Vec::new()).await?;
+        Ok(())
+    }
+
+    /// Prepare what time brings: next months' partitions.
+    pub async fn make_partitions(&self, now: purlin_domain::Timestamp) -> Result<()> {
+        match self {
+            Self::Postgres(_) => postgres::make_partitions(self.platform().await?, now).await,
+            Self::Sqlite { .. } => Ok(()),
+        }
+    }
+
+    /// Close every connection, waiting for those in use.
+    pub async fn close(&self) {
+        match self {
+            Self::Postgres(pool) => pool.close().await,
+            Self::Sqlite { writer, readers } => {
+                readers.close().await;
+                writer.close().await;
+            }
+        }
+    }
+}

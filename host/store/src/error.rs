@@ -1,0 +1,72 @@
+//! What can go wrong in the store. "Not found" is not among it: that is `None`.
+
+/// The outcome of a store call.
+pub type Result<T> = std::result::Result<T, StoreError>;
+
+/// Why the database did not do as asked.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// A unique key is taken; the constraint, or what SQLite says of it.
+    #[error("unique key taken: {0}")]
+    Taken(String),
+    /// Another transaction got in the way; the same work may be tried again.
+    #[error("lost a race with another transaction")]
+    Race(#[source] sqlx::Error),
+    /// The database cannot be reached, is full, or has no free connection.
+    #[error("the database is unavailable")]
+    Unavailable(#[source] sqlx::Error),
+    /// The database is not set up as the host needs it; says what to do.
+    #[error("{0}")]
+    Setup(String),
+    /// Migrations could not be applied.
+    #[error("migration failed: {0}")]
+    Migration(#[from] sqlx::migrate::MigrateError),
+    /// Anything else: a defect.
+    #[error("database error: {0}")]
+    Database(#[source] sqlx::Error),
+    /// The bus between hosts failed.
+    #[error("bus error: {0}")]
+    Bus(#[from] redis::RedisError),
+}
+
+impl From<sqlx::Error> for StoreError {
+    fn from(error: sqlx::Error) -> Self {
+        let sqlx::Error::Database(database) = &error else {
+            return match error {
+                sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::WorkerCrashed => {
+                    Self::Unavailable(error)
+                }
+                other => Self::Database(other),
+            };
+        };
+        if database.is_unique_violation() {
+            let name = database.constraint().map_or_else(|| database.message().to_owned(), str::to_owned);
+            return Self::Taken(name);
+        }
+        match database.code().as_deref().map(classify) {
+            Some(Class::Race) => Self::Race(error),
+            Some(Class::Unavailable) => Self::Unavailable(error),
+            Some(Class::Other) | None => Self::Database(error),
+        }
+    }
+}
+
+enum Class {
+    Race,
+    Unavailable,
+    Other,
+}
+
+/// SQLSTATE codes of PostgreSQL (five characters) and result codes of SQLite (numbers).
+fn classify(code: &str) -> Class {
+    match code {
+        "40001" | "40P01" | "55P03" => Class::Race,
+        // SQLITE_BUSY, LOCKED, NOMEM, IOERR, FULL, and their extended forms (low byte).
+        number if number.parse::<u32>().is_ok_and(|n| number.len() != 5 && matches!(n & 0xff, 5 | 6 | 7 | 10 | 13)) => {
+            Class::Unavailable
+        }
+        "53100" | "53200" | "53300" | "57P01" | "57P02" | "57P03" => Class::Unavailable,
+        connection if connection.len() == 5 && connection.starts_with("08") => Class::Unavailable,
+        _ => Class::Other,
+    }
+}

@@ -1,0 +1,32 @@
+//! A transaction that crosses tenants: sign-in look-ups, claiming jobs, the catalogue
+//! of plugins. In PostgreSQL it runs as the role `purlin_platform`, which is granted
+//! just that.
+
+use sea_query::Value;
+
+use crate::{
+    Result,
+    conn::{Conn, delegate_statements},
+};
+
+/// A use of the database that belongs to no tenant.
+pub struct PlatformTx {
+    pub(crate) conn: Conn,
+}
+
+impl PlatformTx {
+    pub(crate) fn new(conn: Conn) -> Self {
+        Self { conn }
+    }
+
+    delegate_statements!(as_given);
+
+    /// Make everything done here last.
+    pub async fn commit(self) -> Result<()> {
+        self.conn.commit().await
+    }
+
+    fn as_given(&self, _sql: &'static str, values: Vec<Value>) -> Vec<Value> {
+        values
+    }
+}

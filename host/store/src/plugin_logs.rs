@@ -1,0 +1,61 @@
+//! What plugins wrote to their logs, and what the host wrote there about them.
+
+use purlin_domain::{
+    Json, Timestamp,
+    filter::{Field, FieldType, Filter, Operand},
+    id::JobId,
+    log::LogLine,
+    sort::SortKey,
+};
+use serde::Serialize;
+use sqlx::FromRow;
+use uuid::Uuid;
+
+use crate::{Listing, Page, PlatformTx, Result, TenantTx, value::{Bind, params}};
+
+/// A line of a plugin's log.
+#[derive(Clone, Debug, Serialize, FromRow)]
+pub struct PluginLog {
+    /// Its id.
+    pub id: Uuid,
+    /// `debug`, `info`, `warn` or `error`.
+    pub level: String,
+    /// The text.
+    pub message: String,
+    /// Structured fields.
+    pub fields: Json,
+    /// The job or delivery that was running.
+    pub job_id: Option<Uuid>,
+    /// When it was written.
+    pub created_at: Timestamp,
+}
+
+/// Add lines.
+pub async fn insert(tx: &mut TenantTx, plugin: &str, job: JobId, lines: &[(Uuid, LogLine)]) -> Result<()> {
+    let rows = lines
+        .iter()
+        .map(|(id, line)| params![*id, plugin, line.level.as_str(), &line.message, &line.fields, job, line.time]);
+    tx.insert_many("plugin_logs", &["id", "plugin", "level", "message", "fields", "job_id", "created_at"], rows.collect()).await
+}
+
+/// What a log can be filtered and sorted by.
+pub fn fields() -> Vec<Field> {
+    vec![
+        Field { sortable: false, ..Field::column("level", FieldType::Text) },
+        Field { sortable: false, ..Field::column("message", FieldType::Text) },
+        Field { sortable: false, ..Field::column("job_id", FieldType::Uuid) },
+        Field::column("created_at", FieldType::Timestamp),
+        Field::column("id", FieldType::Uuid),
+    ]
+}
+
+/// A page of a plugin's log.
+pub async fn list(tx: &mut TenantTx, plugin: &str, filter: &Filter, sort: &[SortKey], after: Option<&[Option<Operand>]>, size: u32) -> Result<Page<PluginLog>> {
+    let columns = &["id", "level", "message", "fields", "job_id", "created_at"];
+    tx.list(&Listing { table: "plugin_logs", columns, scope: vec![("plugin", plugin.bind())], filter, sort, after, size }).await
+}
+
+/// Forget lines older than this; how many went.
+pub async fn delete_before(tx: &mut PlatformTx, cutoff: Timestamp) -> Result<u64> {
+    tx.execute("DELETE FROM plugin_logs WHERE created_at < $1", params![cutoff]).await
+}

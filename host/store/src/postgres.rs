@@ -1,0 +1,90 @@
+//! What only PostgreSQL has: roles and row-level security, partitions, row locks.
+
+use std::time::Duration;
+
+use purlin_domain::{Timestamp, id::TenantId};
+use sqlx::{
+    AssertSqlSafe, Executor, Pool, Postgres, Transaction, pool::PoolConnection, postgres::PgPoolOptions, raw_sql,
+};
+
+use crate::{PlatformTx, Result, StoreError, value::params};
+
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
+const PARTITIONS_AHEAD: i64 = 3;
+
+/// Every connection serves as `purlin_app`; one that comes back is rolled back and
+/// forgets its tenant, whatever happened on it.
+pub(crate) async fn open(url: &str, connections: u32) -> Result<Pool<Postgres>> {
+    let pool = PgPoolOptions::new()
+        .max_connections(connections)
+        .acquire_timeout(ACQUIRE_TIMEOUT)
+        .after_connect(|conn, _| {
+            Box::pin(async move {
+                conn.execute(raw_sql("SET ROLE purlin_app; SET TIME ZONE 'UTC'")).await?;
+                Ok(())
+            })
+        })
+        .after_release(|conn, _| {
+            Box::pin(async move {
+                conn.execute(raw_sql("ROLLBACK; SET purlin.tenant_id = ''")).await?;
+                Ok(true)
+            })
+        })
+        .connect(url)
+        .await?;
+    Ok(pool)
+}
+
+/// One round trip begins the transaction and names the tenant.
+pub(crate) async fn begin_tenant(pool: &Pool<Postgres>, tenant: TenantId) -> Result<Transaction<'static, Postgres>> {
+    let begin = format!("BEGIN; SET LOCAL purlin.tenant_id = '{}'", tenant.0);
+    Ok(pool.begin_with(AssertSqlSafe(begin)).await?)
+}
+
+/// A connection that is the tenant's until it is released.
+pub(crate) async fn checkout_tenant(pool: &Pool<Postgres>, tenant: TenantId) -> Result<PoolConnection<Postgres>> {
+    let mut conn = pool.acquire().await?;
+    conn.execute(raw_sql(AssertSqlSafe(format!("SET purlin.tenant_id = '{}'", tenant.0)))).await?;
+    Ok(conn)
+}
+
+pub(crate) async fn begin_platform(pool: &Pool<Postgres>) -> Result<Transaction<'static, Postgres>> {
+    Ok(pool.begin_with("BEGIN; SET LOCAL ROLE purlin_platform").await?)
+}
+
+pub(crate) async fn make_partitions(mut tx: PlatformTx, now: Timestamp) -> Result<()> {
+    tx.execute("SELECT purlin_create_partitions(CAST($1 AS date), CAST($2 AS int))", params![now, PARTITIONS_AHEAD]).await?;
+    tx.commit().await
+}
+
+/// Refuse to serve when row-level security would not hold: the second wall must stand.
+pub(crate) async fn check_isolation(pool: &Pool<Postgres>) -> Result<()> {
+    let mut conn = pool.acquire().await?;
+    let (role, superuser, bypass): (String, bool, bool) =
+        sqlx::query_as("SELECT rolname::text, rolsuper, rolbypassrls FROM pg_roles WHERE rolname = current_user")
+            .fetch_one(&mut *conn)
+            .await?;
+    if superuser || bypass {
+        return Err(StoreError::Setup(format!("the database role `{role}` bypasses row-level security; serve as a role that is neither superuser nor BYPASSRLS")));
+    }
+    let problems: Vec<(String, String)> = sqlx::query_as(
+        "SELECT c.relname::text, concat_ws(', ',
+            CASE WHEN NOT (c.relrowsecurity AND c.relforcerowsecurity) THEN 'row-level security is not forced' END,
+            CASE WHEN pg_has_role(current_user, c.relowner, 'USAGE') THEN 'the serving role owns it' END,
+            CASE WHEN NOT c.relispartition AND NOT EXISTS (
+                SELECT 1 FROM pg_policy p WHERE p.polrelid = c.oid AND p.polqual IS NOT NULL AND p.polwithcheck IS NOT NULL
+            ) THEN 'it has no policy with USING and WITH CHECK' END)
+         FROM pg_class c
+         WHERE c.relnamespace = current_schema()::regnamespace AND c.relkind IN ('r', 'p')
+           AND (c.relname = 'tenants' OR EXISTS (
+                SELECT 1 FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attname = 'tenant_id' AND NOT a.attisdropped))",
+    )
+    .fetch_all(&mut *conn)
+    .await?;
+    if problems.is_empty() {
+        return Err(StoreError::Setup("the database has no tables of ours; run `purlin migrate up`".to_owned()));
+    }
+    let broken: Vec<String> =
+        problems.into_iter().filter(|(_, why)| !why.is_empty()).map(|(table, why)| format!("{table}: {why}")).collect();
+    if broken.is_empty() { Ok(()) } else { Err(StoreError::Setup(format!("row-level security does not hold: {}", broken.join("; ")))) }
+}

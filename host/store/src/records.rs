@@ -1,0 +1,133 @@
+//! Records: the rows of every plugin's collections, and their unique keys.
+
+use purlin_domain::{
+    Json, Timestamp,
+    filter::{Filter, Operand},
+    id::{RecordId, UserId},
+    record::{CollectionRef, Record},
+    sort::SortKey,
+};
+use sqlx::FromRow;
+use uuid::Uuid;
+
+use crate::{Listing, Page, Result, TenantTx, conn::Conn, value::{Bind, params}};
+
+#[derive(FromRow)]
+struct Row {
+    id: Uuid,
+    version: i64,
+    data: Json,
+    created_at: Timestamp,
+    updated_at: Timestamp,
+}
+
+impl From<Row> for Record {
+    fn from(row: Row) -> Self {
+        Self { id: RecordId(row.id), version: row.version, data: row.data, created_at: row.created_at, updated_at: row.updated_at }
+    }
+}
+
+/// The record of this id.
+pub async fn by_id(tx: &mut TenantTx, of: &CollectionRef, id: RecordId) -> Result<Option<Record>> {
+    let row: Option<Row> = tx
+        .fetch_optional(
+            "SELECT id, version, data, created_at, updated_at FROM records
+             WHERE tenant_id = $1 AND plugin = $2 AND collection = $3 AND id = $4",
+            params![&of.plugin, &of.collection, id],
+        )
+        .await?;
+    Ok(row.map(Record::from))
+}
+
+/// The version a record has now, held so until the transaction ends.
+pub async fn hold_version(tx: &mut TenantTx, of: &CollectionRef, id: RecordId) -> Result<Option<i64>> {
+    let sql = match tx.conn {
+        Conn::Postgres(_) | Conn::PostgresRead(_) => {
+            "SELECT version FROM records WHERE tenant_id = $1 AND plugin = $2 AND collection = $3 AND id = $4 FOR SHARE"
+        }
+        // The writer is alone.
+        Conn::Sqlite(_) | Conn::SqliteRead(_) => {
+            "SELECT version FROM records WHERE tenant_id = $1 AND plugin = $2 AND collection = $3 AND id = $4"
+        }
+    };
+    let row: Option<(i64,)> = tx.fetch_optional(sql, params![&of.plugin, &of.collection, id]).await?;
+    Ok(row.map(|(version,)| version))
+}
+
+/// Add a record.
+pub async fn insert(tx: &mut TenantTx, of: &CollectionRef, record: &Record, by: Option<UserId>) -> Result<()> {
+    tx.execute(
+        "INSERT INTO records (tenant_id, plugin, collection, id, version, data, created_at, updated_at, created_by, updated_by)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $7, $8, $8)",
+        params![&of.plugin, &of.collection, record.id, record.version, &record.data, record.created_at, by],
+    )
+    .await?;
+    Ok(())
+}
+
+/// Replace a record's data if it still has `version`; whether it had.
+pub async fn update(tx: &mut TenantTx, of: &CollectionRef, id: RecordId, version: i64, data: &Json, now: Timestamp, by: Option<UserId>) -> Result<bool> {
+    let changed = tx
+        .execute(
+            "UPDATE records SET data = $6, version = version + 1, updated_at = $7, updated_by = $8
+             WHERE tenant_id = $1 AND plugin = $2 AND collection = $3 AND id = $4 AND version = $5",
+            params![&of.plugin, &of.collection, id, version, data, now, by],
+        )
+        .await?;
+    Ok(changed == 1)
+}
+
+/// Delete a record, its keys with it, if it still has `version`; whether it had.
+pub async fn delete(tx: &mut TenantTx, of: &CollectionRef, id: RecordId, version: i64) -> Result<bool> {
+    let changed = tx
+        .execute(
+            "DELETE FROM records WHERE tenant_id = $1 AND plugin = $2 AND collection = $3 AND id = $4 AND version = $5",
+            params![&of.plugin, &of.collection, id, version],
+        )
+        .await?;
+    Ok(changed == 1)
+}
+
+/// Claim a record's unique keys; a key that is taken fails with `Taken`.
+pub async fn insert_keys(tx: &mut TenantTx, of: &CollectionRef, id: RecordId, keys: &[(String, String)], now: Timestamp) -> Result<()> {
+    let rows = keys.iter().map(|(key, value)| params![&of.plugin, &of.collection, key, value, id, now]);
+    tx.insert_many("record_keys", &["plugin", "collection", "key", "value", "record_id", "created_at"], rows.collect()).await
+}
+
+/// Give up a record's unique keys.
+pub async fn delete_keys(tx: &mut TenantTx, of: &CollectionRef, id: RecordId) -> Result<()> {
+    tx.execute(
+        "DELETE FROM record_keys WHERE tenant_id = $1 AND plugin = $2 AND collection = $3 AND record_id = $4",
+        params![&of.plugin, &of.collection, id],
+    )
+    .await?;
+    Ok(())
+}
+
+/// The record that holds a unique key.
+pub async fn holder_of_key(tx: &mut TenantTx, of: &CollectionRef, key: &str, value: &str) -> Result<Option<RecordId>> {
+    let row: Option<(Uuid,)> = tx
+        .fetch_optional(
+            "SELECT record_id FROM record_keys
+             WHERE tenant_id = $1 AND plugin = $2 AND collection = $3 AND key = $4 AND value = $5",
+            params![&of.plugin, &of.collection, key, value],
+        )
+        .await?;
+    Ok(row.map(|(id,)| RecordId(id)))
+}
+
+/// A page of a collection.
+pub async fn list(tx: &mut TenantTx, of: &CollectionRef, filter: &Filter, sort: &[SortKey], after: Option<&[Option<Operand>]>, size: u32) -> Result<Page<Record>> {
+    let columns = &["id", "version", "data", "created_at", "updated_at"];
+    let page: Page<Row> = tx.list(&Listing { table: "records", columns, scope: scope(of), filter, sort, after, size }).await?;
+    Ok(Page { rows: page.rows.into_iter().map(Record::from).collect(), more: page.more })
+}
+
+/// How many records of a collection pass.
+pub async fn count(tx: &mut TenantTx, of: &CollectionRef, filter: &Filter) -> Result<i64> {
+    tx.count("records", &scope(of), filter).await
+}
+
+fn scope(of: &CollectionRef) -> Vec<(&'static str, sea_query::Value)> {
+    vec![("plugin", (&of.plugin).bind()), ("collection", (&of.collection).bind())]
+}

@@ -1,0 +1,51 @@
+//! A transaction, or a read, of one tenant.
+
+use purlin_domain::id::TenantId;
+use sea_query::Value;
+
+use crate::{
+    Result,
+    conn::{Conn, delegate_statements},
+    value::Bind,
+};
+
+/// A use of the database on behalf of one tenant. Its id is `$1` of every statement,
+/// bound here and nowhere else; PostgreSQL's row-level security holds the same id.
+///
+/// Dropped without [`commit`](Self::commit), nothing of it stays.
+pub struct TenantTx {
+    tenant: TenantId,
+    pub(crate) conn: Conn,
+}
+
+impl TenantTx {
+    pub(crate) fn new(tenant: TenantId, conn: Conn) -> Self {
+        Self { tenant, conn }
+    }
+
+    /// The tenant.
+    pub fn tenant(&self) -> TenantId {
+        self.tenant
+    }
+
+    delegate_statements!(with_tenant);
+
+    /// Make everything done here last.
+    pub async fn commit(self) -> Result<()> {
+        self.conn.commit().await
+    }
+
+    fn with_tenant(&self, sql: &'static str, values: Vec<Value>) -> Vec<Value> {
+        debug_assert!(names_tenant(sql), "a statement of a tenant must name its tenant: {sql}");
+        let mut all = Vec::with_capacity(values.len() + 1);
+        all.push(self.tenant.bind());
+        all.extend(values);
+        all
+    }
+}
+
+/// Whether a statement is bound to its tenant: it compares or fills `tenant_id`, or it
+/// is about the table of tenants itself.
+fn names_tenant(sql: &str) -> bool {
+    sql.contains("$1") && (sql.contains("tenant_id") || sql.contains("tenants"))
+}

@@ -1,0 +1,88 @@
+//! How Rust values become statement parameters.
+
+use purlin_domain::{
+    Json, Timestamp,
+    filter::Operand,
+    id::{EventId, JobId, RecordId, RoleId, TenantId, UserId, VersionId},
+};
+use sea_query::Value;
+use uuid::Uuid;
+
+/// Something that can be bound to a statement.
+pub trait Bind {
+    /// As a parameter.
+    fn bind(self) -> Value;
+    /// A null of this type.
+    fn null() -> Value;
+}
+
+macro_rules! binds {
+    ($($from:ty => $variant:ident, |$v:ident| $value:expr;)*) => {$(
+        impl Bind for $from {
+            fn bind(self) -> Value {
+                let $v = self;
+                Value::$variant(Some($value))
+            }
+            fn null() -> Value {
+                Value::$variant(None)
+            }
+        }
+    )*};
+}
+
+binds! {
+    bool => Bool, |v| v;
+    i64 => BigInt, |v| v;
+    u32 => BigInt, |v| i64::from(v);
+    f64 => Double, |v| v;
+    &str => String, |v| v.to_owned();
+    String => String, |v| v;
+    &String => String, |v| v.clone();
+    Vec<u8> => Bytes, |v| v;
+    Json => Json, |v| Box::new(v);
+    &Json => Json, |v| Box::new(v.clone());
+    Timestamp => ChronoDateTimeUtc, |v| v;
+    Uuid => Uuid, |v| v;
+    TenantId => Uuid, |v| v.0;
+    UserId => Uuid, |v| v.0;
+    RoleId => Uuid, |v| v.0;
+    EventId => Uuid, |v| v.0;
+    JobId => Uuid, |v| v.0;
+    RecordId => Uuid, |v| v.0;
+    VersionId => Uuid, |v| v.0;
+}
+
+impl<T: Bind> Bind for Option<T> {
+    fn bind(self) -> Value {
+        self.map_or_else(T::null, Bind::bind)
+    }
+    fn null() -> Value {
+        T::null()
+    }
+}
+
+impl Bind for Operand {
+    fn bind(self) -> Value {
+        match self {
+            Self::Text(text) => text.bind(),
+            Self::Number(number) => match number.as_i64() {
+                Some(whole) => whole.bind(),
+                None => number.as_f64().bind(),
+            },
+            Self::Boolean(value) => value.bind(),
+            Self::Timestamp(time) => time.bind(),
+            Self::Uuid(id) => id.bind(),
+        }
+    }
+    fn null() -> Value {
+        String::null()
+    }
+}
+
+/// A list of parameters.
+macro_rules! params {
+    ($($value:expr),* $(,)?) => {
+        vec![$($crate::value::Bind::bind($value)),*]
+    };
+}
+pub(crate) use params;

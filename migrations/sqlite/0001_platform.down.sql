@@ -1,0 +1,16 @@
+DROP TABLE IF EXISTS plugin_logs;
+DROP TABLE IF EXISTS record_keys;
+DROP TABLE IF EXISTS records;
+DROP TABLE IF EXISTS jobs;
+DROP TABLE IF EXISTS installations;
+DROP TABLE IF EXISTS plugin_versions;
+DROP TABLE IF EXISTS plugin_components;
+DROP TABLE IF EXISTS plugins;
+DROP TABLE IF EXISTS events;
+DROP TABLE IF EXISTS audit_log;
+DROP TABLE IF EXISTS user_roles;
+DROP TABLE IF EXISTS role_permissions;
+DROP TABLE IF EXISTS roles;
+DROP TABLE IF EXISTS permissions;
+DROP TABLE IF EXISTS users;
+DROP TABLE IF EXISTS tenants;
