@@ -1,0 +1,30 @@
+//! `audit`: a plugin's own entries in the audit log.
+
+use purlin_domain::{audit::AuditEntry, error::HostError};
+
+use super::Host;
+use crate::{
+    bindings::purlin::platform::{audit as wit, types},
+    state::{State, json},
+};
+
+/// What the platform answers.
+pub trait Audit {
+    /// Add an entry, to be committed with the invocation.
+    fn record_audit(&mut self, entry: AuditEntry) -> Result<(), HostError>;
+}
+
+impl<H: Host> wit::Host for State<H> {
+    async fn record(&mut self, entry: wit::Entry) -> wasmtime::Result<Result<(), types::Error>> {
+        let host = self.call()?;
+        let recorded = json("/changes", &entry.changes).and_then(|changes| {
+            host.record_audit(AuditEntry {
+                action: entry.action,
+                resource_type: entry.resource_type,
+                resource_id: entry.resource_id,
+                changes,
+            })
+        });
+        Ok(recorded.map_err(types::Error::from))
+    }
+}

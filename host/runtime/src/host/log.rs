@@ -1,0 +1,22 @@
+//! `log`: the plugin's log. Needs no platform; the invocation gathers it.
+
+use purlin_domain::{Json, log::LogLevel};
+
+use super::Host;
+use crate::{bindings::purlin::platform::log as wit, state::State};
+
+impl<H: Host> wit::Host for State<H> {
+    async fn write(&mut self, level: wit::Level, message: String, fields: Option<String>) -> wasmtime::Result<()> {
+        self.count_call()?;
+        let level = match level {
+            wit::Level::Debug => LogLevel::Debug,
+            wit::Level::Info => LogLevel::Info,
+            wit::Level::Warn => LogLevel::Warn,
+            wit::Level::Error => LogLevel::Error,
+        };
+        // Fields that are not JSON are kept as the text they are.
+        let fields = fields.map_or(Json::Null, |text| serde_json::from_str(&text).unwrap_or(Json::String(text)));
+        self.log.write(level, &message, fields);
+        Ok(())
+    }
+}

@@ -1,0 +1,159 @@
+//! One invocation: a fresh instance, one call, every limit.
+
+use std::{sync::Arc, time::Duration};
+
+use purlin_domain::{
+    Json,
+    event::Event,
+    job::{Failure, JobRun},
+    limits::{GuestLimits, Limit},
+    log::LogLine,
+};
+use wasmtime::{Store, UpdateDeadline};
+
+use crate::{
+    bindings::exports::purlin::platform::guest as wit,
+    error::{Ended, HostUnavailable, LimitMet},
+    host::Host,
+    log::Log,
+    meter::Metered,
+    runtime::{Prepared, Runtime},
+    state::State,
+};
+
+/// What to call.
+#[derive(Clone, Debug)]
+pub enum Call {
+    /// `on-event`.
+    Event(Event),
+    /// `run-job`.
+    Job(JobRun),
+}
+
+/// What one invocation took.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Usage {
+    /// CPU time.
+    pub cpu: Duration,
+    /// Bytes of memory at its end.
+    pub memory_bytes: usize,
+    /// Calls to the host.
+    pub host_calls: u32,
+}
+
+/// How an invocation went.
+pub struct Invocation<H> {
+    /// The guest's answer (a job's result, or its failure), or why the host ended it.
+    pub outcome: Result<Result<Option<Json>, Failure>, Ended>,
+    /// Who answered its calls, with what it gathered.
+    pub host: Option<H>,
+    /// What it logged.
+    pub log: Vec<LogLine>,
+    /// What it took.
+    pub usage: Usage,
+}
+
+impl<H: Host> Runtime<H> {
+    /// Call a component in a fresh instance. Waits for a free slot first.
+    pub async fn invoke(&self, prepared: &Prepared<H>, host: H, call: &Call, limits: GuestLimits) -> Invocation<H> {
+        self.run(prepared, Some(host), limits, async |guest: &wit::Guest, store: &mut Store<State<H>>| match call {
+            Call::Event(event) => {
+                let answer = guest.call_on_event(store, &event.into()).await?;
+                Ok(answer.map(|()| None).map_err(failure))
+            }
+            Call::Job(job) => {
+                let answer = guest.call_run_job(store, &job.into()).await?;
+                Ok(answer.map(|result| result.map(result_json)).map_err(failure))
+            }
+        })
+        .await
+    }
+
+    /// Ask a component to describe itself, with every import closed.
+    pub(crate) async fn describe(&self, prepared: &Prepared<H>) -> Invocation<H> {
+        self.run(prepared, None, GuestLimits::DESCRIBE, async |guest: &wit::Guest, store: &mut Store<State<H>>| {
+            let text = guest.call_describe(store).await?;
+            Ok(serde_json::from_str(&text).map(Some).map_err(|error| Failure::Reject(format!("the descriptor is not JSON: {error}"))))
+        })
+        .await
+    }
+
+    async fn run(
+        &self,
+        prepared: &Prepared<H>,
+        host: Option<H>,
+        limits: GuestLimits,
+        call: impl AsyncFnOnce(&wit::Guest, &mut Store<State<H>>) -> wasmtime::Result<Result<Option<Json>, Failure>>,
+    ) -> Invocation<H> {
+        let clock = Arc::clone(&self.clock);
+        let log = Log::new(limits.log_bytes, move || clock.now());
+        let Ok(_slot) = self.slots.acquire().await else {
+            let outcome = Err(Ended::Unavailable("the runtime is closed".to_owned()));
+            return Invocation { outcome, host, log: Vec::new(), usage: Usage::default() };
+        };
+        let mut store = self.store(State::new(host, limits, log.clone()), limits);
+        let meter = Arc::clone(&store.data().meter);
+        let answer = {
+            let store = &mut store;
+            let called = Metered::new(Arc::clone(&meter), async move {
+                let plugin = prepared.pre.instantiate_async(&mut *store).await?;
+                call(plugin.purlin_platform_guest(), store).await
+            });
+            tokio::time::timeout(limits.wall, called).await
+        };
+        let state = store.data();
+        let usage = Usage { cpu: meter.used(), memory_bytes: state.limiter.used(), host_calls: state.host_calls() };
+        let outcome = match answer {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(error)) => Err(ended(&error, state.limiter.refused)),
+            Err(_) => Err(Ended::Limit(Limit::Wall)),
+        };
+        // The streams hold unfinished lines until the store is gone.
+        let host = store.into_data().into_host();
+        Invocation { outcome, host, log: log.take(), usage }
+    }
+
+    fn store(&self, state: State<H>, limits: GuestLimits) -> Store<State<H>> {
+        let mut store = Store::new(&self.engine, state);
+        store.limiter(|state| &mut state.limiter);
+        store.set_hostcall_fuel(limits.call_bytes);
+        store.set_epoch_deadline(1);
+        // At every tick the guest gives way to others, and is stopped once its CPU time is used up.
+        store.epoch_deadline_callback(|context| {
+            let state = context.data();
+            if state.meter.used_now() >= state.limits.cpu { Err(LimitMet(Limit::Cpu).into()) } else { Ok(UpdateDeadline::Yield(1)) }
+        });
+        store
+    }
+}
+
+fn ended(error: &wasmtime::Error, memory_refused: bool) -> Ended {
+    if let Some(LimitMet(limit)) = error.downcast_ref() {
+        return Ended::Limit(*limit);
+    }
+    if let Some(HostUnavailable(detail)) = error.downcast_ref() {
+        return Ended::Unavailable(detail.clone());
+    }
+    // A guest that is refused memory aborts; the refusal is the reason worth telling.
+    if memory_refused {
+        return Ended::Limit(Limit::Memory);
+    }
+    let text = format!("{error:#}");
+    if text.contains("fuel allocated for hostcalls") { Ended::Limit(Limit::CallBytes) } else { Ended::Trap(text) }
+}
+
+fn failure(failure: wit::Failure) -> Failure {
+    match failure {
+        wit::Failure::Retry(message) => Failure::Retry(message),
+        wit::Failure::RetryAfter((pause_ms, message)) => Failure::RetryAfter(Duration::from_millis(pause_ms.min(PAUSE_MS_MAX)), message),
+        wit::Failure::Reject(message) => Failure::Reject(message),
+    }
+}
+
+/// Longest pause a guest may ask for: a day.
+const PAUSE_MS_MAX: u64 = 24 * 60 * 60 * 1_000;
+
+/// A job's result; text that is not JSON is kept as text.
+fn result_json(text: String) -> Json {
+    serde_json::from_str(&text).unwrap_or(Json::String(text))
+}

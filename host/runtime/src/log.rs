@@ -1,0 +1,84 @@
+//! What a guest says: through the `log` interface, stdout or stderr. Bounded.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use purlin_domain::{
+    Json, Timestamp,
+    log::{LogLine, LogLevel, escape_control},
+};
+
+/// Longest line; what is longer is cut.
+const LINE_BYTES_MAX: usize = 8 << 10;
+/// What a line costs beside its text, so that empty lines are bounded too.
+const LINE_BYTES_COST: usize = 64;
+
+/// The log of one invocation, shared between the host interface and the standard streams.
+#[derive(Clone)]
+pub(crate) struct Log(Arc<Mutex<Buffer>>);
+
+struct Buffer {
+    lines: Vec<LogLine>,
+    bytes: usize,
+    bytes_max: usize,
+    dropped: u64,
+    now: Box<dyn Fn() -> Timestamp + Send>,
+}
+
+impl Log {
+    pub(crate) fn new(bytes_max: usize, now: impl Fn() -> Timestamp + Send + 'static) -> Self {
+        Self(Arc::new(Mutex::new(Buffer { lines: Vec::new(), bytes: 0, bytes_max, dropped: 0, now: Box::new(now) })))
+    }
+
+    /// Add a line; dropped and counted once the log is full.
+    pub(crate) fn write(&self, level: LogLevel, message: &str, fields: Json) {
+        let mut buffer = self.lock();
+        let mut message = escape_control(message);
+        if message.len() > LINE_BYTES_MAX {
+            let cut = (0..=LINE_BYTES_MAX).rev().find(|at| message.is_char_boundary(*at)).unwrap_or(0);
+            message.truncate(cut);
+            message.push('…');
+        }
+        let fields_bytes = if fields.is_null() { 0 } else { fields.to_string().len() };
+        let bytes = message.len() + fields_bytes + LINE_BYTES_COST;
+        if buffer.bytes + bytes > buffer.bytes_max {
+            buffer.dropped += 1;
+            return;
+        }
+        buffer.bytes += bytes;
+        let time = (buffer.now)();
+        buffer.lines.push(LogLine { time, level, message, fields });
+    }
+
+    /// Everything that was written, with a last line about what was not kept.
+    pub(crate) fn take(&self) -> Vec<LogLine> {
+        let mut buffer = self.lock();
+        let mut lines = std::mem::take(&mut buffer.lines);
+        if buffer.dropped > 0 {
+            let message = format!("{} more lines were dropped: the log limit of one invocation was met", buffer.dropped);
+            let time = (buffer.now)();
+            lines.push(LogLine { time, level: LogLevel::Warn, message, fields: Json::Null });
+        }
+        lines
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Buffer> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_log_drops_and_counts() {
+        let log = Log::new(1_000, || Timestamp::UNIX_EPOCH);
+        for _ in 0..100 {
+            log.write(LogLevel::Info, "0123456789\n", Json::Null);
+        }
+        let lines = log.take();
+        assert_eq!(lines.first().unwrap().message, "0123456789\\n");
+        assert_eq!(lines.len(), 14);
+        assert!(lines.last().unwrap().message.starts_with("87 more lines"));
+    }
+}

@@ -1,0 +1,87 @@
+//! What the store of one invocation holds.
+
+use std::sync::Arc;
+
+use purlin_domain::{
+    Json,
+    error::HostError,
+    limits::{GuestLimits, Limit},
+};
+use wasmtime::component::ResourceTable;
+use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
+
+use crate::{
+    error::{HostUnavailable, LimitMet},
+    limiter::Limiter,
+    log::Log,
+    meter::Meter,
+    wasi,
+};
+
+/// Handles to host resources that one guest may hold.
+const HANDLES_MAX: usize = 1_000;
+
+/// The state of one invocation.
+pub(crate) struct State<H> {
+    /// Who answers the guest's calls; none while a component describes itself.
+    host: Option<H>,
+    wasi: WasiCtx,
+    table: ResourceTable,
+    host_calls: u32,
+    pub(crate) limits: GuestLimits,
+    pub(crate) limiter: Limiter,
+    pub(crate) meter: Arc<Meter>,
+    pub(crate) log: Log,
+}
+
+impl<H> State<H> {
+    pub(crate) fn new(host: Option<H>, limits: GuestLimits, log: Log) -> Self {
+        let mut table = ResourceTable::new();
+        table.set_max_capacity(HANDLES_MAX);
+        Self {
+            host,
+            wasi: wasi::context(&log),
+            table,
+            host_calls: 0,
+            limits,
+            limiter: Limiter::new(limits.memory_bytes),
+            meter: Arc::default(),
+            log,
+        }
+    }
+
+    /// Every call of the guest passes here: counted, and answered only while imports are open.
+    pub(crate) fn call(&mut self) -> wasmtime::Result<&mut H> {
+        self.count_call()?;
+        self.host.as_mut().ok_or_else(|| HostUnavailable("imports are closed while a component describes itself".to_owned()).into())
+    }
+
+    pub(crate) fn count_call(&mut self) -> wasmtime::Result<()> {
+        self.host_calls += 1;
+        if self.host_calls > self.limits.host_calls { Err(LimitMet(Limit::HostCalls).into()) } else { Ok(()) }
+    }
+
+    pub(crate) fn host_calls(&self) -> u32 {
+        self.host_calls
+    }
+
+    pub(crate) fn into_host(self) -> Option<H> {
+        self.host
+    }
+}
+
+impl<H: Send> WasiView for State<H> {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
+    }
+}
+
+/// JSON that a guest passed in.
+pub(crate) fn json(pointer: &str, text: &str) -> Result<Json, HostError> {
+    serde_json::from_str(text).map_err(|error| HostError::invalid(pointer, "json", format!("this is not JSON: {error}")))
+}
+
+/// An id that a guest passed in. One that is none names nothing.
+pub(crate) fn id<T: std::str::FromStr>(text: &str) -> Result<T, HostError> {
+    text.parse().map_err(|_| HostError::NotFound)
+}
