@@ -1,0 +1,189 @@
+//! What a plugin says of itself.
+
+use serde::Serialize;
+use serde_json::Value;
+
+/// A plugin's descriptor, built step by step.
+#[derive(Clone, Debug, Serialize)]
+pub struct Descriptor {
+    name: String,
+    version: String,
+    title: String,
+    description: String,
+    collections: Vec<Collection>,
+    subscriptions: Vec<Subscription>,
+    events: Vec<EventType>,
+    jobs: Vec<JobKind>,
+    requests: Vec<String>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+struct Subscription {
+    pattern: String,
+}
+
+impl Descriptor {
+    /// A plugin of this name (2 to 40 lower-case letters, digits, hyphens), version
+    /// (Semantic Versioning; `env!("CARGO_PKG_VERSION")` does) and title. The name is
+    /// also its name space: its events and job kinds begin with `name.`.
+    pub fn new(name: &str, version: &str, title: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            version: version.to_owned(),
+            title: title.to_owned(),
+            description: String::new(),
+            collections: Vec::new(),
+            subscriptions: Vec::new(),
+            events: Vec::new(),
+            jobs: Vec::new(),
+            requests: Vec::new(),
+        }
+    }
+
+    /// What it does, in a sentence or two, for the administrator who enables it.
+    pub fn description(mut self, text: &str) -> Self {
+        self.description = text.to_owned();
+        self
+    }
+
+    /// Add a collection of records.
+    pub fn collection(mut self, collection: Collection) -> Self {
+        self.collections.push(collection);
+        self
+    }
+
+    /// Handle events whose type matches: `*` stands for one word, `**` at the end for one
+    /// or more. Events outside the plugin's own name space need the request `events:read`.
+    pub fn subscribe(mut self, pattern: &str) -> Self {
+        self.subscriptions.push(Subscription { pattern: pattern.to_owned() });
+        self
+    }
+
+    /// Publish events of this type.
+    pub fn publishes(mut self, event: EventType) -> Self {
+        self.events.push(event);
+        self
+    }
+
+    /// Run jobs of this kind.
+    pub fn job(mut self, kind: JobKind) -> Self {
+        self.jobs.push(kind);
+        self
+    }
+
+    /// Ask for a permission beyond the plugin's own collections, for example `users:read`.
+    /// The tenant may refuse it; calls that need it then fail with `NotGranted`.
+    pub fn requests(mut self, permission: &str) -> Self {
+        self.requests.push(permission.to_owned());
+        self
+    }
+
+    pub(crate) fn to_json(&self) -> String {
+        serde_json::to_string(self).unwrap_or_default()
+    }
+}
+
+/// A collection of records. For each one the host offers create, read, update, delete and
+/// list over HTTP, checks permissions, validates, audits and publishes
+/// `{plugin}.{collection}.created`, `.updated` and `.deleted`.
+#[derive(Clone, Debug, Serialize)]
+pub struct Collection {
+    name: String,
+    title: String,
+    schema: Value,
+    unique: Vec<Vec<String>>,
+    filterable: Vec<String>,
+    sortable: Vec<String>,
+}
+
+impl Collection {
+    /// A collection of this name whose records this JSON Schema (draft 2020-12) describes:
+    /// an object with `properties`.
+    pub fn new(name: &str, schema: Value) -> Self {
+        Self { name: name.to_owned(), title: String::new(), schema, unique: Vec::new(), filterable: Vec::new(), sortable: Vec::new() }
+    }
+
+    /// Its name for people.
+    pub fn title(mut self, title: &str) -> Self {
+        self.title = title.to_owned();
+        self
+    }
+
+    /// No two records share the values of these properties, all of them required.
+    pub fn unique(mut self, properties: &[&str]) -> Self {
+        self.unique.push(owned(properties));
+        self
+    }
+
+    /// Lists may filter by these properties: strings, numbers or booleans.
+    pub fn filterable(mut self, properties: &[&str]) -> Self {
+        self.filterable.extend(owned(properties));
+        self
+    }
+
+    /// Lists may sort by these properties: strings, numbers or booleans.
+    pub fn sortable(mut self, properties: &[&str]) -> Self {
+        self.sortable.extend(owned(properties));
+        self
+    }
+}
+
+fn owned(names: &[&str]) -> Vec<String> {
+    names.iter().map(|name| (*name).to_owned()).collect()
+}
+
+/// A type of event a plugin publishes.
+#[derive(Clone, Debug, Serialize)]
+pub struct EventType {
+    #[serde(rename = "type")]
+    event_type: String,
+    schema: Option<Value>,
+}
+
+impl EventType {
+    /// Events of this type, in the plugin's name space: `inventory.stock.low`.
+    pub fn new(event_type: &str) -> Self {
+        Self { event_type: event_type.to_owned(), schema: None }
+    }
+
+    /// The JSON Schema of their data.
+    pub fn schema(mut self, schema: Value) -> Self {
+        self.schema = Some(schema);
+        self
+    }
+}
+
+/// A kind of job a plugin runs.
+#[derive(Clone, Debug, Serialize)]
+pub struct JobKind {
+    kind: String,
+    schema: Option<Value>,
+    attempts: u32,
+    timeout_ms: u64,
+}
+
+impl JobKind {
+    /// Jobs of this kind, in the plugin's name space: `inventory.suggest-reorder`. Ten
+    /// attempts and a minute each, unless said otherwise.
+    pub fn new(kind: &str) -> Self {
+        Self { kind: kind.to_owned(), schema: None, attempts: 10, timeout_ms: 60_000 }
+    }
+
+    /// The JSON Schema of their payload.
+    pub fn schema(mut self, schema: Value) -> Self {
+        self.schema = Some(schema);
+        self
+    }
+
+    /// How often one is tried before it is a dead letter, 1 to 100.
+    pub fn attempts(mut self, attempts: u32) -> Self {
+        self.attempts = attempts;
+        self
+    }
+
+    /// Wall-clock time of one run in milliseconds, 15 minutes at most.
+    pub fn timeout_ms(mut self, timeout_ms: u64) -> Self {
+        self.timeout_ms = timeout_ms;
+        self
+    }
+}

@@ -1,0 +1,55 @@
+//! The trait a plugin implements, and the line that exports it.
+
+use std::marker::PhantomData;
+
+use serde_json::Value;
+
+use crate::{Descriptor, Event, Failure, Job, bindings::exports::purlin::platform::guest};
+
+/// A plugin. Only [`describe`](Self::describe) must be written; a subscription or a job
+/// kind that the descriptor names needs its method too.
+pub trait Plugin {
+    /// What the plugin is, wants and offers. Runs once, at upload, with every import
+    /// closed: calling the host from here fails the upload.
+    fn describe() -> Descriptor;
+
+    /// Handle one event the plugin subscribed to. Delivered at least once; its effects
+    /// count exactly once. 5 s of wall clock, 500 ms of CPU.
+    fn on_event(event: Event) -> Result<(), Failure> {
+        Err(Failure::reject(format!("this plugin does not handle {}", event.kind)))
+    }
+
+    /// Run one job of a kind the plugin declared. What is returned is kept with the job.
+    /// The wall clock is the kind's timeout; 10 s of CPU.
+    fn run_job(job: Job) -> Result<Option<Value>, Failure> {
+        Err(Failure::reject(format!("this plugin does not run {}", job.kind)))
+    }
+}
+
+/// Export a plugin. Once in a crate of type `cdylib`.
+#[macro_export]
+macro_rules! export {
+    ($plugin:ty) => {
+        #[doc(hidden)]
+        type PurlinGuest = $crate::Adapter<$plugin>;
+        $crate::bindings::export!(PurlinGuest with_types_in $crate::bindings);
+    };
+}
+
+/// Carries a [`Plugin`] to the component's exports.
+#[doc(hidden)]
+pub struct Adapter<P>(PhantomData<P>);
+
+impl<P: Plugin> guest::Guest for Adapter<P> {
+    fn describe() -> String {
+        P::describe().to_json()
+    }
+
+    fn on_event(event: guest::Event) -> Result<(), guest::Failure> {
+        P::on_event(Event::from_wit(event)).map_err(Failure::into_wit)
+    }
+
+    fn run_job(job: guest::Job) -> Result<Option<String>, guest::Failure> {
+        P::run_job(Job::from_wit(job)).map(|result| result.map(|value| value.to_string())).map_err(Failure::into_wit)
+    }
+}
