@@ -30,6 +30,31 @@ pub enum Call {
     Job(JobRun),
 }
 
+/// Everything that can be asked of a guest.
+enum Ask {
+    Describe,
+    Call(Call),
+}
+
+impl Ask {
+    async fn of<H: Host>(self, guest: &wit::Guest, store: &mut Store<State<H>>) -> wasmtime::Result<Result<Option<Json>, Failure>> {
+        Ok(match self {
+            Self::Describe => {
+                let text = guest.call_describe(store).await?;
+                serde_json::from_str(&text).map(Some).map_err(|error| Failure::Reject(format!("the descriptor is not JSON: {error}")))
+            }
+            Self::Call(Call::Event(event)) => {
+                let answer = guest.call_on_event(store, &(&event).into()).await?;
+                answer.map(|()| None).map_err(failure)
+            }
+            Self::Call(Call::Job(job)) => {
+                let answer = guest.call_run_job(store, &(&job).into()).await?;
+                answer.map(|result| result.map(result_json)).map_err(failure)
+            }
+        })
+    }
+}
+
 /// What one invocation took.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Usage {
@@ -55,36 +80,16 @@ pub struct Invocation<H> {
 
 impl<H: Host> Runtime<H> {
     /// Call a component in a fresh instance. Waits for a free slot first.
-    pub async fn invoke(&self, prepared: &Prepared<H>, host: H, call: &Call, limits: GuestLimits) -> Invocation<H> {
-        self.run(prepared, Some(host), limits, async |guest: &wit::Guest, store: &mut Store<State<H>>| match call {
-            Call::Event(event) => {
-                let answer = guest.call_on_event(store, &event.into()).await?;
-                Ok(answer.map(|()| None).map_err(failure))
-            }
-            Call::Job(job) => {
-                let answer = guest.call_run_job(store, &job.into()).await?;
-                Ok(answer.map(|result| result.map(result_json)).map_err(failure))
-            }
-        })
-        .await
+    pub async fn invoke(&self, prepared: &Prepared<H>, host: H, call: Call, limits: GuestLimits) -> Invocation<H> {
+        self.run(prepared, Some(host), limits, Ask::Call(call)).await
     }
 
     /// Ask a component to describe itself, with every import closed.
     pub(crate) async fn describe(&self, prepared: &Prepared<H>) -> Invocation<H> {
-        self.run(prepared, None, GuestLimits::DESCRIBE, async |guest: &wit::Guest, store: &mut Store<State<H>>| {
-            let text = guest.call_describe(store).await?;
-            Ok(serde_json::from_str(&text).map(Some).map_err(|error| Failure::Reject(format!("the descriptor is not JSON: {error}"))))
-        })
-        .await
+        self.run(prepared, None, GuestLimits::DESCRIBE, Ask::Describe).await
     }
 
-    async fn run(
-        &self,
-        prepared: &Prepared<H>,
-        host: Option<H>,
-        limits: GuestLimits,
-        call: impl AsyncFnOnce(&wit::Guest, &mut Store<State<H>>) -> wasmtime::Result<Result<Option<Json>, Failure>>,
-    ) -> Invocation<H> {
+    async fn run(&self, prepared: &Prepared<H>, host: Option<H>, limits: GuestLimits, ask: Ask) -> Invocation<H> {
         let clock = Arc::clone(&self.clock);
         let log = Log::new(limits.log_bytes, move || clock.now());
         let Ok(_slot) = self.slots.acquire().await else {
@@ -97,7 +102,7 @@ impl<H: Host> Runtime<H> {
             let store = &mut store;
             let called = Metered::new(Arc::clone(&meter), async move {
                 let plugin = prepared.pre.instantiate_async(&mut *store).await?;
-                call(plugin.purlin_platform_guest(), store).await
+                ask.of(plugin.purlin_platform_guest(), store).await
             });
             tokio::time::timeout(limits.wall, called).await
         };

@@ -38,41 +38,63 @@ pub async fn list(platform: &Platform, principal: &Principal, of: &CollectionRef
 
 /// Create a record.
 pub async fn create(platform: &Arc<Platform>, principal: &Principal, of: &CollectionRef, data: Json) -> Result<Record> {
-    again(platform, async || {
-        let mut unit = Unit::for_request(platform, principal);
-        let record = unit.create(of, data.clone()).await.map_err(refused)?;
-        unit.commit(None).await.map(|()| record)
-    })
-    .await
+    written(change(platform, principal, of, &Change::Create { data }).await?)
 }
 
 /// Change a record by a JSON Merge Patch (RFC 7396); with `expected`, only that version.
-pub async fn patch(platform: &Arc<Platform>, principal: &Principal, of: &CollectionRef, id: RecordId, patch: &Json, expected: Option<i64>) -> Result<Record> {
-    again(platform, async || {
-        let mut unit = Unit::for_request(platform, principal);
-        let before = unit.find(of, id).await.map_err(refused)?;
-        expect(&before, expected)?;
-        let mut data = before.data.clone();
-        json_patch::merge(&mut data, patch);
-        if data == before.data {
-            return Ok(before);
-        }
-        let record = unit.update(of, id, data, Some(before.version)).await.map_err(refused)?;
-        unit.commit(None).await.map(|()| record)
-    })
-    .await
+pub async fn patch(platform: &Arc<Platform>, principal: &Principal, of: &CollectionRef, id: RecordId, patch: Json, expected: Option<i64>) -> Result<Record> {
+    written(change(platform, principal, of, &Change::Patch { id, patch, expected }).await?)
 }
 
 /// Delete a record; with `expected`, only that version.
 pub async fn delete(platform: &Arc<Platform>, principal: &Principal, of: &CollectionRef, id: RecordId, expected: Option<i64>) -> Result<()> {
-    again(platform, async || {
-        let mut unit = Unit::for_request(platform, principal);
-        let before = unit.find(of, id).await.map_err(refused)?;
-        expect(&before, expected)?;
-        unit.delete(of, id, Some(before.version)).await.map_err(refused)?;
-        unit.commit(None).await
-    })
-    .await
+    change(platform, principal, of, &Change::Delete { id, expected }).await.map(drop)
+}
+
+enum Change {
+    Create { data: Json },
+    Patch { id: RecordId, patch: Json, expected: Option<i64> },
+    Delete { id: RecordId, expected: Option<i64> },
+}
+
+/// A request that lost a race is done again, as an invocation would be.
+async fn change(platform: &Arc<Platform>, principal: &Principal, of: &CollectionRef, change: &Change) -> Result<Option<Record>> {
+    let mut reruns = 0;
+    loop {
+        match attempt(Unit::for_request(platform, principal), of, change).await {
+            Ok(record) => return Ok(record),
+            Err(CommitError::Failed(error)) => return Err(error),
+            Err(CommitError::LeaseLost) => return Err(ServiceError::internal("a request has no lease to lose")),
+            Err(CommitError::Conflict(why)) if reruns >= platform.settings.limits.reruns => {
+                return Err(ServiceError::Conflict("conflict", why));
+            }
+            Err(CommitError::Conflict(_)) => reruns += 1,
+        }
+    }
+}
+
+async fn attempt(mut unit: Unit, of: &CollectionRef, change: &Change) -> std::result::Result<Option<Record>, CommitError> {
+    let record = match change {
+        Change::Create { data } => Some(unit.create(of, data.clone()).await.map_err(refused)?),
+        Change::Patch { id, patch, expected } => {
+            let before = unit.find(of, *id).await.map_err(refused)?;
+            expect(&before, *expected)?;
+            let mut data = before.data.clone();
+            json_patch::merge(&mut data, patch);
+            if data == before.data {
+                return Ok(Some(before));
+            }
+            Some(unit.update(of, *id, data, Some(before.version)).await.map_err(refused)?)
+        }
+        Change::Delete { id, expected } => {
+            let before = unit.find(of, *id).await.map_err(refused)?;
+            expect(&before, *expected)?;
+            unit.delete(of, *id, Some(before.version)).await.map_err(refused)?;
+            None
+        }
+    };
+    unit.commit(None).await?;
+    Ok(record)
 }
 
 fn expect(record: &Record, expected: Option<i64>) -> std::result::Result<(), CommitError> {
@@ -86,18 +108,6 @@ fn refused(error: HostError) -> CommitError {
     CommitError::Failed(error.into())
 }
 
-/// A request that lost a race is done again, as an invocation would be.
-async fn again<T>(platform: &Platform, attempt: impl AsyncFn() -> std::result::Result<T, CommitError>) -> Result<T> {
-    let mut reruns = 0;
-    loop {
-        match attempt().await {
-            Ok(done) => return Ok(done),
-            Err(CommitError::Failed(error)) => return Err(error),
-            Err(CommitError::LeaseLost) => return Err(ServiceError::internal("a request has no lease to lose")),
-            Err(CommitError::Conflict(why)) if reruns >= platform.settings.limits.reruns => {
-                return Err(ServiceError::Conflict("conflict", why));
-            }
-            Err(CommitError::Conflict(_)) => reruns += 1,
-        }
-    }
+fn written(record: Option<Record>) -> Result<Record> {
+    record.ok_or_else(|| ServiceError::internal("a write gave no record"))
 }

@@ -1,0 +1,152 @@
+//! Errors as RFC 9457 problems. Details go to the log once, never to the client.
+
+use std::any::Any;
+
+use axum::{
+    Json,
+    extract::rejection::JsonRejection,
+    http::{HeaderValue, StatusCode, Uri, header},
+    response::{IntoResponse, Response},
+};
+use purlin_domain::error::Violation;
+use purlin_service::ServiceError;
+use serde::Serialize;
+use serde_json::json;
+
+/// A problem; [`crate::request::with_id`] writes its body, since it knows the request's id.
+#[derive(Clone, Debug)]
+pub(crate) struct Problem {
+    status: StatusCode,
+    code: &'static str,
+    detail: String,
+    errors: Vec<ProblemPart>,
+}
+
+/// One of the things that are wrong.
+#[derive(Clone, Debug, Serialize)]
+#[serde(untagged)]
+enum ProblemPart {
+    Pointer { pointer: String, code: String, detail: String },
+    Parameter { parameter: String, detail: String },
+}
+
+impl Problem {
+    pub(crate) fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
+        Self { status, code, detail: detail.into(), errors: Vec::new() }
+    }
+
+    pub(crate) fn bad_parameter(parameter: &str, detail: impl Into<String>) -> Self {
+        ServiceError::BadParameter(parameter.to_owned(), detail.into()).into()
+    }
+
+    /// The whole answer.
+    pub(crate) fn render(&self, request_id: &str, path: &str) -> Response {
+        let body = json!({
+            "type": format!("urn:purlin:problem:{}", self.code),
+            "title": self.status.canonical_reason().unwrap_or_default(),
+            "status": self.status.as_u16(),
+            "detail": self.detail,
+            "instance": path,
+            "code": self.code,
+            "request_id": request_id,
+            "errors": self.errors,
+        });
+        let mut response = (self.status, Json(body)).into_response();
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        match self.status {
+            StatusCode::UNAUTHORIZED => drop(headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))),
+            StatusCode::SERVICE_UNAVAILABLE => drop(headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"))),
+            _ => {}
+        }
+        response
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let mut response = self.status.into_response();
+        response.extensions_mut().insert(self);
+        response
+    }
+}
+
+impl From<ServiceError> for Problem {
+    fn from(error: ServiceError) -> Self {
+        let detail = error.to_string();
+        match error {
+            ServiceError::Unauthenticated(_) => Self::new(StatusCode::UNAUTHORIZED, "unauthenticated", detail),
+            ServiceError::Forbidden(_) => Self::new(StatusCode::FORBIDDEN, "forbidden", detail),
+            ServiceError::NotFound => Self::new(StatusCode::NOT_FOUND, "not_found", "there is no such thing here"),
+            ServiceError::Conflict(code, _) => Self::new(StatusCode::CONFLICT, code, detail),
+            ServiceError::PreconditionFailed => Self::new(StatusCode::PRECONDITION_FAILED, "precondition_failed", detail),
+            ServiceError::Invalid(violations) => Self {
+                errors: violations.into_iter().map(part).collect(),
+                ..Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid", "the input is not acceptable; see `errors`")
+            },
+            ServiceError::BadParameter(parameter, why) => Self {
+                errors: vec![ProblemPart::Parameter { parameter, detail: why }],
+                ..Self::new(StatusCode::BAD_REQUEST, "bad_parameter", "a parameter is not acceptable; see `errors`")
+            },
+            ServiceError::Limit(_) => Self::new(StatusCode::UNPROCESSABLE_ENTITY, "limit", detail),
+            ServiceError::Unavailable(why) => {
+                tracing::warn!(why, "unavailable");
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "the service is busy or its database is away; try again")
+            }
+            ServiceError::Internal(why) => {
+                tracing::error!(why, "internal error");
+                Self::internal()
+            }
+        }
+    }
+}
+
+impl Problem {
+    fn internal() -> Self {
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "something went wrong here; the request id leads to it in the log")
+    }
+}
+
+fn part(violation: Violation) -> ProblemPart {
+    ProblemPart::Pointer { pointer: violation.pointer, code: violation.code, detail: violation.detail }
+}
+
+impl From<JsonRejection> for Problem {
+    fn from(rejection: JsonRejection) -> Self {
+        let detail = rejection.body_text();
+        match rejection {
+            JsonRejection::MissingJsonContentType(_) => {
+                Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "media_type", "send `Content-Type: application/json`")
+            }
+            JsonRejection::JsonDataError(_) => ServiceError::invalid("", "shape", detail).into(),
+            JsonRejection::JsonSyntaxError(_) => Self::new(StatusCode::BAD_REQUEST, "json", detail),
+            other => Self::from_body_status(other.status(), detail),
+        }
+    }
+}
+
+impl Problem {
+    /// A body that could not be read.
+    pub(crate) fn from_body_status(status: StatusCode, detail: String) -> Self {
+        let code = if status == StatusCode::PAYLOAD_TOO_LARGE { "too_large" } else { "body" };
+        Self::new(status, code, detail)
+    }
+}
+
+/// A path that leads nowhere.
+pub(crate) async fn unknown_path(uri: Uri) -> Problem {
+    Problem::new(StatusCode::NOT_FOUND, "not_found", format!("there is nothing at {}", uri.path()))
+}
+
+/// A path that does not know the method.
+pub(crate) async fn unknown_method() -> Problem {
+    Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "this path does not know this method; see the Allow header")
+}
+
+/// A defect that panicked.
+#[expect(clippy::needless_pass_by_value, reason = "the layer's signature")]
+pub(crate) fn panicked(panic: Box<dyn Any + Send>) -> Response {
+    let text = panic.downcast_ref::<&str>().map(ToString::to_string).or_else(|| panic.downcast_ref::<String>().cloned());
+    tracing::error!(panic = text.unwrap_or_default(), "a handler panicked");
+    Problem::internal().into_response()
+}
