@@ -1,0 +1,120 @@
+//! The one place where the runtime's host interfaces meet the service: every call of a
+//! guest goes to the unit of work of its invocation.
+
+use purlin_domain::{
+    Json,
+    audit::AuditEntry,
+    error::HostError,
+    id::{EventId, JobId, RecordId, UserId},
+    job::JobState,
+    record::{Record, RecordPage},
+};
+use purlin_runtime::host::{
+    access::Access,
+    audit::Audit,
+    events::Events,
+    identity::{Identity, User},
+    jobs::Jobs,
+    records::{Query, Records},
+    tenancy::{Tenancy, Tenant},
+};
+use purlin_service::{list::ListQuery, unit::Unit};
+
+use crate::fault;
+
+/// Answers a guest's calls from its unit of work.
+pub(crate) struct UnitHost(pub(crate) Unit);
+
+impl Tenancy for UnitHost {
+    async fn tenant(&mut self) -> Result<Tenant, HostError> {
+        let tenant = self.0.tenant().await?;
+        Ok(Tenant { id: tenant.id, name: tenant.name, slug: tenant.slug, plan: tenant.plan, settings: tenant.settings })
+    }
+}
+
+impl Identity for UnitHost {
+    fn caused_by(&mut self) -> Option<UserId> {
+        self.0.cause().user
+    }
+
+    async fn user(&mut self, id: UserId) -> Result<User, HostError> {
+        let user = self.0.user(id).await?;
+        Ok(User { id: user.id, email: user.email, first_name: user.first_name, last_name: user.last_name, is_active: user.is_active })
+    }
+}
+
+impl Access for UnitHost {
+    fn require(&mut self, resource: &str, action: &str) -> Result<(), HostError> {
+        self.0.require(resource, action)
+    }
+
+    fn explain(&mut self, resource: &str, action: &str) -> Vec<String> {
+        self.0.explain(resource, action)
+    }
+}
+
+impl Audit for UnitHost {
+    fn record_audit(&mut self, entry: AuditEntry) -> Result<(), HostError> {
+        self.0.record_audit(entry)
+    }
+}
+
+impl Events for UnitHost {
+    async fn publish(&mut self, event_type: &str, subject: Option<String>, data: Json) -> Result<EventId, HostError> {
+        self.0.publish(event_type, subject, data).await
+    }
+}
+
+impl Jobs for UnitHost {
+    async fn enqueue(&mut self, kind: &str, payload: Json, delay_ms: u64, unique_key: Option<String>) -> Result<JobId, HostError> {
+        self.0.enqueue(kind, payload, delay_ms, unique_key).await
+    }
+
+    async fn job_state(&mut self, id: JobId) -> Result<JobState, HostError> {
+        self.0.job_state(id).await
+    }
+
+    async fn cancel(&mut self, id: JobId) -> Result<(), HostError> {
+        self.0.cancel(id).await
+    }
+
+    fn progress(&mut self, percent: u8, message: Option<String>) -> Result<(), HostError> {
+        self.0.progress(percent, message)
+    }
+}
+
+impl Records for UnitHost {
+    async fn get(&mut self, collection: &str, id: RecordId) -> Result<Record, HostError> {
+        let of = self.0.collection_ref(collection)?;
+        self.0.get(&of, id).await
+    }
+
+    async fn create(&mut self, collection: &str, data: Json) -> Result<Record, HostError> {
+        let of = self.0.collection_ref(collection)?;
+        self.0.create(&of, data).await
+    }
+
+    async fn update(&mut self, collection: &str, id: RecordId, data: Json, expected: Option<i64>) -> Result<Record, HostError> {
+        let of = self.0.collection_ref(collection)?;
+        let record = self.0.update(&of, id, data, expected).await?;
+        fault::point("guest-running").await;
+        Ok(record)
+    }
+
+    async fn delete(&mut self, collection: &str, id: RecordId) -> Result<(), HostError> {
+        let of = self.0.collection_ref(collection)?;
+        self.0.delete(&of, id, None).await
+    }
+
+    async fn query(&mut self, collection: &str, query: Query) -> Result<RecordPage, HostError> {
+        let of = self.0.collection_ref(collection)?;
+        let query = ListQuery { parameters: Vec::new(), tree: query.filter, sort: query.sort, size: Some(query.size), after: query.after };
+        self.0.query(&of, &query).await
+    }
+
+    async fn count(&mut self, collection: &str, filter: Option<Json>) -> Result<u64, HostError> {
+        let of = self.0.collection_ref(collection)?;
+        let count = self.0.count(&of, filter.as_ref()).await?;
+        Ok(u64::try_from(count).unwrap_or(0))
+    }
+}

@@ -1,0 +1,121 @@
+//! The command line.
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::{Parser, Subcommand};
+use purlin_service::store::migrate;
+use rlimit::Resource;
+
+use crate::{config::Config, data_dir, serve, telemetry};
+
+/// The subcommand by which the host calls itself to compile a component.
+pub(crate) const COMPILE: &str = "compile-component";
+
+/// A multi-tenant platform host whose modules are sandboxed WebAssembly components.
+#[derive(Parser)]
+#[command(name = "purlin", version)]
+struct Cli {
+    /// The settings file; `purlin.toml` in this directory if it is there.
+    #[arg(long, global = true)]
+    config: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the host.
+    Serve,
+    /// Change the database's schema.
+    Migrate {
+        #[command(subcommand)]
+        direction: Direction,
+    },
+    /// Compile a component from stdin to stdout. The host calls this itself.
+    #[command(name = COMPILE, hide = true)]
+    Compile,
+}
+
+#[derive(Subcommand)]
+enum Direction {
+    /// Apply what is pending.
+    Up,
+    /// Take migrations back.
+    Down {
+        /// Down to this version; 0 takes back everything, with all data.
+        #[arg(long)]
+        to: i64,
+    },
+    /// Show what is applied and what is pending.
+    Status,
+}
+
+pub(crate) fn run() -> ExitCode {
+    let cli = Cli::parse();
+    let done = match cli.command {
+        Command::Compile => compile(),
+        Command::Serve => with_config(cli.config, serve::serve),
+        Command::Migrate { direction } => with_config(cli.config, |config| migrate(config, direction)),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => {
+            complain(&why);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn with_config<F: Future<Output = Result<(), String>>>(file: Option<PathBuf>, work: impl FnOnce(Config) -> F) -> Result<(), String> {
+    let config = Config::load(file.as_deref())?;
+    telemetry::start(&config)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|e| e.to_string())?;
+    runtime.block_on(work(config))
+}
+
+async fn migrate(config: Config, direction: Direction) -> Result<(), String> {
+    if config.database_url.is_none() {
+        data_dir::prepare(&config.data_dir)?;
+    }
+    let store = config.store();
+    match direction {
+        Direction::Up => migrate::up(&store).await,
+        Direction::Down { to } => migrate::down(&store, to).await,
+        Direction::Status => Ok(()),
+    }
+    .map_err(|e| e.to_string())?;
+    for migration in migrate::status(&store).await.map_err(|e| e.to_string())? {
+        let state = migration.applied_at.map_or("pending".to_owned(), |at| format!("applied {}", at.format("%Y-%m-%d %H:%M:%S")));
+        say(&format!("{:04} {:<30} {state}", migration.version, migration.name));
+    }
+    Ok(())
+}
+
+/// Limits of the process that compiles: a component made to exhaust the compiler ends it, not the host.
+const COMPILE_CPU_S: u64 = 60;
+const COMPILE_DATA_BYTES: u64 = 3 << 30;
+const COMPILE_FILES: u64 = 32;
+
+fn compile() -> Result<(), String> {
+    let limits = [
+        (Resource::CPU, COMPILE_CPU_S),
+        (Resource::DATA, COMPILE_DATA_BYTES),
+        (Resource::FSIZE, 0),
+        (Resource::NOFILE, COMPILE_FILES),
+        (Resource::CORE, 0),
+    ];
+    for (resource, limit) in limits {
+        resource.set(limit, limit).map_err(|e| e.to_string())?;
+    }
+    purlin_runtime::compile_stdin_to_stdout().map_err(|e| e.to_string())
+}
+
+#[expect(clippy::print_stdout, reason = "the answer of a command")]
+fn say(line: &str) {
+    println!("{line}");
+}
+
+#[expect(clippy::print_stderr, reason = "why a command failed")]
+fn complain(why: &str) {
+    eprintln!("purlin: {why}");
+}

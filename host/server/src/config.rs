@@ -1,0 +1,198 @@
+//! Settings: defaults, then `purlin.toml`, then the environment.
+
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
+
+use figment::{
+    Figment,
+    providers::{Env, Format, Serialized, Toml},
+};
+use purlin_service::store;
+use serde::{Deserialize, Serialize};
+
+/// Every setting. `purlin.example.toml` and docs/operations.md list them too; a test
+/// holds the three together.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Config {
+    /// Address to listen on.
+    pub(crate) listen: SocketAddr,
+    /// Where keys, the embedded database and compiled components are kept.
+    pub(crate) data_dir: PathBuf,
+    /// A PostgreSQL URL; the embedded SQLite database without it.
+    pub(crate) database_url: Option<String>,
+    /// A PostgreSQL URL whose role may migrate, when the serving one may not.
+    pub(crate) migrate_database_url: Option<String>,
+    /// Whether `serve` applies pending migrations first.
+    pub(crate) migrate_on_start: bool,
+    /// Connections to PostgreSQL at most.
+    pub(crate) database_connections: u32,
+    /// Reading connections to SQLite.
+    pub(crate) sqlite_readers: u32,
+    /// A Redis URL; hints between hosts pass through it.
+    pub(crate) redis_url: Option<String>,
+    /// The private key that signs tokens; made in the data directory when missing.
+    pub(crate) signing_key_file: Option<PathBuf>,
+    /// Where compiled components are kept; in the data directory when missing.
+    pub(crate) cache_dir: Option<PathBuf>,
+    /// The `iss` of every token.
+    pub(crate) issuer: String,
+    /// Minutes an access token lives.
+    pub(crate) access_token_minutes: u64,
+    /// Whether strangers may register a tenant.
+    pub(crate) registration_open: bool,
+    /// The operator's address, for the account made at first run.
+    pub(crate) operator_email: String,
+    /// The operator's password; made up and kept in the data directory when missing.
+    pub(crate) operator_password: Option<String>,
+    /// Jobs run at the same time.
+    pub(crate) workers: u32,
+    /// Guests that run at the same time.
+    pub(crate) guests: u32,
+    /// Seconds a worker holds a job without a beat.
+    pub(crate) lease_seconds: u64,
+    /// Milliseconds between two looks for due jobs when nothing hints at any.
+    pub(crate) poll_ms: u64,
+    /// Days that lines of plugin logs are kept.
+    pub(crate) plugin_log_days: u64,
+    /// Days that jobs which ended well are kept.
+    pub(crate) job_history_days: u64,
+    /// What is logged: `error`, `warn`, `info`, `debug`, or a filter such as `info,purlin_service=debug`.
+    pub(crate) log: String,
+    /// `text` or `json`.
+    pub(crate) log_format: LogFormat,
+}
+
+/// How log lines are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            data_dir: PathBuf::from("./.purlin"),
+            database_url: None,
+            migrate_database_url: None,
+            migrate_on_start: true,
+            database_connections: 20,
+            sqlite_readers: 4,
+            redis_url: None,
+            signing_key_file: None,
+            cache_dir: None,
+            issuer: "purlin".to_owned(),
+            access_token_minutes: 15,
+            registration_open: true,
+            operator_email: "operator@purlin.local".to_owned(),
+            operator_password: None,
+            workers: 8,
+            guests: 32,
+            lease_seconds: 30,
+            poll_ms: 1_000,
+            plugin_log_days: 7,
+            job_history_days: 30,
+            log: "info".to_owned(),
+            log_format: LogFormat::Text,
+        }
+    }
+}
+
+impl Config {
+    /// Read the settings. A file that is named must exist; `purlin.toml` need not.
+    pub(crate) fn load(file: Option<&Path>) -> Result<Self, String> {
+        let toml = match file {
+            Some(file) => Toml::file_exact(file),
+            None => Toml::file("purlin.toml"),
+        };
+        let known = known_names();
+        let environment = Env::prefixed("PURLIN_").filter(move |name| known.iter().any(|known| name == known.as_str()));
+        let config: Self = Figment::from(Serialized::defaults(Self::default()))
+            .merge(toml)
+            .merge(Env::raw().only(&["DATABASE_URL", "REDIS_URL"]))
+            .merge(environment)
+            .extract()
+            .map_err(|error| format!("settings: {error}"))?;
+        config.check()?;
+        Ok(config)
+    }
+
+    fn check(&self) -> Result<(), String> {
+        let positive = [
+            ("workers", u64::from(self.workers)),
+            ("guests", u64::from(self.guests)),
+            ("database_connections", u64::from(self.database_connections)),
+            ("sqlite_readers", u64::from(self.sqlite_readers)),
+            ("lease_seconds", self.lease_seconds),
+            ("poll_ms", self.poll_ms),
+            ("access_token_minutes", self.access_token_minutes),
+        ];
+        if let Some((name, _)) = positive.iter().find(|(_, value)| *value == 0) {
+            return Err(format!("settings: `{name}` must be at least 1"));
+        }
+        if self.guests > 1_000 || self.workers > 1_000 {
+            return Err("settings: `workers` and `guests` are at most 1000".to_owned());
+        }
+        match &self.database_url {
+            Some(url) if !url.starts_with("postgres://") && !url.starts_with("postgresql://") => {
+                Err("settings: `database_url` must begin with postgres:// (leave it out for the embedded database)".to_owned())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Where the data is.
+    pub(crate) fn store(&self) -> store::Config {
+        match &self.database_url {
+            Some(url) => store::Config::Postgres {
+                url: url.clone(),
+                migrate_url: self.migrate_database_url.clone(),
+                connections: self.database_connections,
+            },
+            None => store::Config::Sqlite { file: self.data_dir.join("purlin.db"), readers: self.sqlite_readers },
+        }
+    }
+}
+
+/// The names of all settings.
+fn known_names() -> Vec<String> {
+    let all = serde_json::to_value(Config::default()).unwrap_or_default();
+    all.as_object().map(|all| all.keys().cloned().collect()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_example_file_and_the_docs_name_every_setting() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        let example = std::fs::read_to_string(root.join("purlin.example.toml")).unwrap();
+        let docs = std::fs::read_to_string(root.join("docs/operations.md")).unwrap();
+        for name in known_names() {
+            assert!(example.contains(&format!("{name} =")), "purlin.example.toml lacks {name}");
+            assert!(docs.contains(&format!("`{name}`")), "docs/operations.md lacks {name}");
+        }
+    }
+
+    #[test]
+    fn the_example_file_holds_the_defaults() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        let example = std::fs::read_to_string(root.join("purlin.example.toml")).unwrap();
+        let uncommented: String = example.lines().filter(|line| !line.starts_with("# ")).collect::<Vec<_>>().join("\n").replace("\n#", "\n");
+        let read: Config = Figment::from(Toml::string(&uncommented)).extract().unwrap();
+        let defaults = Config::default();
+        assert_eq!(read.listen, defaults.listen);
+        assert_eq!(read.workers, defaults.workers);
+        assert_eq!(read.guests, defaults.guests);
+        assert_eq!(read.lease_seconds, defaults.lease_seconds);
+        assert_eq!(read.log, defaults.log);
+    }
+}

@@ -1,0 +1,147 @@
+//! One claimed job from its claim to its end: prepare the component, call the guest,
+//! commit its unit of work; again from the start when a conflict says so.
+
+use std::sync::Arc;
+
+use purlin_domain::{
+    clock::Clock,
+    job::Failure,
+    log::{LogLevel, LogLine},
+};
+use purlin_runtime::{Call, Ended, Invocation, Prepared, Runtime};
+use purlin_service::{
+    Platform, ServiceError,
+    jobs::{self, Assignment, Claimed, Work},
+    plugin_logs, plugins,
+    unit::CommitError,
+};
+use tokio::runtime::Handle;
+
+use crate::{adapter::UnitHost, fault};
+
+/// What it takes to run a job.
+#[derive(Clone)]
+pub(crate) struct Invoker {
+    pub(crate) platform: Arc<Platform>,
+    pub(crate) runtime: Arc<Runtime<UnitHost>>,
+    /// Threads of their own: a guest that computes does not slow requests down.
+    pub(crate) guests: Handle,
+}
+
+/// How a run went wrong, with what the guest logged.
+struct Failed {
+    failure: Failure,
+    log: Vec<LogLine>,
+}
+
+impl Invoker {
+    /// Run a claimed job to its end. Only its own lease can keep the end from being written.
+    pub(crate) async fn run(&self, claimed: Claimed) {
+        let assignment = match jobs::begin(&self.platform, claimed.clone()).await {
+            Ok(Some(assignment)) => assignment,
+            Ok(None) => return self.settle(&claimed, &Failure::Retry("the plugin was disabled".to_owned())).await,
+            Err(error) => return self.settle(&claimed, &Failure::Retry(error.to_string())).await,
+        };
+        let outcome = self.attempt(&assignment).await;
+        let (log, failure) = match outcome {
+            Ok(log) => (log, None),
+            Err(Failed { failure, log }) => (log, Some(failure)),
+        };
+        let kept = plugin_logs::append(&self.platform, claimed.tenant_id, &claimed.plugin, claimed.id, log).await;
+        if let Err(error) = kept {
+            tracing::warn!(%error, job = %claimed.id, "a plugin's log could not be kept");
+        }
+        if let Some(failure) = failure {
+            self.settle(&claimed, &failure).await;
+        }
+    }
+
+    /// Run until the commit holds or the run has failed.
+    async fn attempt(&self, assignment: &Assignment) -> Result<Vec<LogLine>, Failed> {
+        let failed = |failure| Failed { failure, log: Vec::new() };
+        let prepared = self.prepare(assignment).await.map_err(|why| failed(Failure::Retry(why)))?;
+        let mut reruns = 0;
+        loop {
+            let invocation = self.call(assignment, Arc::clone(&prepared)).await.map_err(|why| failed(Failure::Retry(why)))?;
+            let Invocation { outcome, host, mut log, usage } = invocation;
+            tracing::debug!(job = %assignment.claimed.id, plugin = assignment.claimed.plugin, ?usage, "a guest returned");
+            let result = match outcome {
+                Ok(Ok(result)) => result,
+                Ok(Err(failure)) => {
+                    log.push(self.line(LogLevel::Warn, format!("failed: {}", failure.message()), assignment));
+                    return Err(Failed { failure, log });
+                }
+                Err(ended) => return Err(self.ended(&ended, log, assignment)),
+            };
+            let Some(UnitHost(unit)) = host else { return Err(failed(Failure::Retry("the unit of work is gone".to_owned()))) };
+            fault::point("before-commit").await;
+            match unit.commit(Some(assignment.ack(result))).await {
+                Ok(()) => {
+                    fault::point("after-commit").await;
+                    return Ok(log);
+                }
+                Err(CommitError::Conflict(why)) if reruns < self.platform.settings.limits.reruns => {
+                    tracing::debug!(job = %assignment.claimed.id, why, "run again after a conflict");
+                    reruns += 1;
+                }
+                Err(CommitError::LeaseLost) => {
+                    tracing::warn!(job = %assignment.claimed.id, "the lease was lost; what the run did is dropped");
+                    return Ok(log);
+                }
+                Err(error) => {
+                    log.push(self.line(LogLevel::Warn, format!("could not commit: {error}"), assignment));
+                    return Err(Failed { failure: Failure::Retry(error.to_string()), log });
+                }
+            }
+        }
+    }
+
+    async fn prepare(&self, assignment: &Assignment) -> Result<Arc<Prepared<UnitHost>>, String> {
+        let digest = &assignment.plugin.loaded.digest;
+        self.runtime.prepare(digest, plugins::component(&self.platform, digest)).await.map_err(|error| error.to_string())
+    }
+
+    /// Call the guest on its own threads; dropped with this future.
+    async fn call(&self, assignment: &Assignment, prepared: Arc<Prepared<UnitHost>>) -> Result<Invocation<UnitHost>, String> {
+        let call = match &assignment.work {
+            Work::Event(event) => Call::Event(event.clone()),
+            Work::Job(run) => Call::Job(run.clone()),
+        };
+        let host = UnitHost(assignment.unit(&self.platform));
+        let (runtime, limits) = (Arc::clone(&self.runtime), assignment.limits);
+        let mut task = AbortOnDrop(self.guests.spawn(async move { runtime.invoke(&prepared, host, call, limits).await }));
+        (&mut task.0).await.map_err(|error| error.to_string())
+    }
+
+    fn ended(&self, ended: &Ended, mut log: Vec<LogLine>, assignment: &Assignment) -> Failed {
+        tracing::warn!(job = %assignment.claimed.id, plugin = assignment.claimed.plugin, %ended, "the host ended an invocation");
+        log.push(self.line(LogLevel::Error, ended.to_string(), assignment));
+        Failed { failure: Failure::Retry(ended.to_string()), log }
+    }
+
+    /// A line of the host's own in the plugin's log.
+    fn line(&self, level: LogLevel, message: String, assignment: &Assignment) -> LogLine {
+        let clock: &dyn Clock = &*self.platform.clock;
+        let fields = serde_json::json!({ "host": true, "kind": assignment.claimed.kind, "attempt": assignment.claimed.attempt });
+        LogLine { time: clock.now(), level, message, fields }
+    }
+
+    async fn settle(&self, claimed: &Claimed, failure: &Failure) {
+        match jobs::fail(&self.platform, claimed, failure).await {
+            Ok(true) => {}
+            Ok(false) => tracing::warn!(job = %claimed.id, "the lease was lost before the failure was written"),
+            // The lease runs out, and the job is rescued.
+            Err(ServiceError::Unavailable(error)) => tracing::warn!(error, job = %claimed.id, "a failure could not be written"),
+            Err(error) => tracing::error!(%error, job = %claimed.id, "a failure could not be written"),
+        }
+    }
+}
+
+/// A task that ends with whoever waits for it.
+struct AbortOnDrop<T>(tokio::task::JoinHandle<T>);
+
+impl<T> Drop for AbortOnDrop<T> {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}

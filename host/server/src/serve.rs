@@ -1,0 +1,163 @@
+//! `purlin serve`: wire the rooms together and run until a signal.
+
+use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+
+use purlin_domain::clock::{Clock, SystemClock};
+use purlin_domain::limits::UnitLimits;
+use purlin_runtime::{Compiler, Runtime};
+use purlin_service::{
+    Platform, Settings, jobs, operator,
+    store::{Db, bus::Bus, migrate},
+};
+use tokio::{
+    net::TcpListener,
+    signal::unix::{SignalKind, signal},
+    sync::watch,
+};
+
+use crate::{adapter::UnitHost, config::Config, data_dir, inspector::Inspector, invoke::Invoker, signing_key, worker::Worker};
+
+/// How long requests and jobs may take to end once the host was told to stop.
+const GRACE: Duration = Duration::from_secs(20);
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Serve until SIGTERM or SIGINT.
+pub(crate) async fn serve(config: Config) -> Result<(), String> {
+    data_dir::prepare(&config.data_dir)?;
+    // One host for an embedded database; several share a PostgreSQL.
+    let _lock = config.database_url.is_none().then(|| data_dir::lock(&config.data_dir)).transpose()?;
+    let listener = TcpListener::bind(config.listen)
+        .await
+        .map_err(|error| format!("{}: {error}; set PURLIN_LISTEN to another address", config.listen))?;
+    let guests = guest_threads()?;
+    let (platform, runtime) = wire(&config).await?;
+    first_run(&config, &platform).await?;
+    if platform.db.is_embedded() {
+        let count = jobs::take_over(&platform).await.map_err(|e| e.to_string())?;
+        if count > 0 {
+            tracing::warn!(count, "took back jobs that were running when the host went down");
+        }
+    }
+
+    let (stop, stopping) = watch::channel(false);
+    let worker = Worker {
+        invoker: Invoker { platform: Arc::clone(&platform), runtime, guests: guests.handle().clone() },
+        incarnation: platform.clock.id(),
+        jobs_at_once: config.workers,
+        poll: Duration::from_millis(config.poll_ms),
+        grace: GRACE,
+    };
+    let worker = tokio::spawn(worker.run(stopping.clone()));
+    let address = listener.local_addr().map_err(|e| e.to_string())?;
+    tracing::info!(database = platform.db.kind(), "listening on http://{address}");
+    let served = serve_http(listener, Arc::clone(&platform), stopping, stop).await;
+
+    worker.await.map_err(|e| e.to_string())?;
+    guests.shutdown_background();
+    platform.db.close().await;
+    served
+}
+
+async fn serve_http(listener: TcpListener, platform: Arc<Platform>, stopping: watch::Receiver<bool>, stop: watch::Sender<bool>) -> Result<(), String> {
+    let service = purlin_api::router(platform).into_make_service_with_connect_info::<SocketAddr>();
+    let signalled = async move {
+        wait_for_signal().await;
+        tracing::info!("stopping");
+        stop.send_replace(true);
+    };
+    let serving = axum::serve(listener, service).with_graceful_shutdown(signalled);
+    // Connections that are still busy when the grace is over are dropped.
+    let mut stopping = stopping;
+    let over = async move {
+        while !*stopping.borrow() {
+            if stopping.changed().await.is_err() {
+                break;
+            }
+        }
+        tokio::time::sleep(GRACE).await;
+    };
+    tokio::select! {
+        done = serving => done.map_err(|e| e.to_string()),
+        () = over => Ok(()),
+    }
+}
+
+async fn wire(config: &Config) -> Result<(Arc<Platform>, Arc<Runtime<UnitHost>>), String> {
+    let store = config.store();
+    if config.migrate_on_start {
+        migrate::up(&store).await.map_err(|e| e.to_string())?;
+    }
+    let db = Db::open(&store).await.map_err(|e| e.to_string())?;
+    let bus = match &config.redis_url {
+        Some(url) => Some(Bus::open(url).await.map_err(|error| format!("redis_url: {error}"))?),
+        None => None,
+    };
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let runtime = purlin_runtime::Config {
+        cache: config.cache_dir.clone().unwrap_or_else(|| config.data_dir.join("cache")),
+        guests: config.guests,
+        compiler: compiler()?,
+    };
+    let runtime = Arc::new(Runtime::new(&runtime, Arc::clone(&clock)).map_err(|e| e.to_string())?);
+    let settings = Settings {
+        registration_open: config.registration_open,
+        issuer: config.issuer.clone(),
+        access_token_life: Duration::from_secs(config.access_token_minutes * 60),
+        lease: Duration::from_secs(config.lease_seconds),
+        plugin_log_life: DAY * u32::try_from(config.plugin_log_days).map_err(|e| e.to_string())?,
+        job_history_life: DAY * u32::try_from(config.job_history_days).map_err(|e| e.to_string())?,
+        limits: UnitLimits::default(),
+    };
+    let keys = signing_key::load(config)?;
+    let inspector = Arc::new(Inspector(Arc::clone(&runtime)));
+    let platform = Platform::new(db, bus, clock, keys, inspector, settings).map_err(|e| e.to_string())?;
+    Ok((Arc::new(platform), runtime))
+}
+
+/// This program compiles components too, as a child with limits of its own.
+fn compiler() -> Result<Compiler, String> {
+    let program: PathBuf = std::env::current_exe().map_err(|e| e.to_string())?;
+    Ok(Compiler { program, arguments: vec![crate::command::COMPILE.to_owned()] })
+}
+
+fn guest_threads() -> Result<tokio::runtime::Runtime, String> {
+    tokio::runtime::Builder::new_multi_thread().thread_name("guest").enable_all().build().map_err(|e| e.to_string())
+}
+
+/// Everything a fresh database needs: permissions, partitions, somebody to run it.
+async fn first_run(config: &Config, platform: &Platform) -> Result<(), String> {
+    operator::prepare(platform).await.map_err(|e| e.to_string())?;
+    if operator::exists(platform).await.map_err(|e| e.to_string())? {
+        return Ok(());
+    }
+    let password = match &config.operator_password {
+        Some(password) => password.clone(),
+        None => {
+            let path = config.data_dir.join("operator-password");
+            if !path.exists() {
+                data_dir::write_secret(&path, &made_up_password())?;
+            }
+            tracing::info!(email = config.operator_email, password_file = %path.display(), "made the operator's account");
+            std::fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))?
+        }
+    };
+    operator::create(platform, &config.operator_email, password.trim()).await.map_err(|e| format!("operator account: {e}"))
+}
+
+/// 32 characters of 62: 190 bits.
+fn made_up_password() -> String {
+    use rand::{RngExt, distr::Alphanumeric};
+    let mut random = rand::rng();
+    (0..32).map(|_| char::from(random.sample(Alphanumeric))).collect()
+}
+
+async fn wait_for_signal() {
+    let (Ok(mut term), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
+        tracing::error!("signals cannot be heard; stop the host with SIGKILL");
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = term.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+}
