@@ -1,1 +1,57 @@
-fn main() {}
+//! `cargo xtask`: the only automation. Each command installs what it needs, or says what
+//! it could not and what to do.
+
+mod client;
+mod demo;
+mod hooks;
+mod plugins;
+mod private;
+mod settings;
+mod shell;
+mod test;
+mod up;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "Build, run and test Purlin")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Build the host and the plugins and run them: the embedded database, or DATABASE_URL.
+    Up {
+        /// Start over: forget all data first.
+        #[arg(long)]
+        fresh: bool,
+        /// Build with optimisations (longer to build, faster to run).
+        #[arg(long)]
+        release: bool,
+    },
+    /// Drive the host that `up` runs through the whole story.
+    Demo,
+    /// Build the plugins for wasm32-wasip2.
+    Plugins,
+    /// Run every test, on SQLite and PostgreSQL.
+    Test {
+        /// Only tests whose name contains this.
+        filter: Vec<String>,
+    },
+    /// Install a git pre-commit hook that checks format and lints.
+    Hooks,
+}
+
+fn main() -> Result<()> {
+    std::env::set_current_dir(shell::root()?)?;
+    match Cli::parse().command {
+        Command::Up { fresh, release } => up::run(fresh, release),
+        Command::Demo => demo::run(),
+        Command::Plugins => plugins::build(&plugins::all()?).map(drop),
+        Command::Test { filter } => test::run(&filter),
+        Command::Hooks => hooks::install(),
+    }
+}

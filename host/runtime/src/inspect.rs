@@ -37,7 +37,7 @@ impl<H: Host> Runtime<H> {
         check_kind(component)?;
         let digest = digest(component);
         let began = Instant::now();
-        let compiled = self.compile(&digest, component).await?;
+        let compiled = self.compiled(&digest, component).await?;
         let compile_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
         let imports = self.check_imports(&compiled)?;
         let prepared = self.link(&digest, &compiled)?;

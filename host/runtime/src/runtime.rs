@@ -97,8 +97,17 @@ impl<H: Host> Runtime<H> {
         self.link(digest, &component)
     }
 
-    /// Compile a component and keep the artifact.
-    pub(crate) async fn compile(&self, digest: &str, component: &[u8]) -> Result<Component, RuntimeError> {
+    /// A component that was just uploaded, compiled: unless its bytes were seen before.
+    pub(crate) async fn compiled(&self, digest: &str, component: &[u8]) -> Result<Component, RuntimeError> {
+        let _turn = self.compiling.lock().await;
+        match self.cache.load(&self.engine, digest)? {
+            Some(component) => Ok(component),
+            None => self.compile(digest, component).await,
+        }
+    }
+
+    /// Compile a component and keep the artifact. One at a time.
+    async fn compile(&self, digest: &str, component: &[u8]) -> Result<Component, RuntimeError> {
         let artifact = self.compiler.run(component).await?;
         self.cache.store(&self.engine, digest, &artifact)
     }

@@ -20,7 +20,8 @@ pub(crate) async fn open(url: &str, connections: u32) -> Result<Pool<Postgres>> 
         .acquire_timeout(ACQUIRE_TIMEOUT)
         .after_connect(|conn, _| {
             Box::pin(async move {
-                conn.execute(raw_sql("SET ROLE purlin_app; SET TIME ZONE 'UTC'")).await?;
+                // The roll-back of a released connection is usually for nothing; no word about that.
+                conn.execute(raw_sql("SET ROLE purlin_app; SET TIME ZONE 'UTC'; SET client_min_messages = error")).await?;
                 Ok(())
             })
         })

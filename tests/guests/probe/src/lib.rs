@@ -1,0 +1,155 @@
+//! A fixture: does, on request, what plugins do well and what they must not.
+
+mod hostile;
+
+use purlin_sdk::{
+    Collection, Descriptor, Event, EventType, Failure, Job, JobKind, Plugin, RecordChange, Value, access, audit, events, identity,
+    jobs, json, log, records, tenancy,
+};
+use serde::{Deserialize, Serialize};
+
+#[derive(Serialize, Deserialize)]
+struct Note {
+    text: String,
+    #[serde(default)]
+    n: i64,
+}
+
+struct Probe;
+
+const KINDS: [&str; 17] = [
+    "probe.echo", "probe.spin", "probe.grow", "probe.flood", "probe.recurse", "probe.shout", "probe.wait", "probe.huge",
+    "probe.write-then-fail", "probe.write-then-panic", "probe.fail-once", "probe.read-own-writes", "probe.get", "probe.too-many-writes",
+    "probe.look-around", "probe.everything", "probe.escape",
+];
+
+impl Plugin for Probe {
+    fn describe() -> Descriptor {
+        let schema = json!({
+            "type": "object",
+            "properties": { "text": { "type": "string" }, "n": { "type": "integer" } },
+            "required": ["text"],
+        });
+        let notes = Collection::new("notes", schema).unique(&["text"]).filterable(&["text", "n"]).sortable(&["text", "n"]);
+        let mut descriptor = Descriptor::new("probe", "0.1.0", "Probe")
+            .collection(notes)
+            .publishes(EventType::new("probe.pinged"))
+            .subscribe("probe.notes.created")
+            .subscribe("probe.pinged")
+            .requests("users:read")
+            .requests("inventory.items:read");
+        for kind in KINDS {
+            descriptor = descriptor.job(JobKind::new(kind).attempts(if kind == "probe.fail-once" { 3 } else { 1 }).timeout_ms(20_000));
+        }
+        descriptor
+    }
+
+    fn on_event(event: Event) -> Result<(), Failure> {
+        if event.kind == "probe.pinged" {
+            events::publish("probe.pinged", None, &json!({ "depth": event.depth }))?;
+            return Ok(());
+        }
+        let note: RecordChange<Note> = event.data()?;
+        match note.data.map(|note| note.text).as_deref() {
+            Some("ping") => drop(events::publish("probe.pinged", None, &json!({}))?),
+            Some("spin") => hostile::spin(),
+            Some("reject") => return Err(Failure::reject("this note is not welcome")),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn run_job(job: Job) -> Result<Option<Value>, Failure> {
+        let payload: Value = job.payload()?;
+        match job.kind.as_str() {
+            "probe.echo" => Ok(Some(payload)),
+            "probe.spin" => hostile::spin(),
+            "probe.grow" => hostile::grow(),
+            "probe.flood" => hostile::flood(),
+            "probe.recurse" => Ok(Some(json!(hostile::recurse(u64::MAX)))),
+            "probe.shout" => hostile::shout(),
+            "probe.wait" => hostile::wait(),
+            "probe.huge" => hostile::huge(),
+            "probe.escape" => hostile::escape(),
+            "probe.write-then-fail" => {
+                write_everything("fail")?;
+                Err(Failure::reject("failed after writing"))
+            }
+            "probe.write-then-panic" => {
+                write_everything("panic")?;
+                panic!("panicked after writing")
+            }
+            "probe.fail-once" => {
+                write_everything(&format!("attempt {}", job.attempt))?;
+                if job.attempt == 1 { Err(Failure::retry("the first attempt fails")) } else { Ok(None) }
+            }
+            "probe.everything" => {
+                write_everything("all")?;
+                jobs::progress(100, Some("done"))?;
+                Ok(Some(json!({ "tenant": tenancy::current().slug })))
+            }
+            "probe.read-own-writes" => read_own_writes(),
+            "probe.get" => get(&payload),
+            "probe.too-many-writes" => too_many_writes(),
+            "probe.look-around" => Ok(Some(look_around(&payload))),
+            other => Err(Failure::reject(format!("{other} is unknown"))),
+        }
+    }
+}
+
+purlin_sdk::export!(Probe);
+
+/// One effect of every sort.
+fn write_everything(text: &str) -> Result<(), Failure> {
+    log::info(format!("writing {text}"));
+    records::collection("notes").create(&Note { text: text.to_owned(), n: 1 })?;
+    events::publish("probe.pinged", None, &json!({ "text": text }))?;
+    jobs::enqueue("probe.echo", &json!({ "text": text }), jobs::Options::default())?;
+    audit::record("probe.wrote.everything", "probe", None, &json!({ "text": text }))?;
+    Ok(())
+}
+
+fn read_own_writes() -> Result<Option<Value>, Failure> {
+    let notes = records::collection::<Note>("notes");
+    let stored = notes.count(None)?;
+    let first = notes.create(&Note { text: "own 1".to_owned(), n: 1 })?;
+    notes.create(&Note { text: "own 2".to_owned(), n: 2 })?;
+    let taken = notes.create(&Note { text: "own 2".to_owned(), n: 3 }).is_err();
+    let mut changed = notes.get(&first.id)?;
+    changed.data.n = 10;
+    notes.update(&changed)?;
+    let sorted: Vec<i64> = notes.query().filter("text", "like", "own*").sort("-n").page()?.rows.iter().map(|r| r.data.n).collect();
+    notes.delete(&first.id)?;
+    Ok(Some(json!({ "added": notes.count(None)? - stored, "sorted": sorted, "taken": taken, "gone": notes.get(&first.id).is_err() })))
+}
+
+/// Read a record by an id from the payload; in the caller's collection or another's.
+fn get(payload: &Value) -> Result<Option<Value>, Failure> {
+    let text = |key: &str| payload.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let answer = match records::collection::<Value>(&text("collection")).get(&text("id")) {
+        Ok(record) => json!({ "found": record.data }),
+        Err(error) => json!({ "error": error.to_string() }),
+    };
+    Ok(Some(answer))
+}
+
+fn too_many_writes() -> Result<Option<Value>, Failure> {
+    let notes = records::collection::<Note>("notes");
+    for n in 0..600 {
+        if let Err(error) = notes.create(&Note { text: format!("many {n}"), n }) {
+            return Ok(Some(json!({ "written": n, "error": error.to_string() })));
+        }
+    }
+    Ok(None)
+}
+
+fn look_around(payload: &Value) -> Value {
+    let user = payload.get("user").and_then(Value::as_str).unwrap_or_default();
+    json!({
+        "caused_by": identity::caused_by(),
+        "user": identity::find(user).map(|user| user.email).map_err(|error| error.to_string()),
+        "own": access::check("probe.notes", "create"),
+        "other": access::check("inventory.items", "delete"),
+        "why": access::explain("inventory.items", "delete").reasons,
+    })
+}
