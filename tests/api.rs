@@ -1,0 +1,9 @@
+mod apps;
+mod audit_logs;
+mod auth;
+mod health;
+mod installations;
+mod jobs;
+mod plugins;
+mod tenants;
+mod users;

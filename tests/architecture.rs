@@ -1,0 +1,97 @@
+//! The house rules that a machine can check.
+
+use std::{collections::BTreeSet, fs, path::{Path, PathBuf}};
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
+}
+
+/// The dependencies a crate names, development ones aside.
+fn dependencies(directory: &str) -> BTreeSet<String> {
+    let text = fs::read_to_string(root().join(directory).join("Cargo.toml")).unwrap();
+    let manifest: toml::Table = text.parse().unwrap();
+    manifest["dependencies"].as_table().unwrap().keys().cloned().collect()
+}
+
+fn sources(directory: &str) -> Vec<(PathBuf, String)> {
+    let mut found = Vec::new();
+    let mut open = vec![root().join(directory)];
+    while let Some(directory) = open.pop() {
+        for entry in fs::read_dir(directory).unwrap().map(Result::unwrap) {
+            let path = entry.path();
+            if path.is_dir() {
+                open.push(path);
+            } else if path.extension().is_some_and(|e| e == "rs") {
+                found.push((path.clone(), fs::read_to_string(&path).unwrap()));
+            }
+        }
+    }
+    found
+}
+
+const HOST: [(&str, &[&str]); 6] = [
+    ("domain", &[]),
+    ("store", &["purlin-domain"]),
+    ("service", &["purlin-domain", "purlin-store"]),
+    ("runtime", &["purlin-domain"]),
+    ("api", &["purlin-domain", "purlin-service"]),
+    ("server", &["purlin-api", "purlin-domain", "purlin-runtime", "purlin-service"]),
+];
+
+#[test]
+fn the_rooms_depend_on_each_other_in_one_direction() {
+    for (room, allowed) in HOST {
+        let own: Vec<String> = dependencies(&format!("host/{room}")).into_iter().filter(|d| d.starts_with("purlin")).collect();
+        assert_eq!(own, allowed, "host/{room}");
+    }
+    assert!(!dependencies("sdk").iter().any(|d| d.starts_with("purlin")), "the SDK depends on the contract alone");
+    for plugin in fs::read_dir(root().join("plugins")).unwrap().map(Result::unwrap) {
+        let own: Vec<String> =
+            dependencies(&format!("plugins/{}", plugin.file_name().display())).into_iter().filter(|d| d.starts_with("purlin")).collect();
+        assert_eq!(own, ["purlin-sdk"]);
+    }
+}
+
+#[test]
+fn each_outer_library_lives_in_its_rooms() {
+    let homes: [(&str, &[&str]); 5] = [
+        ("axum", &["api", "server"]),
+        ("sqlx", &["store"]),
+        ("redis", &["store"]),
+        ("wasmtime", &["runtime"]),
+        ("wasmtime-wasi", &["runtime"]),
+    ];
+    for (library, rooms) in homes {
+        for (room, _) in HOST {
+            let there = dependencies(&format!("host/{room}")).contains(library);
+            assert_eq!(there, rooms.contains(&room), "{library} in host/{room}");
+        }
+    }
+}
+
+#[test]
+fn only_the_server_reads_the_environment() {
+    for room in ["domain", "store", "service", "runtime", "api"] {
+        for (path, text) in sources(&format!("host/{room}/src")) {
+            assert!(!text.contains("env::var") && !text.contains("std::env"), "{}", path.display());
+        }
+    }
+}
+
+#[test]
+fn sql_is_built_at_run_time_in_one_place() {
+    for (path, text) in sources("host") {
+        let name = path.file_name().unwrap().to_str().unwrap();
+        // postgres.rs formats a typed UUID into SET, which takes no parameters.
+        assert!(!text.contains("AssertSqlSafe") || ["built.rs", "postgres.rs"].contains(&name), "{}", path.display());
+    }
+}
+
+#[test]
+fn files_stay_small_enough_to_read() {
+    for directory in ["host", "sdk", "plugins", "xtask", "tests"] {
+        for (path, text) in sources(directory) {
+            assert!(text.lines().count() <= 500, "{} has {} lines", path.display(), text.lines().count());
+        }
+    }
+}

@@ -1,0 +1,9 @@
+//! Every test that needs more than one crate, in one binary. `api/` mirrors the URLs.
+
+mod api;
+mod architecture;
+mod faults;
+mod plugins;
+mod security;
+mod store;
+mod support;

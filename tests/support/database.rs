@@ -1,0 +1,61 @@
+//! A database of a test's own.
+
+use sqlx::{AssertSqlSafe, Connection, PgConnection, raw_sql};
+use tempfile::TempDir;
+use uuid::Uuid;
+
+/// Where a test's host keeps its data. Gone with the test.
+pub struct Database {
+    /// The data directory, and the embedded database in it.
+    pub directory: TempDir,
+    /// The PostgreSQL database, where it is one.
+    pub url: Option<String>,
+    admin: Option<(String, String)>,
+}
+
+impl Database {
+    /// The embedded one.
+    pub fn sqlite() -> Self {
+        Self { directory: tempfile::tempdir().unwrap(), url: None, admin: None }
+    }
+
+    /// A fresh database on the server under test; none where there is no server.
+    pub async fn postgres() -> Option<Self> {
+        let server = std::env::var("PURLIN_TEST_POSTGRES_URL").unwrap_or_else(|_| "postgres://postgres@127.0.0.1:5432/postgres".to_owned());
+        let mut conn = PgConnection::connect(&server).await.ok()?;
+        let name = format!("purlin_test_{}", Uuid::now_v7().simple());
+        raw_sql(AssertSqlSafe(format!("CREATE DATABASE {name}"))).execute(&mut conn).await.unwrap();
+        let (base, _) = server.rsplit_once('/').unwrap();
+        let url = format!("{base}/{name}");
+        Some(Self { directory: tempfile::tempdir().unwrap(), url: Some(url), admin: Some((server, name)) })
+    }
+
+    pub fn is_postgres(&self) -> bool {
+        self.url.is_some()
+    }
+
+    /// As the store is told of it.
+    pub fn config(&self) -> purlin_store::Config {
+        match &self.url {
+            Some(url) => purlin_store::Config::Postgres { url: url.clone(), migrate_url: None, connections: 4 },
+            None => purlin_store::Config::Sqlite { file: self.directory.path().join("purlin.db"), readers: 2 },
+        }
+    }
+}
+
+impl Drop for Database {
+    fn drop(&mut self) {
+        let Some((server, name)) = self.admin.take() else { return };
+        // A runtime of its own: this may run while the test's is unwinding.
+        let dropped = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async {
+                let mut conn = PgConnection::connect(&server).await?;
+                raw_sql(AssertSqlSafe(format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)"))).execute(&mut conn).await
+            })
+        });
+        if !matches!(dropped.join(), Ok(Ok(_))) {
+            eprintln!("a test database was left behind");
+        }
+    }
+}
