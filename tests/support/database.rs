@@ -1,6 +1,6 @@
 //! A database of a test's own.
 
-use sqlx::{AssertSqlSafe, Connection, PgConnection, raw_sql};
+use sqlx::{AssertSqlSafe, Connection, PgConnection, SqliteConnection, raw_sql, sqlite::SqliteConnectOptions};
 use tempfile::TempDir;
 use uuid::Uuid;
 
@@ -28,6 +28,21 @@ impl Database {
         let (base, _) = server.rsplit_once('/').unwrap();
         let url = format!("{base}/{name}");
         Some(Self { directory: tempfile::tempdir().unwrap(), url: Some(url), admin: Some((server, name)) })
+    }
+
+    /// Reach into the database past the host, as its owner.
+    pub async fn execute(&self, sql: &str) {
+        match &self.url {
+            Some(url) => {
+                let mut conn = PgConnection::connect(url).await.unwrap();
+                raw_sql(AssertSqlSafe(format!("SET row_security = off; {sql}"))).execute(&mut conn).await.unwrap();
+            }
+            None => {
+                let file = self.directory.path().join("purlin.db");
+                let mut conn = SqliteConnection::connect_with(&SqliteConnectOptions::new().filename(file)).await.unwrap();
+                raw_sql(AssertSqlSafe(sql.to_owned())).execute(&mut conn).await.unwrap();
+            }
+        }
     }
 
     pub fn is_postgres(&self) -> bool {

@@ -48,10 +48,11 @@ impl Host {
     }
 
     /// The command that would start such a host; for runs that must fail.
-    pub fn command(database: &Database, options: &Options) -> Command {
+    pub fn command(database: &Database, options: &Options, arguments: &[&str]) -> Command {
         let binary = std::env::var("PURLIN_TEST_BINARY").map_or_else(|_| target().join("debug/purlin"), PathBuf::from);
         let mut command = Command::new(binary);
         command
+            .args(arguments)
             .env_clear()
             .env("PURLIN_LISTEN", "127.0.0.1:0")
             .env("PURLIN_DATA_DIR", database.directory.path())
@@ -115,11 +116,6 @@ impl Host {
         (self.child, self.base, self.log) = spawn(&self.database, &self.options).await;
     }
 
-    /// The process id.
-    pub fn pid(&self) -> u32 {
-        self.child.id()
-    }
-
     /// Ask it to stop, and wait; whether it ended well.
     pub async fn stop(&mut self) -> bool {
         Command::new("kill").arg(self.child.id().to_string()).status().unwrap();
@@ -138,7 +134,7 @@ impl Host {
 }
 
 async fn spawn(database: &Database, options: &Options) -> (Child, String, Arc<Mutex<Vec<String>>>) {
-    let mut child = Host::command(database, options).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut child = Host::command(database, options, &["serve"]).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
     let log = Arc::new(Mutex::new(Vec::new()));
     let (lines, output) = (Arc::clone(&log), child.stderr.take().unwrap());
     std::thread::spawn(move || {

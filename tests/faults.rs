@@ -1,0 +1,3 @@
+mod bus;
+mod kill;
+mod stop;

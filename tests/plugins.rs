@@ -1,0 +1,5 @@
+mod authority;
+mod chains;
+mod inventory;
+mod limits;
+mod transaction;

@@ -1,0 +1,22 @@
+//! Plugins that cause themselves come to an end.
+
+use purlin_test_macros::db_test;
+use serde_json::json;
+
+use crate::support::{Database, Host};
+
+#[db_test]
+async fn an_event_that_causes_itself_ends_at_the_depth_limit(database: Database) {
+    let host = Host::start(database).await;
+    let ada = host.tenant_with("acme", "probe").await;
+    ada.create("probe/notes", json!({ "text": "ping" })).await;
+    ada.settle().await;
+    let pings = ada.rows("/api/v1/events?filter[type]=probe.pinged&sort=created_at").await;
+    let depths: Vec<i64> = pings.iter().map(|ping| ping["depth"].as_i64().unwrap()).collect();
+    assert_eq!(depths, (1..=15).collect::<Vec<_>>());
+    for pair in pings.windows(2) {
+        assert_eq!(pair[1]["caused_by"], pair[0]["id"]);
+    }
+    let dead = ada.rows("/api/v1/jobs?filter[state]=dead").await;
+    assert_eq!((dead.len(), &dead[0]["last_error"]), (1, &json!("limit met: Limit::ChainDepth")));
+}

@@ -1,0 +1,64 @@
+//! One invocation is one transaction.
+
+use purlin_test_macros::db_test;
+use serde_json::{Value, json};
+
+use crate::support::{Client, Database, Host};
+
+/// Everything an invocation can leave behind, beside the job itself.
+async fn traces(client: &Client) -> [usize; 4] {
+    [
+        client.rows("/api/v1/apps/probe/notes").await.len(),
+        client.rows("/api/v1/events?filter[source]=/plugins/probe").await.len(),
+        client.rows("/api/v1/jobs?filter[kind]=probe.echo").await.len(),
+        client.rows("/api/v1/audit-logs?filter[actor_kind]=plugin").await.len(),
+    ]
+}
+
+#[db_test]
+async fn an_invocation_that_succeeds_leaves_every_effect(database: Database) {
+    let host = Host::start(database).await;
+    let ada = host.tenant_with("acme", "probe").await;
+    let job = ada.run("probe.everything", json!({})).await;
+    assert_eq!((&job["result"], &job["progress"], &job["progress_message"]), (&json!({ "tenant": "acme" }), &json!(100), &json!("done")));
+    // The note's own event and the one published; the note's own audit row and the one recorded.
+    let [notes, events, jobs, audit] = traces(&ada).await;
+    assert_eq!((notes, jobs, audit), (1, 1, 2));
+    assert!(events >= 2, "{events}");
+}
+
+#[db_test]
+async fn a_guest_that_fails_after_writing_leaves_nothing_but_its_log(database: Database) {
+    let host = Host::start(database).await;
+    let ada = host.tenant_with("acme", "probe").await;
+    let failed = ada.run("probe.write-then-fail", json!({})).await;
+    assert_eq!((&failed["state"], &failed["last_error"]), (&json!("dead"), &json!("failed after writing")));
+    let panicked = ada.run("probe.write-then-panic", json!({})).await;
+    assert_eq!(panicked["state"], "dead");
+    assert_eq!(traces(&ada).await, [0, 0, 0, 0]);
+    let log = ada.log_of("probe").await;
+    assert!(log.contains(&"writing fail".to_owned()) && log.contains(&"failed: failed after writing".to_owned()), "{log:?}");
+    assert!(log.iter().any(|line| line.contains("panicked after writing")), "{log:?}");
+}
+
+#[db_test]
+async fn a_guest_sees_its_own_writes_before_anybody_else(database: Database) {
+    let host = Host::start(database).await;
+    let ada = host.tenant_with("acme", "probe").await;
+    ada.create("probe/notes", json!({ "text": "own 0", "n": 5 })).await;
+    let job = ada.run("probe.read-own-writes", json!({})).await;
+    assert_eq!(job["result"], json!({ "added": 1, "sorted": [10, 5, 2], "taken": true, "gone": true }), "{job:#}");
+    let left: Vec<Value> = ada.rows("/api/v1/apps/probe/notes?sort=n").await.iter().map(|r| r["data"]["text"].clone()).collect();
+    assert_eq!(left, ["own 2", "own 0"]);
+}
+
+#[db_test]
+async fn a_handler_that_rejects_an_event_sends_it_to_the_dead_letters(database: Database) {
+    let host = Host::start(database).await;
+    let ada = host.tenant_with("acme", "probe").await;
+    ada.create("probe/notes", json!({ "text": "reject" })).await;
+    ada.settle().await;
+    let dead = ada.rows("/api/v1/jobs?filter[state]=dead").await;
+    assert_eq!((dead.len(), &dead[0]["last_error"]), (1, &json!("this note is not welcome")));
+    assert_eq!(ada.rows("/api/v1/apps/probe/notes").await.len(), 1, "the request that caused it stands");
+}

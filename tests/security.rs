@@ -1,0 +1,3 @@
+mod coverage;
+mod isolation;
+mod row_security;
