@@ -1,6 +1,10 @@
 //! The house rules that a machine can check.
 
-use std::{collections::BTreeSet, fs, path::{Path, PathBuf}};
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+};
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
@@ -41,13 +45,16 @@ const HOST: [(&str, &[&str]); 6] = [
 #[test]
 fn the_rooms_depend_on_each_other_in_one_direction() {
     for (room, allowed) in HOST {
-        let own: Vec<String> = dependencies(&format!("host/{room}")).into_iter().filter(|d| d.starts_with("purlin")).collect();
+        let own: Vec<String> =
+            dependencies(&format!("host/{room}")).into_iter().filter(|d| d.starts_with("purlin")).collect();
         assert_eq!(own, allowed, "host/{room}");
     }
     assert!(!dependencies("sdk").iter().any(|d| d.starts_with("purlin")), "the SDK depends on the contract alone");
     for plugin in fs::read_dir(root().join("plugins")).unwrap().map(Result::unwrap) {
-        let own: Vec<String> =
-            dependencies(&format!("plugins/{}", plugin.file_name().display())).into_iter().filter(|d| d.starts_with("purlin")).collect();
+        let own: Vec<String> = dependencies(&format!("plugins/{}", plugin.file_name().display()))
+            .into_iter()
+            .filter(|d| d.starts_with("purlin"))
+            .collect();
         assert_eq!(own, ["purlin-sdk"]);
     }
 }

@@ -26,7 +26,10 @@ async fn migrations_go_up_down_and_up_again_and_repeat_without_effect(database: 
 #[db_test]
 async fn migrations_go_down_and_up_on_a_database_full_of_data(database: Database) {
     let mut host = Host::start(database).await;
-    host.tenant_with("acme", "inventory").await.create("inventory/items", serde_json::json!({ "sku": "A", "name": "x" })).await;
+    host.tenant_with("acme", "inventory")
+        .await
+        .create("inventory/items", serde_json::json!({ "sku": "A", "name": "x" }))
+        .await;
     assert!(host.stop().await);
     migrate::down(&host.database.config(), 0).await.unwrap();
     host.restart(Options::default()).await;

@@ -12,13 +12,17 @@ pub use host::{Host, Options};
 
 /// A test that cannot run here says so; under CI that is a failure.
 pub fn skipped(what: &str) {
-    assert!(std::env::var("CI").is_ok_and(|ci| ci != "true") || std::env::var("CI").is_err(), "{what} must be tested in CI");
+    assert!(
+        std::env::var("CI").is_ok_and(|ci| ci != "true") || std::env::var("CI").is_err(),
+        "{what} must be tested in CI"
+    );
     eprintln!("NOT TESTED: {what} is not here; run `cargo xtask test`");
 }
 
 /// The component of this package, as `cargo xtask plugins` built it.
 pub fn component(name: &str) -> Vec<u8> {
-    let directory = std::env::var("PURLIN_TEST_COMPONENTS").map_or_else(|_| target().join("wasm32-wasip2/plugin"), PathBuf::from);
+    let directory =
+        std::env::var("PURLIN_TEST_COMPONENTS").map_or_else(|_| target().join("wasm32-wasip2/plugin"), PathBuf::from);
     let path = directory.join(format!("{name}.wasm"));
     std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}; run `cargo xtask test`", path.display()))
 }

@@ -100,7 +100,14 @@ impl Collection {
     /// A collection of this name whose records this JSON Schema (draft 2020-12) describes:
     /// an object with `properties`.
     pub fn new(name: &str, schema: Value) -> Self {
-        Self { name: name.to_owned(), title: String::new(), schema, unique: Vec::new(), filterable: Vec::new(), sortable: Vec::new() }
+        Self {
+            name: name.to_owned(),
+            title: String::new(),
+            schema,
+            unique: Vec::new(),
+            filterable: Vec::new(),
+            sortable: Vec::new(),
+        }
     }
 
     /// Its name for people.

@@ -30,6 +30,8 @@
 
 pub mod access;
 pub mod audit;
+#[doc(hidden)]
+pub mod bindings;
 mod descriptor;
 mod error;
 mod event;
@@ -41,18 +43,6 @@ pub mod log;
 mod plugin;
 pub mod records;
 pub mod tenancy;
-
-/// The generated bindings; use the typed modules instead.
-#[doc(hidden)]
-#[allow(missing_docs, unsafe_code, clippy::all, reason = "generated")]
-pub mod bindings {
-    wit_bindgen::generate!({
-        path: "../wit",
-        world: "plugin",
-        pub_export_macro: true,
-        default_bindings_module: "purlin_sdk::bindings",
-    });
-}
 
 pub use descriptor::{Collection, Descriptor, EventType, JobKind};
 pub use error::{Error, Failure, Limit, Violation};

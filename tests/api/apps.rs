@@ -13,7 +13,10 @@ async fn a_record_is_created_read_changed_and_deleted(database: Database) {
     assert_eq!(created.headers["etag"], "\"v1\"");
     assert_eq!(created.expect(201)["data"]["stock"], 5);
     let changed = ada.patch(&path, &json!({ "stock": 9, "reorder_point": null, "name": "Bolt M8" })).await.expect(200);
-    assert_eq!((&changed["version"], &changed["data"]), (&json!(2), &json!({ "sku": "A-1", "name": "Bolt M8", "stock": 9 })));
+    assert_eq!(
+        (&changed["version"], &changed["data"]),
+        (&json!(2), &json!({ "sku": "A-1", "name": "Bolt M8", "stock": 9 }))
+    );
     assert_eq!(ada.get(&path).await.expect(200), changed);
     ada.delete(&path).await.expect(204);
     assert_eq!(ada.get(&path).await.problem(404), "not_found");
@@ -34,11 +37,15 @@ async fn a_change_that_expects_another_version_is_refused(database: Database) {
     let ada = host.tenant_with("acme", "inventory").await;
     let id = ada.create("inventory/items", json!({ "sku": "A-1", "name": "Bolt" })).await;
     let path = format!("/api/v1/apps/inventory/items/{id}");
-    let change = |tag: &'static str| ada.request(Method::PATCH, &path).header("if-match", tag).json(&json!({ "stock": 1 }));
+    let change =
+        |tag: &'static str| ada.request(Method::PATCH, &path).header("if-match", tag).json(&json!({ "stock": 1 }));
     assert_eq!(ada.send(change("\"v7\"")).await.problem(412), "precondition_failed");
     assert_eq!(ada.send(change("\"x\"")).await.problem(412), "precondition_failed");
     ada.send(change("\"v1\"")).await.expect(200);
-    assert_eq!(ada.send(ada.request(Method::DELETE, &path).header("if-match", "\"v1\"")).await.problem(412), "precondition_failed");
+    assert_eq!(
+        ada.send(ada.request(Method::DELETE, &path).header("if-match", "\"v1\"")).await.problem(412),
+        "precondition_failed"
+    );
     ada.send(ada.request(Method::DELETE, &path).header("if-match", "*")).await.expect(204);
 }
 
@@ -46,7 +53,13 @@ async fn a_change_that_expects_another_version_is_refused(database: Database) {
 async fn a_record_must_fit_its_schema(database: Database) {
     let host = Host::start(database).await;
     let ada = host.tenant_with("acme", "inventory").await;
-    for bad in [json!({ "sku": "A" }), json!({ "sku": "", "name": "x" }), json!({ "sku": "A", "name": "x", "colour": "red" }), json!([]), json!({ "sku": "A", "name": "x", "stock": "many" })] {
+    for bad in [
+        json!({ "sku": "A" }),
+        json!({ "sku": "", "name": "x" }),
+        json!({ "sku": "A", "name": "x", "colour": "red" }),
+        json!([]),
+        json!({ "sku": "A", "name": "x", "stock": "many" }),
+    ] {
         let body = ada.post("/api/v1/apps/inventory/items", &bad).await.expect(422);
         assert!(!body["errors"].as_array().unwrap().is_empty(), "{body:#}");
     }
@@ -61,7 +74,10 @@ async fn a_unique_key_is_taken_once_and_free_again_after_its_record(database: Da
     let id = ada.create("inventory/items", item.clone()).await;
     let other = ada.create("inventory/items", json!({ "sku": "B-1", "name": "Nut" })).await;
     assert_eq!(ada.post("/api/v1/apps/inventory/items", &item).await.problem(409), "conflict");
-    assert_eq!(ada.patch(&format!("/api/v1/apps/inventory/items/{other}"), &json!({ "sku": "A-1" })).await.problem(409), "conflict");
+    assert_eq!(
+        ada.patch(&format!("/api/v1/apps/inventory/items/{other}"), &json!({ "sku": "A-1" })).await.problem(409),
+        "conflict"
+    );
     ada.patch(&format!("/api/v1/apps/inventory/items/{id}"), &json!({ "sku": "A-2" })).await.expect(200);
     let id = ada.create("inventory/items", item.clone()).await;
     ada.delete(&format!("/api/v1/apps/inventory/items/{id}")).await.expect(204);
@@ -90,16 +106,23 @@ async fn lists_filter_sort_and_page(database: Database) {
     let host = Host::start(database).await;
     let ada = host.tenant_with("acme", "inventory").await;
     for n in 0..25 {
-        let mut item = json!({ "sku": format!("S-{n:02}"), "name": if n % 2 == 0 { "Bolt_8%" } else { "nut" }, "stock": n / 5 });
+        let mut item =
+            json!({ "sku": format!("S-{n:02}"), "name": if n % 2 == 0 { "Bolt_8%" } else { "nut" }, "stock": n / 5 });
         if n == 24 {
             item.as_object_mut().unwrap().remove("stock");
         }
         ada.create("inventory/items", item).await;
     }
     let skus = |rows: &[Value]| rows.iter().map(|r| r["data"]["sku"].as_str().unwrap().to_owned()).collect::<Vec<_>>();
-    let list = |query: &'static str| { let ada = ada.clone(); async move { skus(&ada.rows(&format!("/api/v1/apps/inventory/items?{query}")).await) } };
+    let list = |query: &'static str| {
+        let ada = ada.clone();
+        async move { skus(&ada.rows(&format!("/api/v1/apps/inventory/items?{query}")).await) }
+    };
     assert_eq!(list("filter[stock]=4&sort=sku").await, ["S-20", "S-21", "S-22", "S-23"]);
-    assert_eq!(list("filter[stock][gte]=3&filter[name][ilike]=BOLT*&sort=-sku").await, ["S-22", "S-20", "S-18", "S-16"]);
+    assert_eq!(
+        list("filter[stock][gte]=3&filter[name][ilike]=BOLT*&sort=-sku").await,
+        ["S-22", "S-20", "S-18", "S-16"]
+    );
     assert_eq!(list("filter[stock][null]=true").await, ["S-24"]);
     assert_eq!(list("filter[sku][in]=S-01,S-03,X&sort=sku").await, ["S-01", "S-03"]);
     assert!(list("filter[name][like]=bolt*").await.is_empty(), "like regards case");
@@ -110,7 +133,8 @@ async fn lists_filter_sort_and_page(database: Database) {
     let mut seen = Vec::new();
     let mut after = String::new();
     loop {
-        let page = ada.get(&format!("/api/v1/apps/inventory/items?sort=-stock,sku&page[size]=7{after}")).await.expect(200);
+        let page =
+            ada.get(&format!("/api/v1/apps/inventory/items?sort=-stock,sku&page[size]=7{after}")).await.expect(200);
         assert_eq!(page["page"]["size"], 7);
         seen.extend(skus(page["data"].as_array().unwrap()));
         match page["page"]["next"].as_str() {
@@ -129,7 +153,10 @@ async fn a_list_refuses_what_it_does_not_know(database: Database) {
     for n in 0..3 {
         ada.create("inventory/items", json!({ "sku": format!("{n}"), "name": "x" })).await;
     }
-    let next = ada.get("/api/v1/apps/inventory/items?page[size]=1").await.expect(200)["page"]["next"].as_str().unwrap().to_owned();
+    let next = ada.get("/api/v1/apps/inventory/items?page[size]=1").await.expect(200)["page"]["next"]
+        .as_str()
+        .unwrap()
+        .to_owned();
     ada.get(&format!("/api/v1/apps/inventory/items?page[after]={next}")).await.expect(200);
     let tampered = format!("{}A", &next[..next.len() - 1]);
     for (query, parameter) in [
@@ -154,10 +181,26 @@ async fn a_list_refuses_what_it_does_not_know(database: Database) {
 }
 
 #[db_test]
+async fn what_no_database_can_hold_is_the_callers_mistake(database: Database) {
+    let host = Host::start(database).await;
+    let ada = host.tenant_with("acme", "inventory").await;
+    let nul = json!({ "sku": "A\0", "name": "x" });
+    assert_eq!(ada.post("/api/v1/apps/inventory/items", &nul).await.problem(422), "invalid");
+    for query in ["filter[sku]=%00", "filter[created_at][gt]=-20000-01-01T00:00:00Z", "filter[stock]=1e300"] {
+        let status = ada.get(&format!("/api/v1/apps/inventory/items?{query}")).await.status;
+        assert!(status < 500, "{query}: {status}");
+    }
+    let path = ada.get("/api/v1/apps/inv%00entory/items").await.status;
+    assert!((400..500).contains(&path), "{path}");
+}
+
+#[db_test]
 async fn a_collection_that_is_not_there_is_not_found(database: Database) {
     let host = Host::start(database).await;
     let ada = host.tenant_with("acme", "inventory").await;
-    for path in ["/api/v1/apps/inventory/nothing", "/api/v1/apps/crm/contacts", "/api/v1/apps/inventory/items/not-an-id"] {
+    for path in
+        ["/api/v1/apps/inventory/nothing", "/api/v1/apps/crm/contacts", "/api/v1/apps/inventory/items/not-an-id"]
+    {
         assert_eq!(ada.get(path).await.problem(404), "not_found");
     }
 }

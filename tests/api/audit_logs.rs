@@ -8,7 +8,11 @@ use crate::support::{Database, Host};
 async fn a_row_tells_who_from_where_and_in_which_request(database: Database) {
     let host = Host::start(database).await;
     let ada = host.tenant("acme").await;
-    let change = ada.request(Method::PATCH, "/api/v1/users/me").header("x-request-id", "request-42").header("user-agent", "tests/1").json(&json!({ "first_name": "Ada" }));
+    let change = ada
+        .request(Method::PATCH, "/api/v1/users/me")
+        .header("x-request-id", "request-42")
+        .header("user-agent", "tests/1")
+        .json(&json!({ "first_name": "Ada" }));
     ada.send(change).await.expect(200);
     let row = &ada.rows("/api/v1/audit-logs?filter[request_id]=request-42").await[0];
     assert_eq!((&row["actor_kind"], &row["actor"]), (&json!("user"), &ada.me["user"]["id"]));

@@ -17,7 +17,8 @@ async fn registering_makes_a_tenant_with_an_administrator_who_is_signed_in(datab
     assert_eq!(ada.me["expires_in"], 900);
     assert!(!ada.me.to_string().contains("argon2"), "a hash never leaves the host");
     assert_eq!(ada.get("/api/v1/users/me").await.expect(200)["roles"], json!(["admin"]));
-    let types: Vec<Value> = ada.rows("/api/v1/events?sort=created_at").await.iter().map(|e| e["type"].clone()).collect();
+    let types: Vec<Value> =
+        ada.rows("/api/v1/events?sort=created_at").await.iter().map(|e| e["type"].clone()).collect();
     assert_eq!(types, ["tenant.created", "user.created"]);
 }
 
@@ -37,13 +38,18 @@ async fn what_is_wrong_with_a_registration_is_told_field_by_field(database: Data
     let host = Host::start(database).await;
     let bad = json!({ "tenant": { "name": "", "slug": "No Slug" }, "email": "nobody", "password": "short" });
     let body = host.anonymous().post("/api/v1/auth/register", &bad).await.expect(422);
-    let pointers: Vec<&str> = body["errors"].as_array().unwrap().iter().map(|e| e["pointer"].as_str().unwrap()).collect();
+    let pointers: Vec<&str> =
+        body["errors"].as_array().unwrap().iter().map(|e| e["pointer"].as_str().unwrap()).collect();
     assert_eq!(pointers, ["/tenant/name", "/tenant/slug", "/email", "/password"]);
     let unknown_field = json!({ "tenant": { "name": "x" }, "email": "a@b.example", "password": "correct horse battery", "role": "operator" });
     assert_eq!(host.anonymous().post("/api/v1/auth/register", &unknown_field).await.problem(422), "invalid");
     let text = host.anonymous().request(reqwest::Method::POST, "/api/v1/auth/register").body("{}");
     assert_eq!(host.anonymous().send(text).await.problem(415), "media_type");
-    let broken = host.anonymous().request(reqwest::Method::POST, "/api/v1/auth/register").header("content-type", "application/json").body("{");
+    let broken = host
+        .anonymous()
+        .request(reqwest::Method::POST, "/api/v1/auth/register")
+        .header("content-type", "application/json")
+        .body("{");
     assert_eq!(host.anonymous().send(broken).await.problem(400), "json");
     let large = json!({ "password": "x".repeat(2 << 20) });
     assert_eq!(host.anonymous().post("/api/v1/auth/register", &large).await.problem(413), "too_large");
@@ -56,8 +62,10 @@ async fn signing_in_takes_the_right_password_and_says_nothing_else_apart(databas
     let login = |email: &str, password: &str| json!({ "email": email, "password": password });
     let client = host.anonymous();
     client.post("/api/v1/auth/login", &login("ADMIN@acme.example", "correct horse battery")).await.expect(200);
-    let mut wrong = client.post("/api/v1/auth/login", &login("admin@acme.example", "wrong horse battery")).await.expect(401);
-    let mut unknown = client.post("/api/v1/auth/login", &login("nobody@acme.example", "correct horse battery")).await.expect(401);
+    let mut wrong =
+        client.post("/api/v1/auth/login", &login("admin@acme.example", "wrong horse battery")).await.expect(401);
+    let mut unknown =
+        client.post("/api/v1/auth/login", &login("nobody@acme.example", "correct horse battery")).await.expect(401);
     wrong["request_id"] = Value::Null;
     unknown["request_id"] = Value::Null;
     assert_eq!(wrong, unknown, "the answer does not tell which addresses exist");

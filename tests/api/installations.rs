@@ -9,8 +9,14 @@ async fn enabling_grants_what_is_asked_for_or_less_never_more(database: Database
     host.upload(&["probe"]).await;
     let ada = host.tenant("acme").await;
     let enable = |grants: serde_json::Value| json!({ "plugin": "probe", "grants": grants });
-    assert_eq!(ada.post("/api/v1/installations", &enable(json!(["jobs:read"]))).await.expect(422)["errors"][0]["code"], "not_asked");
-    assert_eq!(ada.post("/api/v1/installations", &enable(json!(["*:*"]))).await.expect(422)["errors"][0]["code"], "not_asked");
+    assert_eq!(
+        ada.post("/api/v1/installations", &enable(json!(["jobs:read"]))).await.expect(422)["errors"][0]["code"],
+        "not_asked"
+    );
+    assert_eq!(
+        ada.post("/api/v1/installations", &enable(json!(["*:*"]))).await.expect(422)["errors"][0]["code"],
+        "not_asked"
+    );
     assert_eq!(ada.post("/api/v1/installations", &json!({ "plugin": "crm" })).await.problem(422), "invalid");
     let some = ada.post("/api/v1/installations", &enable(json!(["probe.notes:read"]))).await.expect(201);
     assert_eq!(some["grants"], json!(["probe.notes:read"]));
@@ -42,7 +48,9 @@ async fn a_plugin_that_is_not_installed_is_not_found(database: Database) {
     let host = Host::start(database).await;
     host.upload(&["inventory"]).await;
     let ada = host.tenant("acme").await;
-    for path in ["/api/v1/installations/inventory", "/api/v1/installations/inventory/logs", "/api/v1/apps/inventory/items"] {
+    for path in
+        ["/api/v1/installations/inventory", "/api/v1/installations/inventory/logs", "/api/v1/apps/inventory/items"]
+    {
         assert_eq!(ada.get(path).await.problem(404), "not_found");
     }
     assert_eq!(ada.delete("/api/v1/installations/inventory").await.problem(404), "not_found");

@@ -8,7 +8,10 @@ async fn a_job_is_enqueued_run_and_its_result_kept(database: Database) {
     let host = Host::start(database).await;
     let ada = host.tenant_with("acme", "probe").await;
     let job = ada.run("probe.echo", json!({ "hello": "world" })).await;
-    assert_eq!((&job["state"], &job["result"], &job["attempt"]), (&json!("succeeded"), &json!({ "hello": "world" }), &json!(1)));
+    assert_eq!(
+        (&job["state"], &job["result"], &job["attempt"]),
+        (&json!("succeeded"), &json!({ "hello": "world" }), &json!(1))
+    );
     assert_eq!(job["caused_by"], ada.me["user"]["id"]);
     let status = ada.get(&format!("/api/v1/jobs/{}/status", job["id"].as_str().unwrap())).await.expect(200);
     assert_eq!((&status["state"], status.get("payload")), (&json!("succeeded"), None));
@@ -31,7 +34,12 @@ async fn a_unique_key_admits_one_unfinished_job(database: Database) {
 async fn a_job_that_nobody_runs_is_refused(database: Database) {
     let host = Host::start(database).await;
     let ada = host.tenant_with("acme", "probe").await;
-    for request in [json!({ "kind": "probe.unknown" }), json!({ "kind": "crm.sync" }), json!({ "kind": "" }), json!({ "kind": "probe.echo", "unique_key": "" })] {
+    for request in [
+        json!({ "kind": "probe.unknown" }),
+        json!({ "kind": "crm.sync" }),
+        json!({ "kind": "" }),
+        json!({ "kind": "probe.echo", "unique_key": "" }),
+    ] {
         assert_eq!(ada.post("/api/v1/jobs", &request).await.problem(422), "invalid");
     }
 }

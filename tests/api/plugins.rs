@@ -8,7 +8,13 @@ async fn the_operator_uploads_and_every_tenant_sees_what_is_on_offer(database: D
     let operator = host.operator().await;
     let version = operator.upload(component("inventory")).await.expect(201);
     assert_eq!(version["descriptor"]["collections"][0]["name"], "items");
-    assert!(version["report"]["imports"].as_array().unwrap().iter().any(|i| i.as_str().unwrap().starts_with("purlin:platform/records")));
+    assert!(
+        version["report"]["imports"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .any(|i| i.as_str().unwrap().starts_with("purlin:platform/records"))
+    );
     let again = operator.upload(component("inventory")).await.expect(200);
     assert_eq!(again["id"], version["id"], "the same bytes are no change");
     let ada = host.tenant("acme").await;

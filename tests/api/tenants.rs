@@ -7,7 +7,8 @@ use crate::support::{Database, Host};
 async fn an_administrator_changes_the_tenant(database: Database) {
     let host = Host::start(database).await;
     let ada = host.tenant("acme").await;
-    let change = json!({ "name": "Acme & Co", "domain": "Acme.example", "settings": { "currency": "EUR", "theme": "dark" } });
+    let change =
+        json!({ "name": "Acme & Co", "domain": "Acme.example", "settings": { "currency": "EUR", "theme": "dark" } });
     let tenant = ada.patch("/api/v1/tenants/me", &change).await.expect(200);
     assert_eq!(tenant["domain"], "acme.example");
     let tenant = ada.patch("/api/v1/tenants/me", &json!({ "settings": { "theme": null } })).await.expect(200);

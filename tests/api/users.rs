@@ -22,7 +22,9 @@ async fn users_change_their_own_names_audited_and_told(database: Database) {
 async fn users_cannot_change_what_is_not_theirs_to_change(database: Database) {
     let host = Host::start(database).await;
     let ada = host.tenant("acme").await;
-    for body in [json!({ "is_operator": true }), json!({ "email": "x@y.example" }), json!({ "first_name": "x".repeat(200) })] {
+    for body in
+        [json!({ "is_operator": true }), json!({ "email": "x@y.example" }), json!({ "first_name": "x".repeat(200) })]
+    {
         assert_eq!(ada.patch("/api/v1/users/me", &body).await.problem(422), "invalid");
     }
 }

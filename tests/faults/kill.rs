@@ -31,7 +31,8 @@ async fn moves_once(database: Database, point: &str, crashes: i64) {
     let (options, file) = stopping_at(point, &database);
     let mut host = Host::start(database).await;
     let ada = host.tenant_with("acme", "inventory").await;
-    let item = ada.create("inventory/items", json!({ "sku": "A-1", "name": "Bolt", "stock": 20, "reorder_point": 10 })).await;
+    let item =
+        ada.create("inventory/items", json!({ "sku": "A-1", "name": "Bolt", "stock": 20, "reorder_point": 10 })).await;
     assert!(host.stop().await);
 
     host.restart(options).await;
@@ -51,7 +52,11 @@ async fn moves_once(database: Database, point: &str, crashes: i64) {
     assert_eq!(count("/api/v1/apps/inventory/suggestions").await, 1);
     assert_eq!(count("/api/v1/audit-logs?filter[action]=inventory.items.updated").await, 1);
     let delivery: Vec<Value> = ada.rows("/api/v1/jobs?filter[kind]=core.deliver").await;
-    assert_eq!((delivery.len(), &delivery[0]["state"], &delivery[0]["crashes"]), (1, &json!("succeeded"), &json!(crashes)), "killed {point}");
+    assert_eq!(
+        (delivery.len(), &delivery[0]["state"], &delivery[0]["crashes"]),
+        (1, &json!("succeeded"), &json!(crashes)),
+        "killed {point}"
+    );
 }
 
 #[db_test]

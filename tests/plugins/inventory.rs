@@ -9,7 +9,8 @@ use crate::support::{Database, Host, Options};
 async fn stock_follows_movements_and_a_suggestion_follows_low_stock(database: Database) {
     let host = Host::start(database).await;
     let ada = host.tenant_with("acme", "inventory").await;
-    let item = ada.create("inventory/items", json!({ "sku": "A-1", "name": "Bolt", "stock": 20, "reorder_point": 10 })).await;
+    let item =
+        ada.create("inventory/items", json!({ "sku": "A-1", "name": "Bolt", "stock": 20, "reorder_point": 10 })).await;
     ada.create("inventory/movements", json!({ "item_id": item, "quantity": -15 })).await;
     ada.settle().await;
     assert_eq!(ada.get(&format!("/api/v1/apps/inventory/items/{item}")).await.expect(200)["data"]["stock"], 5);
@@ -33,7 +34,9 @@ async fn movements_that_meet_at_one_item_all_count(database: Database) {
     let bookings: Vec<_> = (1..=20)
         .map(|n| {
             let (ada, item) = (ada.clone(), item.clone());
-            tokio::spawn(async move { ada.create("inventory/movements", json!({ "item_id": item, "quantity": -n })).await })
+            tokio::spawn(
+                async move { ada.create("inventory/movements", json!({ "item_id": item, "quantity": -n })).await },
+            )
         })
         .collect();
     for booking in bookings {
@@ -50,7 +53,11 @@ async fn the_valuation_adds_up_more_items_than_a_page_holds(database: Database) 
     let host = Host::start(database).await;
     let ada = host.tenant_with("acme", "inventory").await;
     for n in 0..205 {
-        ada.create("inventory/items", json!({ "sku": format!("S-{n}"), "name": "x", "stock": 2, "unit_cost_cents": 5 })).await;
+        ada.create(
+            "inventory/items",
+            json!({ "sku": format!("S-{n}"), "name": "x", "stock": 2, "unit_cost_cents": 5 }),
+        )
+        .await;
     }
     let job = ada.run("inventory.valuation", json!({})).await;
     assert_eq!(job["result"]["total_cents"], 2_050, "{job:#}");
@@ -61,7 +68,8 @@ async fn the_valuation_adds_up_more_items_than_a_page_holds(database: Database) 
 async fn a_movement_of_an_unknown_item_is_a_dead_letter_at_once(database: Database) {
     let host = Host::start(database).await;
     let ada = host.tenant_with("acme", "inventory").await;
-    ada.create("inventory/movements", json!({ "item_id": "01930000-0000-7000-8000-000000000000", "quantity": 1 })).await;
+    ada.create("inventory/movements", json!({ "item_id": "01930000-0000-7000-8000-000000000000", "quantity": 1 }))
+        .await;
     ada.settle().await;
     let dead = ada.rows("/api/v1/jobs?filter[state]=dead").await;
     assert_eq!((dead.len(), &dead[0]["last_error"], &dead[0]["attempt"]), (1, &json!("not found"), &json!(1)));

@@ -1,5 +1,6 @@
 //! Guests that go beyond every measure are stopped, reported, and bother nobody else.
 
+use purlin_domain::clock::{Clock, SystemClock};
 use purlin_test_macros::db_test;
 use serde_json::{Value, json};
 
@@ -10,13 +11,18 @@ async fn stopped(client: &Client, kind: &str, why: &str) {
     assert_eq!(job["state"], "dead", "{kind}");
     let error = job["last_error"].as_str().unwrap();
     assert!(error.contains(why), "{kind}: {error}");
-    let log = client.rows(&format!("/api/v1/installations/probe/logs?filter[job_id]={}&filter[level]=error", job["id"].as_str().unwrap())).await;
+    let log = client
+        .rows(&format!(
+            "/api/v1/installations/probe/logs?filter[job_id]={}&filter[level]=error",
+            job["id"].as_str().unwrap()
+        ))
+        .await;
     assert!(log.iter().any(|line| line["message"].as_str().unwrap().contains(why)), "{kind}: {log:?}");
 }
 
 /// What another tenant does meanwhile.
 async fn as_if_nothing_were(other: &Client) {
-    let item = other.create("inventory/items", json!({ "sku": uuid::Uuid::now_v7(), "name": "Bolt", "stock": 5 })).await;
+    let item = other.create("inventory/items", json!({ "sku": SystemClock.id(), "name": "Bolt", "stock": 5 })).await;
     other.create("inventory/movements", json!({ "item_id": item, "quantity": 1 })).await;
     other.settle().await;
     assert_eq!(other.get(&format!("/api/v1/apps/inventory/items/{item}")).await.expect(200)["data"]["stock"], 6);
@@ -101,7 +107,11 @@ async fn printing_ends_in_the_plugins_log(database: Database) {
     let host = Host::start(database).await;
     let ada = host.tenant_with("acme", "probe").await;
     let job = ada.run("probe.write-then-panic", json!({})).await;
-    let rows = ada.rows(&format!("/api/v1/installations/probe/logs?filter[job_id]={}", job["id"].as_str().unwrap())).await;
+    let rows =
+        ada.rows(&format!("/api/v1/installations/probe/logs?filter[job_id]={}", job["id"].as_str().unwrap())).await;
     let levels: Vec<&Value> = rows.iter().map(|row| &row["level"]).collect();
-    assert!(levels.contains(&&json!("warn")) && levels.contains(&&json!("info")) && levels.contains(&&json!("error")), "{rows:?}");
+    assert!(
+        levels.contains(&&json!("warn")) && levels.contains(&&json!("info")) && levels.contains(&&json!("error")),
+        "{rows:?}"
+    );
 }

@@ -20,7 +20,10 @@ async fn an_invocation_that_succeeds_leaves_every_effect(database: Database) {
     let host = Host::start(database).await;
     let ada = host.tenant_with("acme", "probe").await;
     let job = ada.run("probe.everything", json!({})).await;
-    assert_eq!((&job["result"], &job["progress"], &job["progress_message"]), (&json!({ "tenant": "acme" }), &json!(100), &json!("done")));
+    assert_eq!(
+        (&job["result"], &job["progress"], &job["progress_message"]),
+        (&json!({ "tenant": "acme" }), &json!(100), &json!("done"))
+    );
     // The note's own event and the one published; the note's own audit row and the one recorded.
     let [notes, events, jobs, audit] = traces(&ada).await;
     assert_eq!((notes, jobs, audit), (1, 1, 2));
@@ -37,7 +40,10 @@ async fn a_guest_that_fails_after_writing_leaves_nothing_but_its_log(database: D
     assert_eq!(panicked["state"], "dead");
     assert_eq!(traces(&ada).await, [0, 0, 0, 0]);
     let log = ada.log_of("probe").await;
-    assert!(log.contains(&"writing fail".to_owned()) && log.contains(&"failed: failed after writing".to_owned()), "{log:?}");
+    assert!(
+        log.contains(&"writing fail".to_owned()) && log.contains(&"failed: failed after writing".to_owned()),
+        "{log:?}"
+    );
     assert!(log.iter().any(|line| line.contains("panicked after writing")), "{log:?}");
 }
 
@@ -48,7 +54,8 @@ async fn a_guest_sees_its_own_writes_before_anybody_else(database: Database) {
     ada.create("probe/notes", json!({ "text": "own 0", "n": 5 })).await;
     let job = ada.run("probe.read-own-writes", json!({})).await;
     assert_eq!(job["result"], json!({ "added": 1, "sorted": [10, 5, 2], "taken": true, "gone": true }), "{job:#}");
-    let left: Vec<Value> = ada.rows("/api/v1/apps/probe/notes?sort=n").await.iter().map(|r| r["data"]["text"].clone()).collect();
+    let left: Vec<Value> =
+        ada.rows("/api/v1/apps/probe/notes?sort=n").await.iter().map(|r| r["data"]["text"].clone()).collect();
     assert_eq!(left, ["own 2", "own 0"]);
 }
 

@@ -53,7 +53,13 @@ async fn a_user_without_roles_is_refused_what_an_administrator_is_not(database: 
         let granted = call(&ada, &operation.method, operation.path).await;
         match operation.needs {
             Needs::Operator => assert_eq!(granted.problem(403), "forbidden"),
-            _ => assert!(granted.status != 401 && granted.status != 403, "{} {}: {}", operation.method, operation.path, granted.status),
+            _ => assert!(
+                granted.status != 401 && granted.status != 403,
+                "{} {}: {}",
+                operation.method,
+                operation.path,
+                granted.status
+            ),
         }
     }
     // The calls above disabled the plugin too.
@@ -65,7 +71,9 @@ async fn a_user_without_roles_is_refused_what_an_administrator_is_not(database: 
             Needs::Permission(..) | Needs::Collection(_) | Needs::Operator => {
                 assert_eq!(answer.problem(403), "forbidden", "{} {}", operation.method, operation.path);
             }
-            Needs::SignedIn | Needs::Nothing => assert_ne!(answer.status, 403, "{} {}", operation.method, operation.path),
+            Needs::SignedIn | Needs::Nothing => {
+                assert_ne!(answer.status, 403, "{} {}", operation.method, operation.path)
+            }
         }
     }
 }

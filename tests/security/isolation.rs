@@ -1,7 +1,8 @@
 //! What belongs to another tenant is not found, through every door.
 
 use purlin_domain::{
-    filter::{Filter, Op, Operand, Field, FieldType},
+    clock::{Clock, SystemClock},
+    filter::{Field, FieldType, Filter, Op, Operand},
     id::{EventId, JobId, RecordId, TenantId, UserId},
     record::CollectionRef,
 };
@@ -25,7 +26,8 @@ struct Furnished {
 async fn furnish(host: &Host, slug: &str) -> Furnished {
     let client = host.tenant(slug).await;
     client.enable("inventory").await;
-    let item = client.create("inventory/items", json!({ "sku": "A-1", "name": slug, "stock": 20, "reorder_point": 10 })).await;
+    let item =
+        client.create("inventory/items", json!({ "sku": "A-1", "name": slug, "stock": 20, "reorder_point": 10 })).await;
     client.create("inventory/movements", json!({ "item_id": item, "quantity": -15 })).await;
     client.settle().await;
     let first = |rows: Vec<Value>| rows[0]["id"].as_str().unwrap().to_owned();
@@ -73,7 +75,15 @@ async fn lists_and_searches_show_a_tenant_only_its_own(database: Database) {
     let host = Host::start(database).await;
     host.upload(&["inventory"]).await;
     let (ada, bob) = (furnish(&host, "acme").await, furnish(&host, "bolts").await);
-    let foreign = [bob.client.me["tenant"]["id"].as_str().unwrap(), bob.client.me["user"]["id"].as_str().unwrap(), &bob.item, &bob.job, &bob.event, &bob.audit, "bolts"];
+    let foreign = [
+        bob.client.me["tenant"]["id"].as_str().unwrap(),
+        bob.client.me["user"]["id"].as_str().unwrap(),
+        &bob.item,
+        &bob.job,
+        &bob.event,
+        &bob.audit,
+        "bolts",
+    ];
     for path in [
         "/api/v1/apps/inventory/items",
         "/api/v1/apps/inventory/movements",
@@ -94,8 +104,14 @@ async fn lists_and_searches_show_a_tenant_only_its_own(database: Database) {
     let by_foreign_id = format!("/api/v1/apps/inventory/items?filter[id]={}", bob.item);
     assert!(ada.client.rows(&by_foreign_id).await.is_empty());
     ada.client.create("inventory/items", json!({ "sku": "A-2", "name": "x" })).await;
-    let cursor = ada.client.get("/api/v1/apps/inventory/items?page[size]=1").await.expect(200)["page"]["next"].as_str().unwrap().to_owned();
-    assert_eq!(bob.client.get(&format!("/api/v1/apps/inventory/items?page[size]=1&page[after]={cursor}")).await.problem(400), "bad_parameter");
+    let cursor = ada.client.get("/api/v1/apps/inventory/items?page[size]=1").await.expect(200)["page"]["next"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    assert_eq!(
+        bob.client.get(&format!("/api/v1/apps/inventory/items?page[size]=1&page[after]={cursor}")).await.problem(400),
+        "bad_parameter"
+    );
 }
 
 /// The same questions the routes ask, put to the store as another tenant.
@@ -119,15 +135,19 @@ async fn the_store_finds_nothing_of_another_tenant(database: Database) {
             assert_eq!(audit::by_id(tx, uuid(&bob.audit)).await.unwrap().is_some(), found);
             assert_eq!(users::by_id(tx, UserId(id(&bob.client.me["user"]["id"]))).await.unwrap().is_some(), found);
             assert_eq!(users::by_email(tx, "admin@bolts.example").await.unwrap().is_some(), found);
-            let name = Filter::Is(Field::column("message", FieldType::Text), Op::Like, vec![Operand::Text("*".to_owned())]);
+            let name =
+                Filter::Is(Field::column("message", FieldType::Text), Op::Like, vec![Operand::Text("*".to_owned())]);
             let own_rows = asking != TenantId(Uuid::nil());
-            assert_eq!(!plugin_logs::list(tx, "inventory", &name, &[], None, 10).await.unwrap().rows.is_empty(), own_rows);
+            assert_eq!(
+                !plugin_logs::list(tx, "inventory", &name, &[], None, 10).await.unwrap().rows.is_empty(),
+                own_rows
+            );
             assert_eq!(tenants::own(tx).await.unwrap().is_some(), own_rows);
             assert_eq!(installations::by_plugin(tx, "inventory").await.unwrap().is_some(), own_rows);
             if write && !found {
-                assert!(!records::update(tx, &items, item, 2, &json!({}), chrono::Utc::now(), None).await.unwrap());
+                assert!(!records::update(tx, &items, item, 2, &json!({}), SystemClock.now(), None).await.unwrap());
                 assert!(!records::delete(tx, &items, item, 2).await.unwrap());
-                assert!(!jobs::cancel(tx, job, "inventory", chrono::Utc::now()).await.unwrap());
+                assert!(!jobs::cancel(tx, job, "inventory", SystemClock.now()).await.unwrap());
             }
         }
     }

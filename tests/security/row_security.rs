@@ -9,8 +9,18 @@ use crate::support::{Database, Host, Options, skipped};
 
 /// Every table that holds rows of tenants.
 const TABLES: [&str; 12] = [
-    "tenants", "users", "roles", "role_permissions", "user_roles", "audit_log", "events", "installations", "jobs", "records",
-    "record_keys", "plugin_logs",
+    "tenants",
+    "users",
+    "roles",
+    "role_permissions",
+    "user_roles",
+    "audit_log",
+    "events",
+    "installations",
+    "jobs",
+    "records",
+    "record_keys",
+    "plugin_logs",
 ];
 
 async fn furnished() -> Option<(Host, [TenantId; 2])> {
@@ -24,7 +34,9 @@ async fn furnished() -> Option<(Host, [TenantId; 2])> {
     for slug in ["acme", "bolts"] {
         let client = host.tenant(slug).await;
         client.enable("inventory").await;
-        let item = client.create("inventory/items", json!({ "sku": "A-1", "name": slug, "stock": 20, "reorder_point": 10 })).await;
+        let item = client
+            .create("inventory/items", json!({ "sku": "A-1", "name": slug, "stock": 20, "reorder_point": 10 }))
+            .await;
         client.create("inventory/movements", json!({ "item_id": item, "quantity": -15 })).await;
         client.settle().await;
         ids.push(TenantId(client.me["tenant"]["id"].as_str().unwrap().parse().unwrap()));
@@ -51,12 +63,24 @@ async fn without_the_tenant_predicate_a_query_still_shows_one_tenant() {
         let column = if table == "tenants" { "id" } else { "tenant_id" };
         conn.execute(raw_sql(AssertSqlSafe(format!("SET purlin.tenant_id = '{acme}'")))).await.unwrap();
         assert!(count(&mut conn, &format!("SELECT count(*) FROM {table}")).await > 0, "{table} shows its own rows");
-        assert_eq!(count(&mut conn, &format!("SELECT count(*) FROM {table} WHERE {column} <> '{acme}'")).await, 0, "{table}");
-        assert_eq!(count(&mut conn, &format!("SELECT count(*) FROM {table} WHERE {column} = '{bolts}'")).await, 0, "{table}");
+        assert_eq!(
+            count(&mut conn, &format!("SELECT count(*) FROM {table} WHERE {column} <> '{acme}'")).await,
+            0,
+            "{table}"
+        );
+        assert_eq!(
+            count(&mut conn, &format!("SELECT count(*) FROM {table} WHERE {column} = '{bolts}'")).await,
+            0,
+            "{table}"
+        );
         conn.execute(raw_sql("SET purlin.tenant_id = ''")).await.unwrap();
         assert_eq!(count(&mut conn, &format!("SELECT count(*) FROM {table}")).await, 0, "{table} without a tenant");
         conn.execute(raw_sql("RESET purlin.tenant_id")).await.unwrap();
-        assert_eq!(count(&mut conn, &format!("SELECT count(*) FROM {table}")).await, 0, "{table} with the tenant never set");
+        assert_eq!(
+            count(&mut conn, &format!("SELECT count(*) FROM {table}")).await,
+            0,
+            "{table} with the tenant never set"
+        );
     }
 }
 
@@ -65,8 +89,10 @@ async fn without_the_tenant_predicate_a_write_still_touches_one_tenant() {
     let Some((host, [acme, bolts])) = furnished().await else { return };
     let mut conn = serving(&host).await;
     conn.execute(raw_sql(AssertSqlSafe(format!("SET purlin.tenant_id = '{acme}'")))).await.unwrap();
-    let foreign = format!("INSERT INTO plugin_logs (tenant_id, id, plugin, level, message, fields, created_at)
-        VALUES ('{bolts}', gen_random_uuid(), 'x', 'info', 'forged', '{{}}', now())");
+    let foreign = format!(
+        "INSERT INTO plugin_logs (tenant_id, id, plugin, level, message, fields, created_at)
+        VALUES ('{bolts}', gen_random_uuid(), 'x', 'info', 'forged', '{{}}', now())"
+    );
     let refused = conn.execute(raw_sql(AssertSqlSafe(foreign.clone()))).await.unwrap_err().to_string();
     assert!(refused.contains("row-level security"), "{refused}");
     conn.execute(raw_sql(AssertSqlSafe(foreign.replace(&bolts.to_string(), &acme.to_string())))).await.unwrap();
@@ -83,10 +109,17 @@ async fn partitions_are_closed_but_through_their_parent() {
     let Some((host, [acme, _])) = furnished().await else { return };
     let mut conn = serving(&host).await;
     conn.execute(raw_sql(AssertSqlSafe(format!("SET purlin.tenant_id = '{acme}'")))).await.unwrap();
-    let partitions: Vec<String> = sqlx::query_scalar("SELECT relname::text FROM pg_class WHERE relispartition AND relkind = 'r'").fetch_all(&mut conn).await.unwrap();
+    let partitions: Vec<String> =
+        sqlx::query_scalar("SELECT relname::text FROM pg_class WHERE relispartition AND relkind = 'r'")
+            .fetch_all(&mut conn)
+            .await
+            .unwrap();
     assert!(partitions.len() >= 8, "this month and three ahead, of two tables: {partitions:?}");
     for partition in partitions {
-        assert!(conn.execute(raw_sql(AssertSqlSafe(format!("SELECT * FROM {partition}")))).await.is_err(), "{partition} is open");
+        assert!(
+            conn.execute(raw_sql(AssertSqlSafe(format!("SELECT * FROM {partition}")))).await.is_err(),
+            "{partition} is open"
+        );
     }
 }
 
@@ -96,8 +129,16 @@ async fn the_host_refuses_to_start_when_row_security_does_not_hold() {
     migrate::up(&database.config()).await.unwrap();
     let mut owner = PgConnection::connect(database.url.as_ref().unwrap()).await.unwrap();
     for (break_it, mend_it, word) in [
-        ("ALTER TABLE records NO FORCE ROW LEVEL SECURITY", "ALTER TABLE records FORCE ROW LEVEL SECURITY", "records: row-level security is not forced"),
-        ("ALTER TABLE jobs DISABLE ROW LEVEL SECURITY", "ALTER TABLE jobs ENABLE ROW LEVEL SECURITY", "jobs: row-level security is not forced"),
+        (
+            "ALTER TABLE records NO FORCE ROW LEVEL SECURITY",
+            "ALTER TABLE records FORCE ROW LEVEL SECURITY",
+            "records: row-level security is not forced",
+        ),
+        (
+            "ALTER TABLE jobs DISABLE ROW LEVEL SECURITY",
+            "ALTER TABLE jobs ENABLE ROW LEVEL SECURITY",
+            "jobs: row-level security is not forced",
+        ),
         ("CREATE TABLE extra (tenant_id uuid)", "DROP TABLE extra", "extra: row-level security is not forced"),
         (
             "CREATE TABLE mine (tenant_id uuid); ALTER TABLE mine ENABLE ROW LEVEL SECURITY; ALTER TABLE mine FORCE ROW LEVEL SECURITY; ALTER TABLE mine OWNER TO purlin_app",
@@ -110,7 +151,8 @@ async fn the_host_refuses_to_start_when_row_security_does_not_hold() {
         assert!(refused.contains(word), "{refused}");
         let output = Host::command(&database, &Options::default(), &["serve"]).output().unwrap();
         assert!(!output.status.success());
-        assert!(String::from_utf8_lossy(&output.stderr).contains(word));
+        let told = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(told.contains(word), "{told}");
         owner.execute(raw_sql(mend_it)).await.unwrap();
     }
     Db::open(&database.config()).await.unwrap().close().await;
@@ -121,7 +163,8 @@ async fn the_host_refuses_to_start_when_row_security_does_not_hold() {
 #[tokio::test]
 async fn a_connection_that_was_dropped_half_way_serves_the_next_tenant_clean() {
     let Some((host, [acme, bolts])) = furnished().await else { return };
-    let config = purlin_store::Config::Postgres { url: host.database.url.clone().unwrap(), migrate_url: None, connections: 1 };
+    let config =
+        purlin_store::Config::Postgres { url: host.database.url.clone().unwrap(), migrate_url: None, connections: 1 };
     let db = Db::open(&config).await.unwrap();
     for round in 0..200 {
         let tenant = if round % 2 == 0 { acme } else { bolts };
@@ -133,8 +176,10 @@ async fn a_connection_that_was_dropped_half_way_serves_the_next_tenant_clean() {
         drop(tokio::time::timeout(std::time::Duration::from_micros(round * 20), half_way).await);
         let other = if round % 2 == 0 { bolts } else { acme };
         let mut tx = db.read(other).await.unwrap();
-        let seen: Vec<(uuid::Uuid, Option<String>)> =
-            tx.fetch_all("SELECT tenant_id, last_name FROM users WHERE tenant_id = tenant_id AND $1 = $1", Vec::new()).await.unwrap();
+        let seen: Vec<(uuid::Uuid, Option<String>)> = tx
+            .fetch_all("SELECT tenant_id, last_name FROM users WHERE tenant_id = tenant_id AND $1 = $1", Vec::new())
+            .await
+            .unwrap();
         assert_eq!(seen, [(other.0, None)], "round {round}");
     }
     db.close().await;

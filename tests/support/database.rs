@@ -1,8 +1,8 @@
 //! A database of a test's own.
 
+use purlin_domain::clock::{Clock, SystemClock};
 use sqlx::{AssertSqlSafe, Connection, PgConnection, SqliteConnection, raw_sql, sqlite::SqliteConnectOptions};
 use tempfile::TempDir;
-use uuid::Uuid;
 
 /// Where a test's host keeps its data. Gone with the test.
 pub struct Database {
@@ -21,9 +21,10 @@ impl Database {
 
     /// A fresh database on the server under test; none where there is no server.
     pub async fn postgres() -> Option<Self> {
-        let server = std::env::var("PURLIN_TEST_POSTGRES_URL").unwrap_or_else(|_| "postgres://postgres@127.0.0.1:5432/postgres".to_owned());
+        let server = std::env::var("PURLIN_TEST_POSTGRES_URL")
+            .unwrap_or_else(|_| "postgres://postgres@127.0.0.1:5432/postgres".to_owned());
         let mut conn = PgConnection::connect(&server).await.ok()?;
-        let name = format!("purlin_test_{}", Uuid::now_v7().simple());
+        let name = format!("purlin_test_{}", SystemClock.id().simple());
         raw_sql(AssertSqlSafe(format!("CREATE DATABASE {name}"))).execute(&mut conn).await.unwrap();
         let (base, _) = server.rsplit_once('/').unwrap();
         let url = format!("{base}/{name}");
@@ -39,7 +40,8 @@ impl Database {
             }
             None => {
                 let file = self.directory.path().join("purlin.db");
-                let mut conn = SqliteConnection::connect_with(&SqliteConnectOptions::new().filename(file)).await.unwrap();
+                let mut conn =
+                    SqliteConnection::connect_with(&SqliteConnectOptions::new().filename(file)).await.unwrap();
                 raw_sql(AssertSqlSafe(sql.to_owned())).execute(&mut conn).await.unwrap();
             }
         }

@@ -134,7 +134,8 @@ impl Host {
 }
 
 async fn spawn(database: &Database, options: &Options) -> (Child, String, Arc<Mutex<Vec<String>>>) {
-    let mut child = Host::command(database, options, &["serve"]).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut child =
+        Host::command(database, options, &["serve"]).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
     let log = Arc::new(Mutex::new(Vec::new()));
     let (lines, output) = (Arc::clone(&log), child.stderr.take().unwrap());
     std::thread::spawn(move || {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
-use ureq::{Agent, http::Response, Body};
+use ureq::{Agent, Body, http::Response};
 
 pub struct Client {
     agent: Agent,

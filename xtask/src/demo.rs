@@ -17,8 +17,13 @@ const WAIT_PAUSE: Duration = Duration::from_millis(200);
 pub fn run() -> Result<()> {
     let settings = settings::read()?;
     let mut client = Client::new(&settings.address);
-    let health = client.get("/health").with_context(|| format!("no host answers at {}; run `cargo xtask up` first", settings.address))?;
-    println!("The host at http://{} is up: version {}, {}.", settings.address, health.body["version"], health.body["checks"]["database_kind"]);
+    let health = client
+        .get("/health")
+        .with_context(|| format!("no host answers at {}; run `cargo xtask up` first", settings.address))?;
+    println!(
+        "The host at http://{} is up: version {}, {}.",
+        settings.address, health.body["version"], health.body["checks"]["database_kind"]
+    );
 
     let (tenant, slug) = register(&mut client)?;
     enable(&client)?;
@@ -27,13 +32,19 @@ pub fn run() -> Result<()> {
     let suggestion = wait_for_suggestion(&client)?;
     show_item(&client, &item)?;
     println!("   suggestion: order {} of {}", suggestion["data"]["quantity"], suggestion["data"]["sku"]);
-    show(&client, 7, "Events, oldest first", "/api/v1/events?sort=created_at", |e| format!("{:<36} depth {}", plain(&e["type"]), e["depth"]))?;
-    show(&client, 8, "Jobs", "/api/v1/jobs?sort=created_at", |j| format!("{:<28} {:<10} attempt {}", plain(&j["kind"]), plain(&j["state"]), j["attempt"]))?;
+    show(&client, 7, "Events, oldest first", "/api/v1/events?sort=created_at", |e| {
+        format!("{:<36} depth {}", plain(&e["type"]), e["depth"])
+    })?;
+    show(&client, 8, "Jobs", "/api/v1/jobs?sort=created_at", |j| {
+        format!("{:<28} {:<10} attempt {}", plain(&j["kind"]), plain(&j["state"]), j["attempt"])
+    })?;
     show(&client, 9, "Audit trail", "/api/v1/audit-logs?sort=created_at", |a| {
         let on_behalf = a["on_behalf_of"].as_str().map_or(String::new(), |_| " on behalf of the user".to_owned());
         format!("{:<32} by {}{on_behalf}", plain(&a["action"]), plain(&a["actor_kind"]))
     })?;
-    show(&client, 10, "The plugin's log", "/api/v1/installations/inventory/logs?sort=created_at", |l| format!("{:<6} {}", plain(&l["level"]), plain(&l["message"])))?;
+    show(&client, 10, "The plugin's log", "/api/v1/installations/inventory/logs?sort=created_at", |l| {
+        format!("{:<6} {}", plain(&l["level"]), plain(&l["message"]))
+    })?;
     value_stock(&client)?;
     println!("\nThe whole story worked, in tenant {slug} ({tenant}).");
     Ok(())
@@ -70,7 +81,8 @@ fn create_item(client: &Client) -> Result<String> {
     println!("\n3. Create items");
     let create = |item: Value| client.post("/api/v1/apps/inventory/items", &item)?.expect(201);
     create(json!({ "sku": "NUT-8", "name": "Nut M8", "stock": 500, "reorder_point": 100, "unit_cost_cents": 3 }))?;
-    let bolt = create(json!({ "sku": "BOLT-8", "name": "Bolt M8", "stock": 40, "reorder_point": 10, "unit_cost_cents": 12 }))?;
+    let bolt =
+        create(json!({ "sku": "BOLT-8", "name": "Bolt M8", "stock": 40, "reorder_point": 10, "unit_cost_cents": 12 }))?;
     println!("   BOLT-8: 40 on stock, reorder under 10");
     let twice = client.post("/api/v1/apps/inventory/items", &json!({ "sku": "BOLT-8", "name": "Another" }))?;
     ensure!(twice.status == 409, "a second BOLT-8 was taken: {}", twice.status);

@@ -1,6 +1,7 @@
 //! `cargo xtask`: the only automation. Each command installs what it needs, or says what
 //! it could not and what to do.
 
+mod bench;
 mod client;
 mod demo;
 mod hooks;
@@ -41,6 +42,8 @@ enum Command {
         /// Only tests whose name contains this.
         filter: Vec<String>,
     },
+    /// Measure what docs/performance.md reports.
+    Bench,
     /// Install a git pre-commit hook that checks format and lints.
     Hooks,
 }
@@ -52,6 +55,7 @@ fn main() -> Result<()> {
         Command::Demo => demo::run(),
         Command::Plugins => plugins::build(&plugins::all()?).map(drop),
         Command::Test { filter } => test::run(&filter),
+        Command::Bench => bench::run(),
         Command::Hooks => hooks::install(),
     }
 }

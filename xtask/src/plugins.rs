@@ -76,7 +76,8 @@ fn toolchain() -> Result<Toolchain> {
         }
         println!("rustup could not add it; looking for Debian's Rust for the web");
     }
-    if !has_debian() && !(shell::apt_install(&DEBIAN_PACKAGES) && has_debian()) {
+    let installed = has_debian() || (shell::apt_install(&DEBIAN_PACKAGES) && has_debian());
+    if !installed {
         bail!(
             "plugins need the {TARGET} target. Either run `rustup target add {TARGET}`,\n\
              or as root `apt-get install -y --no-install-recommends {}` (Debian 12 or newer)",

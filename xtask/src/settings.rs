@@ -24,7 +24,8 @@ pub fn read() -> Result<Settings> {
     Ok(Settings {
         address: setting("listen", "PURLIN_LISTEN").unwrap_or_else(|| "127.0.0.1:8080".to_owned()),
         data_dir: setting("data_dir", "PURLIN_DATA_DIR").unwrap_or_else(|| "./.purlin".to_owned()).into(),
-        operator_email: setting("operator_email", "PURLIN_OPERATOR_EMAIL").unwrap_or_else(|| "operator@purlin.local".to_owned()),
+        operator_email: setting("operator_email", "PURLIN_OPERATOR_EMAIL")
+            .unwrap_or_else(|| "operator@purlin.local".to_owned()),
         operator_password: setting("operator_password", "PURLIN_OPERATOR_PASSWORD"),
         database: setting("database_url", "DATABASE_URL"),
     })

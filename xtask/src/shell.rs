@@ -68,7 +68,9 @@ pub fn apt_install(packages: &[&str]) -> bool {
 }
 
 fn line(command: &Command) -> String {
-    let words: Vec<String> =
-        std::iter::once(command.get_program()).chain(command.get_args()).map(|word| word.display().to_string()).collect();
+    let words: Vec<String> = std::iter::once(command.get_program())
+        .chain(command.get_args())
+        .map(|word| word.display().to_string())
+        .collect();
     words.join(" ")
 }

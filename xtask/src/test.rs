@@ -148,19 +148,36 @@ fn start_postgres(private: &mut Vec<Private>) -> Result<Option<String>> {
         let program = programs.join(program);
         if root {
             let mut command = Command::new("setpriv");
-            command.args(["--reuid=postgres", "--regid=postgres", "--clear-groups"]).arg(program).current_dir(&directory);
+            command
+                .args(["--reuid=postgres", "--regid=postgres", "--clear-groups"])
+                .arg(program)
+                .current_dir(&directory);
             command
         } else {
             Command::new(program)
         }
     };
     let data = directory.join("data");
-    shell::run(as_postgres("initdb").args(["--auth=trust", "--username=postgres", "--pgdata"]).arg(&data).stdout(Stdio::null()))?;
+    shell::run(
+        as_postgres("initdb")
+            .args(["--auth=trust", "--username=postgres", "--pgdata"])
+            .arg(&data)
+            .stdout(Stdio::null()),
+    )?;
     let port = free_port()?;
     let child = as_postgres("postgres")
         .arg("-D")
         .arg(&data)
-        .args(["-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories=", "-c", "fsync=off", "-p", &port.to_string()])
+        .args([
+            "-c",
+            "listen_addresses=127.0.0.1",
+            "-c",
+            "unix_socket_directories=",
+            "-c",
+            "fsync=off",
+            "-p",
+            &port.to_string(),
+        ])
         .stderr(Stdio::null())
         .spawn()?;
     private.push(Private { child, directory });
@@ -169,14 +186,16 @@ fn start_postgres(private: &mut Vec<Private>) -> Result<Option<String>> {
 }
 
 fn postgres_programs() -> Option<PathBuf> {
-    let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten().map(|entry| entry.path().join("bin"));
+    let versions =
+        fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten().map(|entry| entry.path().join("bin"));
     let on_path = std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default()).collect::<Vec<_>>();
     versions.chain(on_path).find(|directory| directory.join("initdb").exists() && directory.join("postgres").exists())
 }
 
 fn start_redis(private: &mut Vec<Private>) -> Result<Option<String>> {
     let there = || shell::succeeds(Command::new("redis-server").arg("--version"));
-    if !there() && !(shell::apt_install(&["redis-server"]) && there()) {
+    let installed = there() || (shell::apt_install(&["redis-server"]) && there());
+    if !installed {
         return Ok(None);
     }
     let port = free_port()?;

@@ -71,7 +71,9 @@ fn start_over(host: &Path, settings: &Settings) -> Result<()> {
         shell::run(Command::new(host).args(["migrate", "down", "--to", "0"]))?;
     }
     match fs::remove_dir_all(&settings.data_dir) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error).context(settings.data_dir.display().to_string()),
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error).context(settings.data_dir.display().to_string())
+        }
         _ => Ok(()),
     }
 }
@@ -111,7 +113,11 @@ fn upload(client: &Client, name: &str, component: &Path) -> Result<()> {
     let bytes = fs::read(component).with_context(|| component.display().to_string())?;
     let answer = client.upload("/api/v1/plugins", &bytes)?;
     match answer.status {
-        201 => println!("uploaded {name} ({} KiB, compiled in {} ms)", bytes.len() / 1024, answer.body["report"]["compile_ms"]),
+        201 => println!(
+            "uploaded {name} ({} KiB, compiled in {} ms)",
+            bytes.len() / 1024,
+            answer.body["report"]["compile_ms"]
+        ),
         200 => println!("{name} is there already"),
         409 => println!("{name}: {} (or start over with --fresh)", text(&answer.body, "/detail")?),
         _ => drop(answer.expect(201).with_context(|| format!("uploading {name}"))?),
@@ -126,16 +132,22 @@ fn demo_tenant(settings: &Settings) -> Result<Value> {
         return Ok(serde_json::from_str(&known)?);
     }
     let demo = json!({ "tenant": "demo", "email": "admin@demo.example", "password": private::random()? });
-    let registration = json!({ "tenant": { "name": "Demo", "slug": "demo" }, "email": demo["email"], "password": demo["password"] });
+    let registration =
+        json!({ "tenant": { "name": "Demo", "slug": "demo" }, "email": demo["email"], "password": demo["password"] });
     let mut client = Client::new(&settings.address);
     let answer = client.post("/api/v1/auth/register", &registration)?;
     if answer.status == 409 {
-        println!("this database already has a demo tenant, made with another data directory; its password is in demo.json there");
+        println!(
+            "this database already has a demo tenant, made with another data directory; its password is in demo.json there"
+        );
         return Ok(json!({ "tenant": "demo", "email": "admin@demo.example", "password": "(in the other directory)" }));
     }
     let signed_in = answer.expect(201).context("making the demo tenant")?;
     client.sign_in(&text(&signed_in, "/access_token")?);
-    client.post("/api/v1/installations", &json!({ "plugin": "inventory" }))?.expect(201).context("enabling inventory")?;
+    client
+        .post("/api/v1/installations", &json!({ "plugin": "inventory" }))?
+        .expect(201)
+        .context("enabling inventory")?;
     private::write(&file, &demo.to_string())?;
     Ok(demo)
 }

@@ -15,7 +15,9 @@ impl<S: Sync> FromRequestParts<S> for Caller {
 
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Problem> {
         let principal = parts.extensions.get::<Principal>().cloned();
-        principal.map(Self).ok_or_else(|| ServiceError::internal("an operation that needs nobody asked for its caller").into())
+        principal
+            .map(Self)
+            .ok_or_else(|| ServiceError::internal("an operation that needs nobody asked for its caller").into())
     }
 }
 

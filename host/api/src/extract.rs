@@ -10,6 +10,7 @@ use purlin_service::{
     list::{ListQuery, Parameter},
 };
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 use crate::problem::Problem;
 
@@ -20,8 +21,22 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
-        let Json(value) = Json::<T>::from_request(request, state).await?;
+        let Json(value) = Json::<Value>::from_request(request, state).await?;
+        if has_nul(&value) {
+            return Err(ServiceError::invalid("", "value", "text cannot hold the character U+0000").into());
+        }
+        let value = T::deserialize(value).map_err(|error| ServiceError::invalid("", "shape", error.to_string()))?;
         Ok(Self(value))
+    }
+}
+
+/// Databases do not agree on text with a NUL in it, so none gets that far.
+fn has_nul(value: &Value) -> bool {
+    match value {
+        Value::String(text) => text.contains('\0'),
+        Value::Array(items) => items.iter().any(has_nul),
+        Value::Object(members) => members.iter().any(|(name, value)| name.contains('\0') || has_nul(value)),
+        Value::Null | Value::Bool(_) | Value::Number(_) => false,
     }
 }
 
@@ -52,7 +67,8 @@ impl<S: Send + Sync> FromRequestParts<S> for InQuery {
             match name.as_str() {
                 "sort" => query.sort = value.split(',').filter(|key| !key.is_empty()).map(str::to_owned).collect(),
                 "page[size]" => {
-                    let size = value.parse().map_err(|_| Problem::bad_parameter(&name, "this is not a number of rows"))?;
+                    let size =
+                        value.parse().map_err(|_| Problem::bad_parameter(&name, "this is not a number of rows"))?;
                     query.size = Some(size);
                 }
                 "page[after]" => query.after = Some(value),
@@ -70,7 +86,12 @@ fn filter(name: String, value: String) -> Result<Parameter, Problem> {
     let (field, op) = match parts.as_deref() {
         Some([field]) => (field.clone(), "eq".to_owned()),
         Some([field, op]) => (field.clone(), op.clone()),
-        _ => return Err(Problem::bad_parameter(&name, "use filter[field]=…, filter[field][op]=…, sort, page[size] or page[after]")),
+        _ => {
+            return Err(Problem::bad_parameter(
+                &name,
+                "use filter[field]=…, filter[field][op]=…, sort, page[size] or page[after]",
+            ));
+        }
     };
     Ok(Parameter { name, field, op, value })
 }
@@ -87,9 +108,16 @@ impl<S: Sync> FromRequestParts<S> for IfMatch {
         if text == "*" {
             return Ok(Self(None));
         }
-        let version = text.strip_prefix("\"v").and_then(|rest| rest.strip_suffix('"')).and_then(|number| number.parse().ok());
+        let version =
+            text.strip_prefix("\"v").and_then(|rest| rest.strip_suffix('"')).and_then(|number| number.parse().ok());
         // A tag that is none of ours matches nothing.
-        version.map(|v| Self(Some(v))).ok_or_else(|| Problem::new(StatusCode::PRECONDITION_FAILED, "precondition_failed", "this If-Match names no version of this resource"))
+        version.map(|v| Self(Some(v))).ok_or_else(|| {
+            Problem::new(
+                StatusCode::PRECONDITION_FAILED,
+                "precondition_failed",
+                "this If-Match names no version of this resource",
+            )
+        })
     }
 }
 

@@ -19,11 +19,17 @@ pub(crate) fn guarded(app: &App, operation: Operation) -> MethodRouter<App> {
     operation.handler.route_layer(from_fn_with_state((Arc::clone(app), operation.needs), admit))
 }
 
-async fn admit(State((app, needs)): State<(App, Needs)>, parameters: RawPathParams, mut request: Request, next: Next) -> Result<Response, Problem> {
+async fn admit(
+    State((app, needs)): State<(App, Needs)>,
+    parameters: RawPathParams,
+    mut request: Request,
+    next: Next,
+) -> Result<Response, Problem> {
     if needs == Needs::Nothing {
         return Ok(next.run(request).await);
     }
-    let token = bearer(&request).ok_or(ServiceError::Unauthenticated("sign in and send `Authorization: Bearer <token>`"))?;
+    let token =
+        bearer(&request).ok_or(ServiceError::Unauthenticated("sign in and send `Authorization: Bearer <token>`"))?;
     let origin = request.extensions().get::<Origin>().cloned().unwrap_or_default();
     let principal = access::authenticate(&app, token, origin).await?;
     match needs {

@@ -41,7 +41,8 @@ impl Operation {
         T: 'static,
     {
         // A method that axum cannot route is a route that answers nothing: the coverage test finds it.
-        let handler = MethodFilter::try_from(method.clone()).map_or_else(|_| MethodRouter::new(), |filter| on(filter, handler));
+        let handler =
+            MethodFilter::try_from(method.clone()).map_or_else(|_| MethodRouter::new(), |filter| on(filter, handler));
         Self { method, path, needs, handler }
     }
 }

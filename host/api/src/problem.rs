@@ -55,7 +55,9 @@ impl Problem {
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         match self.status {
-            StatusCode::UNAUTHORIZED => drop(headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))),
+            StatusCode::UNAUTHORIZED => {
+                drop(headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")))
+            }
             StatusCode::SERVICE_UNAVAILABLE => drop(headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"))),
             _ => {}
         }
@@ -79,7 +81,9 @@ impl From<ServiceError> for Problem {
             ServiceError::Forbidden(_) => Self::new(StatusCode::FORBIDDEN, "forbidden", detail),
             ServiceError::NotFound => Self::new(StatusCode::NOT_FOUND, "not_found", "there is no such thing here"),
             ServiceError::Conflict(code, _) => Self::new(StatusCode::CONFLICT, code, detail),
-            ServiceError::PreconditionFailed => Self::new(StatusCode::PRECONDITION_FAILED, "precondition_failed", detail),
+            ServiceError::PreconditionFailed => {
+                Self::new(StatusCode::PRECONDITION_FAILED, "precondition_failed", detail)
+            }
             ServiceError::Invalid(violations) => Self {
                 errors: violations.into_iter().map(part).collect(),
                 ..Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid", "the input is not acceptable; see `errors`")
@@ -91,7 +95,11 @@ impl From<ServiceError> for Problem {
             ServiceError::Limit(_) => Self::new(StatusCode::UNPROCESSABLE_ENTITY, "limit", detail),
             ServiceError::Unavailable(why) => {
                 tracing::warn!(why, "unavailable");
-                Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "the service is busy or its database is away; try again")
+                Self::new(
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    "unavailable",
+                    "the service is busy or its database is away; try again",
+                )
             }
             ServiceError::Internal(why) => {
                 tracing::error!(why, "internal error");
@@ -103,7 +111,11 @@ impl From<ServiceError> for Problem {
 
 impl Problem {
     fn internal() -> Self {
-        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "something went wrong here; the request id leads to it in the log")
+        Self::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "internal",
+            "something went wrong here; the request id leads to it in the log",
+        )
     }
 }
 
@@ -140,13 +152,18 @@ pub(crate) async fn unknown_path(uri: Uri) -> Problem {
 
 /// A path that does not know the method.
 pub(crate) async fn unknown_method() -> Problem {
-    Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "this path does not know this method; see the Allow header")
+    Problem::new(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "method_not_allowed",
+        "this path does not know this method; see the Allow header",
+    )
 }
 
 /// A defect that panicked.
 #[expect(clippy::needless_pass_by_value, reason = "the layer's signature")]
 pub(crate) fn panicked(panic: Box<dyn Any + Send>) -> Response {
-    let text = panic.downcast_ref::<&str>().map(ToString::to_string).or_else(|| panic.downcast_ref::<String>().cloned());
+    let text =
+        panic.downcast_ref::<&str>().map(ToString::to_string).or_else(|| panic.downcast_ref::<String>().cloned());
     tracing::error!(panic = text.unwrap_or_default(), "a handler panicked");
     Problem::internal().into_response()
 }

@@ -45,9 +45,7 @@ impl FromStr for Permission {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let valid = |part: &str| {
-            !part.is_empty()
-                && part.len() <= 120
-                && part.split('.').all(|w| w == "*" || crate::name::is_word(w))
+            !part.is_empty() && part.len() <= 120 && part.split('.').all(|w| w == "*" || crate::name::is_word(w))
         };
         match text.split_once(':') {
             Some((resource, action)) if valid(resource) && valid(action) => Ok(Self::new(resource, action)),

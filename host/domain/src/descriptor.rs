@@ -124,22 +124,56 @@ impl Descriptor {
             }
         };
         let own = format!("{}.", self.name);
-        check(is_slug(&self.name) && !RESERVED.contains(&self.name.as_str()), "/name".into(), format!("`{}` cannot be a plugin's name: use 2 to 40 lower-case letters, digits and hyphens, none of {RESERVED:?}", self.name));
-        check((1..=200).contains(&self.title.chars().count()), "/title".into(), "give a title of 1 to 200 characters".into());
+        check(
+            is_slug(&self.name) && !RESERVED.contains(&self.name.as_str()),
+            "/name".into(),
+            format!(
+                "`{}` cannot be a plugin's name: use 2 to 40 lower-case letters, digits and hyphens, none of {RESERVED:?}",
+                self.name
+            ),
+        );
+        check(
+            (1..=200).contains(&self.title.chars().count()),
+            "/title".into(),
+            "give a title of 1 to 200 characters".into(),
+        );
         check(self.description.len() <= 2_000, "/description".into(), "at most 2,000 bytes".into());
-        for (list, length) in [("collections", self.collections.len()), ("subscriptions", self.subscriptions.len()), ("events", self.events.len()), ("jobs", self.jobs.len()), ("requests", self.requests.len())] {
+        for (list, length) in [
+            ("collections", self.collections.len()),
+            ("subscriptions", self.subscriptions.len()),
+            ("events", self.events.len()),
+            ("jobs", self.jobs.len()),
+            ("requests", self.requests.len()),
+        ] {
             check(length <= LIST_MAX, format!("/{list}"), format!("at most {LIST_MAX}"));
         }
         for (i, event) in self.events.iter().enumerate() {
             let at = format!("/events/{i}/type");
-            check(is_dotted(&event.event_type) && event.event_type.starts_with(&own), at.clone(), format!("`{}` does not lie in the name space `{own}`", event.event_type));
-            let of_collection = self.collections.iter().any(|c| event.event_type.starts_with(&format!("{own}{}.", c.name)));
-            check(!of_collection, at, format!("the host itself publishes the events of a collection; rename `{}`", event.event_type));
+            check(
+                is_dotted(&event.event_type) && event.event_type.starts_with(&own),
+                at.clone(),
+                format!("`{}` does not lie in the name space `{own}`", event.event_type),
+            );
+            let of_collection =
+                self.collections.iter().any(|c| event.event_type.starts_with(&format!("{own}{}.", c.name)));
+            check(
+                !of_collection,
+                at,
+                format!("the host itself publishes the events of a collection; rename `{}`", event.event_type),
+            );
         }
         for (i, job) in self.jobs.iter().enumerate() {
-            check(is_dotted(&job.kind) && job.kind.starts_with(&own), format!("/jobs/{i}/kind"), format!("`{}` does not lie in the name space `{own}`", job.kind));
+            check(
+                is_dotted(&job.kind) && job.kind.starts_with(&own),
+                format!("/jobs/{i}/kind"),
+                format!("`{}` does not lie in the name space `{own}`", job.kind),
+            );
             check((1..=100).contains(&job.attempts), format!("/jobs/{i}/attempts"), "1 to 100".into());
-            check((1..=TIMEOUT_MS_MAX).contains(&job.timeout_ms), format!("/jobs/{i}/timeout_ms"), format!("1 to {TIMEOUT_MS_MAX}"));
+            check(
+                (1..=TIMEOUT_MS_MAX).contains(&job.timeout_ms),
+                format!("/jobs/{i}/timeout_ms"),
+                format!("1 to {TIMEOUT_MS_MAX}"),
+            );
         }
         for (pointer, name) in self.repeated() {
             check(false, pointer, format!("`{name}` is there twice"));
@@ -202,15 +236,35 @@ impl Collection {
                 found.push(Violation::new(format!("{at}{pointer}"), "descriptor", detail));
             }
         };
-        check(is_word(&self.name), "/name", format!("`{}` is not a name: use lower-case letters, digits, `_`, `-`", self.name));
-        check(self.schema.get("properties").is_some_and(Json::is_object), "/schema", "an object schema with `properties` is needed".to_owned());
+        check(
+            is_word(&self.name),
+            "/name",
+            format!("`{}` is not a name: use lower-case letters, digits, `_`, `-`", self.name),
+        );
+        check(
+            self.schema.get("properties").is_some_and(Json::is_object),
+            "/schema",
+            "an object schema with `properties` is needed".to_owned(),
+        );
         for name in self.filterable.iter().chain(&self.sortable) {
-            check(is_word(name) && BASE_FIELDS.iter().all(|(base, _)| base != name) && self.field_type(name).is_some(), "/schema", format!("`{name}` is listed as filterable or sortable, so `properties` must give it type string, number, integer or boolean"));
+            check(
+                is_word(name) && BASE_FIELDS.iter().all(|(base, _)| base != name) && self.field_type(name).is_some(),
+                "/schema",
+                format!(
+                    "`{name}` is listed as filterable or sortable, so `properties` must give it type string, number, integer or boolean"
+                ),
+            );
         }
         check(self.unique.len() <= 10, "/unique", "at most 10 unique keys".to_owned());
-        let required = |name: &String| self.schema.get("required").and_then(Json::as_array).is_some_and(|r| r.iter().any(|v| v == name));
+        let required = |name: &String| {
+            self.schema.get("required").and_then(Json::as_array).is_some_and(|r| r.iter().any(|v| v == name))
+        };
         for key in &self.unique {
-            check(!key.is_empty() && key.iter().all(|name| self.field_type(name).is_some() && required(name)), "/unique", format!("{key:?} needs required properties of type string, number, integer or boolean"));
+            check(
+                !key.is_empty() && key.iter().all(|name| self.field_type(name).is_some() && required(name)),
+                "/unique",
+                format!("{key:?} needs required properties of type string, number, integer or boolean"),
+            );
         }
         found
     }
@@ -226,7 +280,8 @@ impl Collection {
 
     /// Every field that lists know: those of every record, and those the plugin named.
     pub fn fields(&self) -> Vec<Field> {
-        let mut fields: Vec<Field> = BASE_FIELDS.iter().map(|(name, field_type)| Field::column(name, *field_type)).collect();
+        let mut fields: Vec<Field> =
+            BASE_FIELDS.iter().map(|(name, field_type)| Field::column(name, *field_type)).collect();
         for name in self.filterable.iter().chain(self.sortable.iter().filter(|s| !self.filterable.contains(s))) {
             if let Some(field_type) = self.field_type(name) {
                 fields.push(Field {
@@ -244,7 +299,10 @@ impl Collection {
     /// The values of each unique key in this data: the key's name and its values as one text.
     pub fn unique_values(&self, data: &Json) -> Vec<(String, String)> {
         let value = |name: &String| data.get(name).cloned().unwrap_or(Json::Null);
-        self.unique.iter().map(|key| (key.join("+"), Json::Array(key.iter().map(value).collect()).to_string())).collect()
+        self.unique
+            .iter()
+            .map(|key| (key.join("+"), Json::Array(key.iter().map(value).collect()).to_string()))
+            .collect()
     }
 }
 
@@ -280,7 +338,10 @@ mod tests {
         assert_eq!(shop.violations(), []);
         assert!(shop.handles("shop.items.created"));
         assert_eq!(shop.asks_for(), [Permission::new("shop.items", "*")]);
-        assert_eq!(shop.collection("items").unwrap().unique_values(&json!({"sku": "A"})), [("sku".to_owned(), r#"["A"]"#.to_owned())]);
+        assert_eq!(
+            shop.collection("items").unwrap().unique_values(&json!({"sku": "A"})),
+            [("sku".to_owned(), r#"["A"]"#.to_owned())]
+        );
     }
 
     #[test]
@@ -291,8 +352,21 @@ mod tests {
         assert_eq!(flaw(|d| d["events"][0]["type"] = json!("shop.items.created")).as_deref(), Some("/events/0/type"));
         assert_eq!(flaw(|d| d["jobs"][0]["kind"] = json!("report")).as_deref(), Some("/jobs/0/kind"));
         assert_eq!(flaw(|d| d["jobs"][0]["timeout_ms"] = json!(0)).as_deref(), Some("/jobs/0/timeout_ms"));
-        assert_eq!(flaw(|d| d["collections"][0]["filterable"] = json!(["tags"])).as_deref(), Some("/collections/0/schema"));
-        assert_eq!(flaw(|d| d["collections"][0]["unique"] = json!([["tags"]])).as_deref(), Some("/collections/0/unique"));
-        assert_eq!(flaw(|d| { let c = d["collections"][0].clone(); d["collections"] = json!([c, c]); }).as_deref(), Some("/collections"));
+        assert_eq!(
+            flaw(|d| d["collections"][0]["filterable"] = json!(["tags"])).as_deref(),
+            Some("/collections/0/schema")
+        );
+        assert_eq!(
+            flaw(|d| d["collections"][0]["unique"] = json!([["tags"]])).as_deref(),
+            Some("/collections/0/unique")
+        );
+        assert_eq!(
+            flaw(|d| {
+                let c = d["collections"][0].clone();
+                d["collections"] = json!([c, c]);
+            })
+            .as_deref(),
+            Some("/collections")
+        );
     }
 }

@@ -57,7 +57,9 @@ impl HostError {
 
 /// The violations in one line, for a log or a message.
 pub fn summary(violations: &[Violation]) -> String {
-    let parts: Vec<String> =
-        violations.iter().map(|v| if v.pointer.is_empty() { v.detail.clone() } else { format!("{}: {}", v.pointer, v.detail) }).collect();
+    let parts: Vec<String> = violations
+        .iter()
+        .map(|v| if v.pointer.is_empty() { v.detail.clone() } else { format!("{}: {}", v.pointer, v.detail) })
+        .collect();
     parts.join("; ")
 }

@@ -135,10 +135,9 @@ impl Operand {
             (FieldType::Text, Json::String(text)) => Ok(Self::Text(text.clone())),
             (FieldType::Number, Json::Number(number)) => Ok(Self::Number(number.clone())),
             (FieldType::Boolean, Json::Bool(value)) => Ok(Self::Boolean(*value)),
-            (FieldType::Timestamp, Json::String(text)) => text
-                .parse()
-                .map(Self::Timestamp)
-                .map_err(|_| format!("`{text}` is not an RFC 3339 time")),
+            (FieldType::Timestamp, Json::String(text)) => {
+                text.parse().map(Self::Timestamp).map_err(|_| format!("`{text}` is not an RFC 3339 time"))
+            }
             (FieldType::Uuid, Json::String(text)) => {
                 text.parse().map(Self::Uuid).map_err(|_| format!("`{text}` is not a UUID"))
             }
@@ -152,7 +151,9 @@ impl Operand {
             FieldType::Number => {
                 text.parse::<Number>().map(Json::Number).map_err(|_| format!("`{text}` is not a number"))?
             }
-            FieldType::Boolean => text.parse::<bool>().map(Json::Bool).map_err(|_| format!("`{text}` is not true or false"))?,
+            FieldType::Boolean => {
+                text.parse::<bool>().map(Json::Bool).map_err(|_| format!("`{text}` is not true or false"))?
+            }
             FieldType::Text | FieldType::Timestamp | FieldType::Uuid => json!(text),
         };
         Self::of(field_type, &value)
@@ -312,11 +313,17 @@ fn parse(tree: &Json, fields: &[Field], pointer: &str, budget: &mut usize, depth
     if depth > DEPTH_MAX {
         return Err(Violation::new(pointer, "depth", format!("filters nest at most {DEPTH_MAX} deep")));
     }
-    let shape = || Violation::new(pointer, "shape", r#"write {"and":[…]}, {"or":[…]}, {"not":…} or {"field":…,"op":…,"value":…}"#);
+    let shape = || {
+        Violation::new(pointer, "shape", r#"write {"and":[…]}, {"or":[…]}, {"not":…} or {"field":…,"op":…,"value":…}"#)
+    };
     let object = tree.as_object().ok_or_else(shape)?;
     let mut list = |key: &str, items: &Json| -> Result<Vec<Filter>, Violation> {
         let items = items.as_array().ok_or_else(shape)?;
-        items.iter().enumerate().map(|(i, item)| parse(item, fields, &format!("{pointer}/{key}/{i}"), budget, depth + 1)).collect()
+        items
+            .iter()
+            .enumerate()
+            .map(|(i, item)| parse(item, fields, &format!("{pointer}/{key}/{i}"), budget, depth + 1))
+            .collect()
     };
     match (object.len(), object.get("and"), object.get("or"), object.get("not")) {
         (1, Some(items), _, _) => Ok(Filter::And(list("and", items)?)),
@@ -365,8 +372,8 @@ mod tests {
         vec![data("sku", FieldType::Text), data("stock", FieldType::Number), data("active", FieldType::Boolean)]
     }
 
-    fn matches(filter: Json, data: &Json) -> bool {
-        let filter = Filter::parse(&filter, &fields()).unwrap();
+    fn matches(filter: impl std::borrow::Borrow<Json>, data: &Json) -> bool {
+        let filter = Filter::parse(filter.borrow(), &fields()).unwrap();
         filter.matches(&|field| data.get(&field.name).and_then(|v| Operand::of(field.field_type, v).ok()))
     }
 
@@ -379,7 +386,10 @@ mod tests {
         assert!(!matches(json!({"field": "sku", "op": "like", "value": "a*1"}), &item));
         assert!(matches(json!({"field": "sku", "op": "ilike", "value": "a*"}), &item));
         assert!(matches(json!({"field": "sku", "op": "in", "value": ["X", "AB-1"]}), &item));
-        assert!(matches(json!({"or": [{"field": "stock", "op": "eq", "value": 1}, {"field": "active", "op": "eq", "value": true}]}), &item));
+        assert!(matches(
+            json!({"or": [{"field": "stock", "op": "eq", "value": 1}, {"field": "active", "op": "eq", "value": true}]}),
+            &item
+        ));
     }
 
     #[test]

@@ -46,7 +46,9 @@ pub struct LogLine {
 /// Text with its control characters escaped, so that a guest cannot forge lines or
 /// drive a terminal.
 pub fn escape_control(text: &str) -> String {
-    text.chars().flat_map(|c| if c.is_control() && c != '\t' { c.escape_default().collect::<Vec<_>>() } else { vec![c] }).collect()
+    text.chars()
+        .flat_map(|c| if c.is_control() && c != '\t' { c.escape_default().collect::<Vec<_>>() } else { vec![c] })
+        .collect()
 }
 
 #[cfg(test)]

@@ -40,7 +40,11 @@ impl TryFrom<String> for Pattern {
         let count = text.split('.').count();
         let valid = text.len() <= 120
             && text.split('.').enumerate().all(|(i, w)| w == "*" || is_word(w) || (w == "**" && i + 1 == count));
-        if valid { Ok(Self(text)) } else { Err(format!("`{text}` is not a pattern: use words joined by dots, `*` for one word, `**` at the end")) }
+        if valid {
+            Ok(Self(text))
+        } else {
+            Err(format!("`{text}` is not a pattern: use words joined by dots, `*` for one word, `**` at the end"))
+        }
     }
 }
 

@@ -35,7 +35,8 @@ pub fn parse<'a>(keys: impl IntoIterator<Item = &'a str>, fields: &[Field]) -> R
         return Err(Violation::new("/sort", "size", format!("sort by at most {KEYS_MAX} fields")));
     }
     if !sort.iter().any(|key| key.field.name == "id") {
-        let id = fields.iter().find(|f| f.name == "id").ok_or_else(|| Violation::new("/sort", "field", "there is no id"))?;
+        let id =
+            fields.iter().find(|f| f.name == "id").ok_or_else(|| Violation::new("/sort", "field", "there is no id"))?;
         let descending = sort.last().is_some_and(|key| key.descending);
         sort.push(SortKey { field: id.clone(), descending });
     }

@@ -35,7 +35,8 @@ impl Cache {
     pub(crate) fn load(&self, engine: &Engine, digest: &str) -> Result<Option<Component>, RuntimeError> {
         let file = self.file(digest);
         let Ok(bytes) = fs::read(&file) else { return Ok(None) };
-        let whole = bytes.split_at_checked(CHECKSUM_BYTES).filter(|(sum, artifact)| blake3::hash(artifact).as_bytes() == *sum);
+        let whole =
+            bytes.split_at_checked(CHECKSUM_BYTES).filter(|(sum, artifact)| blake3::hash(artifact).as_bytes() == *sum);
         let Some((_, artifact)) = whole else {
             tracing::warn!(file = %file.display(), "a compiled component is damaged; it will be compiled again");
             return Ok(None);
@@ -73,7 +74,10 @@ impl Cache {
     }
 }
 
-#[expect(unsafe_code, reason = "wasmtime trusts artifacts; these come from our own compiler through a pipe or a checksummed file in a directory only the host writes")]
+#[expect(
+    unsafe_code,
+    reason = "wasmtime trusts artifacts; these come from our own compiler through a pipe or a checksummed file in a directory only the host writes"
+)]
 fn deserialize(engine: &Engine, artifact: &[u8]) -> Result<Component, RuntimeError> {
     // SAFETY: `artifact` was made by `compile` of this program with the same engine
     // settings: it comes straight from the compiling process, or from a file in the

@@ -43,7 +43,9 @@ impl Compiler {
             .kill_on_drop(true)
             .spawn()
             .map_err(|error| RuntimeError::Failed(format!("{}: {error}", self.program.display())))?;
-        let (Some(mut stdin), Some(stdout), Some(stderr)) = (child.stdin.take(), child.stdout.take(), child.stderr.take()) else {
+        let (Some(mut stdin), Some(stdout), Some(stderr)) =
+            (child.stdin.take(), child.stdout.take(), child.stderr.take())
+        else {
             return Err(RuntimeError::failed("the compiler has no pipes"));
         };
         let (mut artifact, mut complaint) = (Vec::new(), String::new());
@@ -56,13 +58,19 @@ impl Compiler {
                 drop(stdin);
                 drop(fed);
             };
-            let (_, read, told) = tokio::join!(feed, stdout.read_to_end(&mut artifact), stderr.read_to_string(&mut complaint));
+            let (_, read, told) =
+                tokio::join!(feed, stdout.read_to_end(&mut artifact), stderr.read_to_string(&mut complaint));
             read.and(told)?;
             child.wait().await
         };
         let status = match tokio::time::timeout(WALL, talk).await {
             Ok(done) => done.map_err(RuntimeError::failed)?,
-            Err(_) => return Err(RuntimeError::refused("compile_limit", format!("compiling took longer than {} s", WALL.as_secs()))),
+            Err(_) => {
+                return Err(RuntimeError::refused(
+                    "compile_limit",
+                    format!("compiling took longer than {} s", WALL.as_secs()),
+                ));
+            }
         };
         match status.code() {
             Some(0) => Ok(artifact),
@@ -77,6 +85,8 @@ pub fn compile_stdin_to_stdout() -> Result<(), RuntimeError> {
     let mut component = Vec::new();
     let limit = COMPONENT_BYTES_MAX as u64 + 1;
     std::io::stdin().lock().take(limit).read_to_end(&mut component).map_err(RuntimeError::failed)?;
-    let artifact = engine::build(1)?.precompile_component(&component).map_err(|error| RuntimeError::refused("component", format!("{error:#}")))?;
+    let artifact = engine::build(1)?
+        .precompile_component(&component)
+        .map_err(|error| RuntimeError::refused("component", format!("{error:#}")))?;
     std::io::stdout().lock().write_all(&artifact).map_err(RuntimeError::failed)
 }

@@ -17,12 +17,28 @@ use crate::bindings::purlin::platform::types as wit;
 /// Everything the platform answers. The tenant and the authority are its own; no call
 /// names them.
 pub trait Host:
-    tenancy::Tenancy + identity::Identity + access::Access + audit::Audit + events::Events + jobs::Jobs + records::Records + Send + 'static
+    tenancy::Tenancy
+    + identity::Identity
+    + access::Access
+    + audit::Audit
+    + events::Events
+    + jobs::Jobs
+    + records::Records
+    + Send
+    + 'static
 {
 }
 
 impl<T> Host for T where
-    T: tenancy::Tenancy + identity::Identity + access::Access + audit::Audit + events::Events + jobs::Jobs + records::Records + Send + 'static
+    T: tenancy::Tenancy
+        + identity::Identity
+        + access::Access
+        + audit::Audit
+        + events::Events
+        + jobs::Jobs
+        + records::Records
+        + Send
+        + 'static
 {
 }
 
@@ -34,9 +50,9 @@ impl From<HostError> for wit::Error {
             HostError::NotGranted(permission) => Self::NotGranted(permission),
             HostError::NotFound => Self::NotFound,
             HostError::Conflict(detail) => Self::Conflict(detail),
-            HostError::Invalid(violations) => {
-                Self::Invalid(violations.into_iter().map(|v| wit::Violation { pointer: v.pointer, detail: v.detail }).collect())
-            }
+            HostError::Invalid(violations) => Self::Invalid(
+                violations.into_iter().map(|v| wit::Violation { pointer: v.pointer, detail: v.detail }).collect(),
+            ),
             HostError::Unavailable(detail) => Self::Unavailable(detail),
             HostError::Limit(limit) => match limit {
                 Limit::QueryRows => Self::Limit(wit::Limit::QueryRows),

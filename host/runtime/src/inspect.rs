@@ -75,7 +75,9 @@ fn check_kind(component: &[u8]) -> Result<(), RuntimeError> {
     }
     match component.strip_prefix(MAGIC) {
         Some(rest) if rest.starts_with(COMPONENT) => Ok(()),
-        Some(_) => Err(RuntimeError::refused("kind", "this is a core module; build a component (target wasm32-wasip2)")),
+        Some(_) => {
+            Err(RuntimeError::refused("kind", "this is a core module; build a component (target wasm32-wasip2)"))
+        }
         None => Err(RuntimeError::refused("kind", "this is not a WebAssembly component")),
     }
 }

@@ -37,11 +37,17 @@ enum Ask {
 }
 
 impl Ask {
-    async fn of<H: Host>(self, guest: &wit::Guest, store: &mut Store<State<H>>) -> wasmtime::Result<Result<Option<Json>, Failure>> {
+    async fn of<H: Host>(
+        self,
+        guest: &wit::Guest,
+        store: &mut Store<State<H>>,
+    ) -> wasmtime::Result<Result<Option<Json>, Failure>> {
         Ok(match self {
             Self::Describe => {
                 let text = guest.call_describe(store).await?;
-                serde_json::from_str(&text).map(Some).map_err(|error| Failure::Reject(format!("the descriptor is not JSON: {error}")))
+                serde_json::from_str(&text)
+                    .map(Some)
+                    .map_err(|error| Failure::Reject(format!("the descriptor is not JSON: {error}")))
             }
             Self::Call(Call::Event(event)) => {
                 let answer = guest.call_on_event(store, &(&event).into()).await?;
@@ -126,7 +132,11 @@ impl<H: Host> Runtime<H> {
         // At every tick the guest gives way to others, and is stopped once its CPU time is used up.
         store.epoch_deadline_callback(|context| {
             let state = context.data();
-            if state.meter.used_now() >= state.limits.cpu { Err(LimitMet(Limit::Cpu).into()) } else { Ok(UpdateDeadline::Yield(1)) }
+            if state.meter.used_now() >= state.limits.cpu {
+                Err(LimitMet(Limit::Cpu).into())
+            } else {
+                Ok(UpdateDeadline::Yield(1))
+            }
         });
         store
     }
@@ -150,7 +160,9 @@ fn ended(error: &wasmtime::Error, memory_refused: bool) -> Ended {
 fn failure(failure: wit::Failure) -> Failure {
     match failure {
         wit::Failure::Retry(message) => Failure::Retry(message),
-        wit::Failure::RetryAfter((pause_ms, message)) => Failure::RetryAfter(Duration::from_millis(pause_ms.min(PAUSE_MS_MAX)), message),
+        wit::Failure::RetryAfter((pause_ms, message)) => {
+            Failure::RetryAfter(Duration::from_millis(pause_ms.min(PAUSE_MS_MAX)), message)
+        }
         wit::Failure::Reject(message) => Failure::Reject(message),
     }
 }

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use purlin_domain::{
     Json, Timestamp,
-    log::{LogLine, LogLevel, escape_control},
+    log::{LogLevel, LogLine, escape_control},
 };
 
 /// Longest line; what is longer is cut.
@@ -54,7 +54,8 @@ impl Log {
         let mut buffer = self.lock();
         let mut lines = std::mem::take(&mut buffer.lines);
         if buffer.dropped > 0 {
-            let message = format!("{} more lines were dropped: the log limit of one invocation was met", buffer.dropped);
+            let message =
+                format!("{} more lines were dropped: the log limit of one invocation was met", buffer.dropped);
             let time = (buffer.now)();
             lines.push(LogLine { time, level: LogLevel::Warn, message, fields: Json::Null });
         }

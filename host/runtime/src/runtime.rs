@@ -62,7 +62,8 @@ impl<H: Host> Runtime<H> {
         let engine = engine::build(config.guests)?;
         let mut linker = Linker::new(&engine);
         wasmtime_wasi::p2::add_to_linker_async(&mut linker).map_err(RuntimeError::failed)?;
-        Plugin::add_to_linker::<_, HasSelf<_>>(&mut linker, |state: &mut State<H>| state).map_err(RuntimeError::failed)?;
+        Plugin::add_to_linker::<_, HasSelf<_>>(&mut linker, |state: &mut State<H>| state)
+            .map_err(RuntimeError::failed)?;
         Ok(Self {
             cache: Cache::open(&config.cache, &engine)?,
             slots: Semaphore::new(config.guests as usize),
@@ -115,7 +116,8 @@ impl<H: Host> Runtime<H> {
     /// Link a compiled component and remember it.
     pub(crate) fn link(&self, digest: &str, component: &Component) -> Result<Arc<Prepared<H>>, RuntimeError> {
         let pre = self.linker.instantiate_pre(component).and_then(PluginPre::new);
-        let prepared = Arc::new(Prepared { pre: pre.map_err(|error| RuntimeError::refused("world", format!("{error:#}")))? });
+        let prepared =
+            Arc::new(Prepared { pre: pre.map_err(|error| RuntimeError::refused("world", format!("{error:#}")))? });
         let mut known = self.prepared.lock().unwrap_or_else(PoisonError::into_inner);
         if known.len() >= PREPARED_MAX {
             known.clear();

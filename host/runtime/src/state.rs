@@ -53,7 +53,9 @@ impl<H> State<H> {
     /// Every call of the guest passes here: counted, and answered only while imports are open.
     pub(crate) fn call(&mut self) -> wasmtime::Result<&mut H> {
         self.count_call()?;
-        self.host.as_mut().ok_or_else(|| HostUnavailable("imports are closed while a component describes itself".to_owned()).into())
+        self.host
+            .as_mut()
+            .ok_or_else(|| HostUnavailable("imports are closed while a component describes itself".to_owned()).into())
     }
 
     pub(crate) fn count_call(&mut self) -> wasmtime::Result<()> {
@@ -78,7 +80,8 @@ impl<H: Send> WasiView for State<H> {
 
 /// JSON that a guest passed in.
 pub(crate) fn json(pointer: &str, text: &str) -> Result<Json, HostError> {
-    serde_json::from_str(text).map_err(|error| HostError::invalid(pointer, "json", format!("this is not JSON: {error}")))
+    serde_json::from_str(text)
+        .map_err(|error| HostError::invalid(pointer, "json", format!("this is not JSON: {error}")))
 }
 
 /// An id that a guest passed in. One that is none names nothing.

@@ -39,7 +39,13 @@ impl Identity for UnitHost {
 
     async fn user(&mut self, id: UserId) -> Result<User, HostError> {
         let user = self.0.user(id).await?;
-        Ok(User { id: user.id, email: user.email, first_name: user.first_name, last_name: user.last_name, is_active: user.is_active })
+        Ok(User {
+            id: user.id,
+            email: user.email,
+            first_name: user.first_name,
+            last_name: user.last_name,
+            is_active: user.is_active,
+        })
     }
 }
 
@@ -66,7 +72,13 @@ impl Events for UnitHost {
 }
 
 impl Jobs for UnitHost {
-    async fn enqueue(&mut self, kind: &str, payload: Json, delay_ms: u64, unique_key: Option<String>) -> Result<JobId, HostError> {
+    async fn enqueue(
+        &mut self,
+        kind: &str,
+        payload: Json,
+        delay_ms: u64,
+        unique_key: Option<String>,
+    ) -> Result<JobId, HostError> {
         self.0.enqueue(kind, payload, delay_ms, unique_key).await
     }
 
@@ -94,7 +106,13 @@ impl Records for UnitHost {
         self.0.create(&of, data).await
     }
 
-    async fn update(&mut self, collection: &str, id: RecordId, data: Json, expected: Option<i64>) -> Result<Record, HostError> {
+    async fn update(
+        &mut self,
+        collection: &str,
+        id: RecordId,
+        data: Json,
+        expected: Option<i64>,
+    ) -> Result<Record, HostError> {
         let of = self.0.collection_ref(collection)?;
         let record = self.0.update(&of, id, data, expected).await?;
         fault::point("guest-running").await;
@@ -108,7 +126,13 @@ impl Records for UnitHost {
 
     async fn query(&mut self, collection: &str, query: Query) -> Result<RecordPage, HostError> {
         let of = self.0.collection_ref(collection)?;
-        let query = ListQuery { parameters: Vec::new(), tree: query.filter, sort: query.sort, size: Some(query.size), after: query.after };
+        let query = ListQuery {
+            parameters: Vec::new(),
+            tree: query.filter,
+            sort: query.sort,
+            size: Some(query.size),
+            after: query.after,
+        };
         self.0.query(&of, &query).await
     }
 

@@ -1,6 +1,9 @@
 //! The command line.
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use clap::{Parser, Subcommand};
 use purlin_service::store::migrate;
@@ -54,8 +57,8 @@ pub(crate) fn run() -> ExitCode {
     let cli = Cli::parse();
     let done = match cli.command {
         Command::Compile => compile(),
-        Command::Serve => with_config(cli.config, serve::serve),
-        Command::Migrate { direction } => with_config(cli.config, |config| migrate(config, direction)),
+        Command::Serve => with_config(cli.config.as_deref(), serve::serve),
+        Command::Migrate { direction } => with_config(cli.config.as_deref(), |config| migrate(config, direction)),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -66,8 +69,11 @@ pub(crate) fn run() -> ExitCode {
     }
 }
 
-fn with_config<F: Future<Output = Result<(), String>>>(file: Option<PathBuf>, work: impl FnOnce(Config) -> F) -> Result<(), String> {
-    let config = Config::load(file.as_deref())?;
+fn with_config<F: Future<Output = Result<(), String>>>(
+    file: Option<&Path>,
+    work: impl FnOnce(Config) -> F,
+) -> Result<(), String> {
+    let config = Config::load(file)?;
     telemetry::start(&config)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|e| e.to_string())?;
     runtime.block_on(work(config))
@@ -85,7 +91,9 @@ async fn migrate(config: Config, direction: Direction) -> Result<(), String> {
     }
     .map_err(|e| e.to_string())?;
     for migration in migrate::status(&store).await.map_err(|e| e.to_string())? {
-        let state = migration.applied_at.map_or("pending".to_owned(), |at| format!("applied {}", at.format("%Y-%m-%d %H:%M:%S")));
+        let state = migration
+            .applied_at
+            .map_or("pending".to_owned(), |at| format!("applied {}", at.format("%Y-%m-%d %H:%M:%S")));
         say(&format!("{:04} {:<30} {state}", migration.version, migration.name));
     }
     Ok(())

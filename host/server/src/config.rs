@@ -142,7 +142,8 @@ impl Config {
         }
         match &self.database_url {
             Some(url) if !url.starts_with("postgres://") && !url.starts_with("postgresql://") => {
-                Err("settings: `database_url` must begin with postgres:// (leave it out for the embedded database)".to_owned())
+                Err("settings: `database_url` must begin with postgres:// (leave it out for the embedded database)"
+                    .to_owned())
             }
             _ => Ok(()),
         }
@@ -186,7 +187,8 @@ mod tests {
     fn the_example_file_holds_the_defaults() {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
         let example = std::fs::read_to_string(root.join("purlin.example.toml")).unwrap();
-        let uncommented: String = example.lines().filter(|line| !line.starts_with("# ")).collect::<Vec<_>>().join("\n").replace("\n#", "\n");
+        let uncommented: String =
+            example.lines().filter(|line| !line.starts_with("# ")).collect::<Vec<_>>().join("\n").replace("\n#", "\n");
         let read: Config = Figment::from(Toml::string(&uncommented)).extract().unwrap();
         let defaults = Config::default();
         assert_eq!(read.listen, defaults.listen);

@@ -62,7 +62,8 @@ impl Invoker {
         let prepared = self.prepare(assignment).await.map_err(|why| failed(Failure::Retry(why)))?;
         let mut reruns = 0;
         loop {
-            let invocation = self.call(assignment, Arc::clone(&prepared)).await.map_err(|why| failed(Failure::Retry(why)))?;
+            let invocation =
+                self.call(assignment, Arc::clone(&prepared)).await.map_err(|why| failed(Failure::Retry(why)))?;
             let Invocation { outcome, host, mut log, usage } = invocation;
             tracing::debug!(job = %assignment.claimed.id, plugin = assignment.claimed.plugin, ?usage, "a guest returned");
             let result = match outcome {
@@ -73,7 +74,9 @@ impl Invoker {
                 }
                 Err(ended) => return Err(self.ended(&ended, log, assignment)),
             };
-            let Some(UnitHost(unit)) = host else { return Err(failed(Failure::Retry("the unit of work is gone".to_owned()))) };
+            let Some(UnitHost(unit)) = host else {
+                return Err(failed(Failure::Retry("the unit of work is gone".to_owned())));
+            };
             fault::point("before-commit").await;
             match unit.commit(Some(assignment.ack(result))).await {
                 Ok(()) => {
@@ -98,18 +101,26 @@ impl Invoker {
 
     async fn prepare(&self, assignment: &Assignment) -> Result<Arc<Prepared<UnitHost>>, String> {
         let digest = &assignment.plugin.loaded.digest;
-        self.runtime.prepare(digest, plugins::component(&self.platform, digest)).await.map_err(|error| error.to_string())
+        self.runtime
+            .prepare(digest, plugins::component(&self.platform, digest))
+            .await
+            .map_err(|error| error.to_string())
     }
 
     /// Call the guest on its own threads; dropped with this future.
-    async fn call(&self, assignment: &Assignment, prepared: Arc<Prepared<UnitHost>>) -> Result<Invocation<UnitHost>, String> {
+    async fn call(
+        &self,
+        assignment: &Assignment,
+        prepared: Arc<Prepared<UnitHost>>,
+    ) -> Result<Invocation<UnitHost>, String> {
         let call = match &assignment.work {
             Work::Event(event) => Call::Event(event.clone()),
             Work::Job(run) => Call::Job(run.clone()),
         };
         let host = UnitHost(assignment.unit(&self.platform));
         let (runtime, limits) = (Arc::clone(&self.runtime), assignment.limits);
-        let mut task = AbortOnDrop(self.guests.spawn(async move { runtime.invoke(&prepared, host, call, limits).await }));
+        let mut task =
+            AbortOnDrop(self.guests.spawn(async move { runtime.invoke(&prepared, host, call, limits).await }));
         (&mut task.0).await.map_err(|error| error.to_string())
     }
 
@@ -122,7 +133,8 @@ impl Invoker {
     /// A line of the host's own in the plugin's log.
     fn line(&self, level: LogLevel, message: String, assignment: &Assignment) -> LogLine {
         let clock: &dyn Clock = &*self.platform.clock;
-        let fields = serde_json::json!({ "host": true, "kind": assignment.claimed.kind, "attempt": assignment.claimed.attempt });
+        let fields =
+            serde_json::json!({ "host": true, "kind": assignment.claimed.kind, "attempt": assignment.claimed.attempt });
         LogLine { time: clock.now(), level, message, fields }
     }
 
@@ -131,7 +143,9 @@ impl Invoker {
             Ok(true) => {}
             Ok(false) => tracing::warn!(job = %claimed.id, "the lease was lost before the failure was written"),
             // The lease runs out, and the job is rescued.
-            Err(ServiceError::Unavailable(error)) => tracing::warn!(error, job = %claimed.id, "a failure could not be written"),
+            Err(ServiceError::Unavailable(error)) => {
+                tracing::warn!(error, job = %claimed.id, "a failure could not be written")
+            }
             Err(error) => tracing::error!(%error, job = %claimed.id, "a failure could not be written"),
         }
     }

@@ -15,7 +15,9 @@ use tokio::{
     sync::watch,
 };
 
-use crate::{adapter::UnitHost, config::Config, data_dir, inspector::Inspector, invoke::Invoker, signing_key, worker::Worker};
+use crate::{
+    adapter::UnitHost, config::Config, data_dir, inspector::Inspector, invoke::Invoker, signing_key, worker::Worker,
+};
 
 /// How long requests and jobs may take to end once the host was told to stop.
 const GRACE: Duration = Duration::from_secs(20);
@@ -29,7 +31,7 @@ pub(crate) async fn serve(config: Config) -> Result<(), String> {
     let listener = TcpListener::bind(config.listen)
         .await
         .map_err(|error| format!("{}: {error}; set PURLIN_LISTEN to another address", config.listen))?;
-    let guests = guest_threads()?;
+    let guests = GuestThreads::start()?;
     let (platform, runtime) = wire(&config).await?;
     first_run(&config, &platform).await?;
     if platform.db.is_embedded() {
@@ -41,7 +43,7 @@ pub(crate) async fn serve(config: Config) -> Result<(), String> {
 
     let (stop, stopping) = watch::channel(false);
     let worker = Worker {
-        invoker: Invoker { platform: Arc::clone(&platform), runtime, guests: guests.handle().clone() },
+        invoker: Invoker { platform: Arc::clone(&platform), runtime, guests: guests.handle() },
         incarnation: platform.clock.id(),
         jobs_at_once: config.workers,
         poll: Duration::from_millis(config.poll_ms),
@@ -53,12 +55,17 @@ pub(crate) async fn serve(config: Config) -> Result<(), String> {
     let served = serve_http(listener, Arc::clone(&platform), stopping, stop).await;
 
     worker.await.map_err(|e| e.to_string())?;
-    guests.shutdown_background();
+    drop(guests);
     platform.db.close().await;
     served
 }
 
-async fn serve_http(listener: TcpListener, platform: Arc<Platform>, stopping: watch::Receiver<bool>, stop: watch::Sender<bool>) -> Result<(), String> {
+async fn serve_http(
+    listener: TcpListener,
+    platform: Arc<Platform>,
+    stopping: watch::Receiver<bool>,
+    stop: watch::Sender<bool>,
+) -> Result<(), String> {
     let service = purlin_api::router(platform).into_make_service_with_connect_info::<SocketAddr>();
     let signalled = async move {
         wait_for_signal().await;
@@ -120,8 +127,27 @@ fn compiler() -> Result<Compiler, String> {
     Ok(Compiler { program, arguments: vec![crate::command::COMPILE.to_owned()] })
 }
 
-fn guest_threads() -> Result<tokio::runtime::Runtime, String> {
-    tokio::runtime::Builder::new_multi_thread().thread_name("guest").enable_all().build().map_err(|e| e.to_string())
+/// The threads guests run on. A runtime must not be dropped where it would wait for its
+/// threads, so it is let go instead.
+struct GuestThreads(Option<tokio::runtime::Runtime>);
+
+impl GuestThreads {
+    fn start() -> Result<Self, String> {
+        let runtime = tokio::runtime::Builder::new_multi_thread().thread_name("guest").enable_all().build();
+        Ok(Self(Some(runtime.map_err(|e| e.to_string())?)))
+    }
+
+    fn handle(&self) -> tokio::runtime::Handle {
+        self.0.as_ref().map_or_else(tokio::runtime::Handle::current, |runtime| runtime.handle().clone())
+    }
+}
+
+impl Drop for GuestThreads {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
+    }
 }
 
 /// Everything a fresh database needs: permissions, partitions, somebody to run it.
@@ -141,7 +167,9 @@ async fn first_run(config: &Config, platform: &Platform) -> Result<(), String> {
             std::fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))?
         }
     };
-    operator::create(platform, &config.operator_email, password.trim()).await.map_err(|e| format!("operator account: {e}"))
+    operator::create(platform, &config.operator_email, password.trim())
+        .await
+        .map_err(|e| format!("operator account: {e}"))
 }
 
 /// 32 characters of 62: 190 bits.

@@ -60,7 +60,13 @@ impl Worker {
     }
 
     /// Claim up to `free` jobs and start them; how many.
-    async fn claim(&self, free: u32, slots: &Arc<Semaphore>, held_until: &watch::Receiver<Instant>, running: &mut JoinSet<()>) -> u32 {
+    async fn claim(
+        &self,
+        free: u32,
+        slots: &Arc<Semaphore>,
+        held_until: &watch::Receiver<Instant>,
+        running: &mut JoinSet<()>,
+    ) -> u32 {
         let claimed = match jobs::claim(&self.invoker.platform, self.incarnation, free).await {
             Ok(claimed) => claimed,
             Err(error) => {

@@ -21,7 +21,11 @@ pub async fn authenticate(platform: &Platform, token: &str, origin: Origin) -> R
         tenant: subject.tenant,
         actor: Actor::User(subject.user),
         on_behalf_of: Some(subject.user),
-        authority: Authority { user: Some(standing.permissions), grants: None, plan: plan::allows(&standing.plan).unwrap_or_default() },
+        authority: Authority {
+            user: Some(standing.permissions),
+            grants: None,
+            plan: plan::allows(&standing.plan).unwrap_or_default(),
+        },
         operator: standing.is_operator,
         origin,
     })

@@ -3,21 +3,22 @@
 use email_address::EmailAddress;
 use purlin_domain::{
     access::Permission,
-    audit::{AuditEntry, Origin},
+    audit::Origin,
     error::Violation,
-    event::Cause,
     id::{RoleId, TenantId, UserId},
     name::{is_slug, slugify},
     plan,
     principal::{Actor, Principal},
     tenant::TenantStatus,
 };
-use purlin_store::{StoreError, TenantTx, audit, roles, tenants, tenants::Tenant, users, users::User};
+use purlin_store::{StoreError, TenantTx, roles, tenants, tenants::Tenant, users, users::User};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::{
-    Platform, Result, ServiceError, events, password,
+    Platform, Result, ServiceError,
+    change::{self, Change},
+    password,
     tokens::{self, AccessToken, Subject},
 };
 
@@ -100,7 +101,10 @@ pub async fn register(platform: &Platform, registration: Registration, origin: &
                 first.slug = format!("{}-{suffix}", stem.trim_end_matches('-'));
             }
             Err(StoreOrService::Store(StoreError::Taken(_))) => {
-                return Err(ServiceError::Conflict("slug_taken", format!("the slug `{}` is taken; choose another", first.slug)));
+                return Err(ServiceError::Conflict(
+                    "slug_taken",
+                    format!("the slug `{}` is taken; choose another", first.slug),
+                ));
             }
             Err(StoreOrService::Store(error)) => return Err(error.into()),
             Err(StoreOrService::Service(error)) => return Err(error),
@@ -127,7 +131,8 @@ pub async fn login(platform: &Platform, login: Login) -> Result<SignedIn> {
         Some(tenant) => users::by_email(&mut platform.db.read(tenant).await?, &email).await?,
         None => None,
     };
-    let matches = platform.hasher.verify(login.password.clone(), user.as_ref().map(|u| u.password_hash.clone())).await?;
+    let matches =
+        platform.hasher.verify(login.password.clone(), user.as_ref().map(|u| u.password_hash.clone())).await?;
     let (Some(tenant), Some(user), true) = (tenant, user, matches) else { return Err(refused()) };
     let mut tx = platform.db.read(tenant).await?;
     let tenant = tenants::own(&mut tx).await?.ok_or_else(refused)?;
@@ -172,7 +177,11 @@ fn check(registration: &Registration) -> Result<String> {
     let slug = match &registration.tenant.slug {
         Some(slug) if is_slug(slug) => slug.clone(),
         Some(_) => {
-            wrong.push(Violation::new("/tenant/slug", "format", "use 2 to 40 lower-case letters, digits and single hyphens, first a letter"));
+            wrong.push(Violation::new(
+                "/tenant/slug",
+                "format",
+                "use 2 to 40 lower-case letters, digits and single hyphens, first a letter",
+            ));
             String::new()
         }
         None => slugify(name).unwrap_or_else(|| "tenant".to_owned()),
@@ -192,7 +201,11 @@ pub(crate) fn email_violation(pointer: &str, email: &str) -> Option<Violation> {
 pub(crate) fn password_violation(pointer: &str, password: &str) -> Option<Violation> {
     let valid = password.chars().count() >= password::CHARACTERS_MIN && password.len() <= password::BYTES_MAX;
     (!valid).then(|| {
-        Violation::new(pointer, "length", format!("use at least {} characters, at most {} bytes", password::CHARACTERS_MIN, password::BYTES_MAX))
+        Violation::new(
+            pointer,
+            "length",
+            format!("use at least {} characters, at most {} bytes", password::CHARACTERS_MIN, password::BYTES_MAX),
+        )
     })
 }
 
@@ -234,7 +247,11 @@ impl From<ServiceError> for StoreOrService {
 
 /// Make a tenant, its system roles and its first administrator, in one transaction with
 /// their audit rows and events.
-pub(crate) async fn provision(platform: &Platform, first: &FirstAdmin, origin: &Origin) -> std::result::Result<(Tenant, User), StoreOrService> {
+pub(crate) async fn provision(
+    platform: &Platform,
+    first: &FirstAdmin,
+    origin: &Origin,
+) -> std::result::Result<(Tenant, User), StoreOrService> {
     let now = platform.now();
     let tenant = Tenant {
         id: platform.id(),
@@ -273,23 +290,24 @@ pub(crate) async fn provision(platform: &Platform, first: &FirstAdmin, origin: &
         operator: false,
         origin: origin.clone(),
     };
-    let entry = |action: &str, resource: &str, id: String, changes| AuditEntry {
-        action: action.to_owned(),
-        resource_type: resource.to_owned(),
-        resource_id: Some(id),
-        changes,
-    };
-    let entries = [
-        (platform.id(), entry("tenant.created", "tenant", tenant.id.to_string(), json!({ "name": { "before": null, "after": tenant.name } }))),
-        (platform.id(), entry("user.created", "user", user.id.to_string(), json!({ "email": { "before": null, "after": user.email } }))),
+    let made = |name: &str, value: &str| json!({ name: { "before": null, "after": value } });
+    let changes = vec![
+        Change {
+            what: "tenant.created",
+            resource_type: "tenant",
+            id: tenant.id.to_string(),
+            changes: made("name", &tenant.name),
+            data: json!({ "id": tenant.id, "name": tenant.name, "slug": tenant.slug, "plan": tenant.plan }),
+        },
+        Change {
+            what: "user.created",
+            resource_type: "user",
+            id: user.id.to_string(),
+            changes: made("email", &user.email),
+            data: json!({ "id": user.id, "email": user.email }),
+        },
     ];
-    audit::append(&mut tx, &principal, &entries, now).await?;
-    let new = [
-        events::core(platform, "tenant.created", tenant.id.to_string(), json!({ "id": tenant.id, "name": tenant.name, "slug": tenant.slug, "plan": tenant.plan })),
-        events::core(platform, "user.created", user.id.to_string(), json!({ "id": user.id, "email": user.email })),
-    ];
-    let cause = Cause { user: Some(user.id), event: None, root: platform.clock.id(), depth: 0 };
-    events::publish(platform, &mut tx, &new, &cause, now, Some(user.id)).await?;
+    change::tell(platform, &mut tx, &principal, changes, now).await?;
     tx.commit().await?;
     Ok((tenant, user))
 }
@@ -298,7 +316,11 @@ pub(crate) async fn provision(platform: &Platform, first: &FirstAdmin, origin: &
 async fn system_roles(platform: &Platform, tx: &mut TenantTx, by: UserId) -> std::result::Result<RoleId, StoreError> {
     let roles: [(&str, &str, &[Permission]); 3] = [
         (ADMIN, "May do everything in the tenant", &[Permission::new("*", "*")]),
-        ("member", "May see everything in the tenant and enqueue jobs", &[Permission::new("*", "read"), Permission::new("jobs", "create")]),
+        (
+            "member",
+            "May see everything in the tenant and enqueue jobs",
+            &[Permission::new("*", "read"), Permission::new("jobs", "create")],
+        ),
         ("viewer", "May see everything in the tenant", &[Permission::new("*", "read")]),
     ];
     let mut admin = None;

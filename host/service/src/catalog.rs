@@ -68,7 +68,11 @@ pub struct Loaded {
 
 impl Loaded {
     /// Read a descriptor and compile its schemas; what is wrong with it otherwise.
-    pub(crate) fn build(version: VersionId, digest: String, descriptor: Descriptor) -> std::result::Result<Self, Vec<Violation>> {
+    pub(crate) fn build(
+        version: VersionId,
+        digest: String,
+        descriptor: Descriptor,
+    ) -> std::result::Result<Self, Vec<Violation>> {
         let mut wrong = descriptor.violations();
         let mut compile = |pointer: String, schema: &Json| {
             schema::compile(schema).map_err(|why| wrong.push(Violation::new(pointer, "schema", why))).ok()
@@ -181,7 +185,11 @@ pub(crate) fn permissions_of(platform: &Platform, descriptor: &Descriptor) -> Ve
             permission: Permission::new(&resource, action),
             description: match action {
                 "*" => format!("Do anything with {resource}"),
-                action => format!("{}{} {resource}", action.get(..1).unwrap_or_default().to_uppercase(), action.get(1..).unwrap_or_default()),
+                action => format!(
+                    "{}{} {resource}",
+                    action.get(..1).unwrap_or_default().to_uppercase(),
+                    action.get(1..).unwrap_or_default()
+                ),
             },
             plugin: Some(descriptor.name.clone()),
         })

@@ -61,6 +61,7 @@ impl From<StoreError> for ServiceError {
         match error {
             StoreError::Taken(what) => Self::Conflict("conflict", format!("taken: {what}")),
             StoreError::Race(_) => Self::Conflict("conflict", "another request changed the same thing".to_owned()),
+            StoreError::Unacceptable(detail) => Self::invalid("", "value", detail),
             StoreError::Unavailable(error) => Self::Unavailable(error.to_string()),
             other => Self::Internal(other.to_string()),
         }

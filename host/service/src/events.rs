@@ -25,12 +25,25 @@ pub(crate) const CORE: &str = "/core";
 
 /// An event of the platform itself.
 pub(crate) fn core(platform: &Platform, event_type: &str, subject: String, data: Json) -> NewEvent {
-    NewEvent { id: platform.id(), source: CORE.to_owned(), event_type: event_type.to_owned(), subject: Some(subject), data }
+    NewEvent {
+        id: platform.id(),
+        source: CORE.to_owned(),
+        event_type: event_type.to_owned(),
+        subject: Some(subject),
+        data,
+    }
 }
 
 /// Write events and, in the same transaction, one delivery job for every enabled
 /// subscription that matches.
-pub(crate) async fn publish(platform: &Platform, tx: &mut TenantTx, new: &[NewEvent], cause: &Cause, now: Timestamp, by: Option<UserId>) -> Result<()> {
+pub(crate) async fn publish(
+    platform: &Platform,
+    tx: &mut TenantTx,
+    new: &[NewEvent],
+    cause: &Cause,
+    now: Timestamp,
+    by: Option<UserId>,
+) -> Result<()> {
     if new.is_empty() {
         return Ok(());
     }
@@ -66,7 +79,8 @@ fn receives(plugin: &Enabled, event_type: &str) -> bool {
 pub async fn list(platform: &Platform, principal: &Principal, query: &ListQuery) -> Result<ListPage<Event>> {
     let prepared = Prepared::new(platform, principal.tenant, "events", &events::fields(), query)?;
     let mut tx = platform.db.read(principal.tenant).await?;
-    let page = events::list(&mut tx, &prepared.filter, &prepared.sort, prepared.after.as_deref(), prepared.size).await?;
+    let page =
+        events::list(&mut tx, &prepared.filter, &prepared.sort, prepared.after.as_deref(), prepared.size).await?;
     Ok(prepared.page(platform, page.rows, page.more))
 }
 

@@ -3,20 +3,22 @@
 use purlin_domain::{
     Json,
     access::{Permission, PermissionSet},
-    audit::{AuditEntry, difference},
+    audit::difference,
     error::Violation,
-    event::Cause,
     principal::Principal,
 };
 use purlin_store::{
-    TenantTx, audit,
+    TenantTx,
     installations::{self, Installation},
     plugins,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use crate::{Platform, Result, ServiceError, access, events};
+use crate::{
+    Platform, Result, ServiceError, access,
+    change::{self, Change},
+};
 
 /// What a tenant's administrator agrees to.
 #[derive(Debug, Deserialize)]
@@ -51,7 +53,9 @@ pub async fn enable(platform: &Platform, principal: &Principal, consent: Consent
     let mut tx = platform.db.write(principal.tenant).await?;
     let before = installations::by_plugin(&mut tx, &consent.plugin).await?;
     installations::enable(&mut tx, platform.clock.id(), &consent.plugin, version_id, &document, now, by).await?;
-    let after = installations::by_plugin(&mut tx, &consent.plugin).await?.ok_or_else(|| ServiceError::internal("the installation is gone"))?;
+    let after = installations::by_plugin(&mut tx, &consent.plugin)
+        .await?
+        .ok_or_else(|| ServiceError::internal("the installation is gone"))?;
     tell(platform, &mut tx, principal, "plugin.enabled", before.as_ref(), &after).await?;
     tx.commit().await?;
     platform.wake_workers();
@@ -92,11 +96,19 @@ async fn view(platform: &Platform, tx: &mut TenantTx, installation: Installation
 }
 
 async fn wanted(platform: &Platform, consent: &Consent) -> Result<(purlin_domain::id::VersionId, Vec<Permission>)> {
-    let missing = |pointer: &str, what: &str| ServiceError::invalid(pointer, "unknown", format!("there is no such {what} on this host"));
+    let missing = |pointer: &str, what: &str| {
+        ServiceError::invalid(pointer, "unknown", format!("there is no such {what} on this host"))
+    };
     let mut tx = platform.db.platform_read().await?;
     let version = match &consent.version {
-        Some(version) => plugins::version(&mut tx, &consent.plugin, version).await?.ok_or_else(|| missing("/version", "version"))?,
-        None => plugins::versions(&mut tx, &consent.plugin).await?.into_iter().next().ok_or_else(|| missing("/plugin", "plugin"))?,
+        Some(version) => {
+            plugins::version(&mut tx, &consent.plugin, version).await?.ok_or_else(|| missing("/version", "version"))?
+        }
+        None => plugins::versions(&mut tx, &consent.plugin)
+            .await?
+            .into_iter()
+            .next()
+            .ok_or_else(|| missing("/plugin", "plugin"))?,
     };
     let descriptor: purlin_domain::descriptor::Descriptor =
         serde_json::from_value(version.descriptor).map_err(ServiceError::internal)?;
@@ -115,17 +127,21 @@ fn check_grants(principal: &Principal, grants: &PermissionSet, asks_for: &[Permi
     Ok(())
 }
 
-async fn tell(platform: &Platform, tx: &mut TenantTx, principal: &Principal, what: &str, before: Option<&Installation>, after: &Installation) -> Result<()> {
-    let now = platform.now();
+async fn tell(
+    platform: &Platform,
+    tx: &mut TenantTx,
+    principal: &Principal,
+    what: &'static str,
+    before: Option<&Installation>,
+    after: &Installation,
+) -> Result<()> {
     let shown = |i: &Installation| json!({ "version": i.version, "state": i.state, "grants": i.grants });
-    let entry = AuditEntry {
-        action: what.to_owned(),
-        resource_type: "installation".to_owned(),
-        resource_id: Some(after.plugin.clone()),
+    let change = Change {
+        what,
+        resource_type: "installation",
+        id: after.plugin.clone(),
         changes: difference(&before.map_or(Json::Null, shown), &shown(after)),
+        data: json!({ "plugin": after.plugin, "version": after.version }),
     };
-    audit::append(tx, principal, &[(platform.clock.id(), entry)], now).await?;
-    let event = events::core(platform, what, after.plugin.clone(), json!({ "plugin": after.plugin, "version": after.version }));
-    let cause = Cause { user: principal.actor.user(), event: None, root: platform.clock.id(), depth: 0 };
-    events::publish(platform, tx, &[event], &cause, now, principal.actor.user()).await
+    change::tell(platform, tx, principal, vec![change], platform.now()).await
 }

@@ -7,6 +7,7 @@ pub mod access;
 pub mod audit;
 pub mod auth;
 mod catalog;
+mod change;
 mod error;
 pub mod events;
 pub mod installations;

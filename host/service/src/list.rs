@@ -90,9 +90,16 @@ pub trait Sortable {
 
 impl Prepared {
     /// Check a query against the fields of a resource. Without a sort the newest come first.
-    pub fn new(platform: &Platform, tenant: TenantId, resource: &str, fields: &[Field], query: &ListQuery) -> Result<Self> {
+    pub fn new(
+        platform: &Platform,
+        tenant: TenantId,
+        resource: &str,
+        fields: &[Field],
+        query: &ListQuery,
+    ) -> Result<Self> {
         let filter = filter(query, fields)?;
-        let keys = if query.sort.is_empty() { vec!["-created_at"] } else { query.sort.iter().map(String::as_str).collect() };
+        let keys =
+            if query.sort.is_empty() { vec!["-created_at"] } else { query.sort.iter().map(String::as_str).collect() };
         let sort = sort::parse(keys, fields).map_err(|v| ServiceError::BadParameter("sort".to_owned(), v.detail))?;
         let context = format!("{tenant}|{resource}|{sort:?}|{filter:?}");
         let after = query.after.as_deref().map(|cursor| open(platform, &context, &sort, cursor)).transpose()?;
@@ -133,7 +140,8 @@ fn filter(query: &ListQuery, fields: &[Field]) -> Result<Filter> {
             Op::In | Op::Nin => parameter.value.split(',').collect(),
             _ => vec![parameter.value.as_str()],
         };
-        let operands = texts.into_iter().map(|text| Operand::parse(wanted, text)).collect::<std::result::Result<_, _>>();
+        let operands =
+            texts.into_iter().map(|text| Operand::parse(wanted, text)).collect::<std::result::Result<_, _>>();
         parts.push(Filter::predicate(field, op, operands.map_err(bad)?, "").map_err(|v| bad(v.detail))?);
     }
     if let Some(tree) = &query.tree {
@@ -155,11 +163,17 @@ fn mac(platform: &Platform, context: &str, payload: &[u8]) -> [u8; MAC_BYTES] {
 }
 
 fn open(platform: &Platform, context: &str, sort: &[SortKey], cursor: &str) -> Result<Vec<Option<Operand>>> {
-    let bad = || ServiceError::BadParameter("page[after]".to_owned(), "this cursor does not belong to this list; begin again without it".to_owned());
+    let bad = || {
+        ServiceError::BadParameter(
+            "page[after]".to_owned(),
+            "this cursor does not belong to this list; begin again without it".to_owned(),
+        )
+    };
     let bytes = URL_SAFE_NO_PAD.decode(cursor).map_err(|_| bad())?;
     let (given, payload) = bytes.split_at_checked(MAC_BYTES).ok_or_else(bad)?;
     // Both sides are hashes of what the caller cannot choose, compared in constant time.
-    let same = mac(platform, context, payload).iter().zip(given).fold(0, |difference, (a, b)| difference | (a ^ b)) == 0;
+    let same =
+        mac(platform, context, payload).iter().zip(given).fold(0, |difference, (a, b)| difference | (a ^ b)) == 0;
     let values: Vec<Json> = if same { serde_json::from_slice(payload).map_err(|_| bad())? } else { return Err(bad()) };
     if values.len() != sort.len() {
         return Err(bad());

@@ -25,8 +25,10 @@ pub async fn exists(platform: &Platform) -> Result<bool> {
 
 /// Make the operator's account.
 pub async fn create(platform: &Platform, email: &str, password: &str) -> Result<()> {
-    let wrong: Vec<_> =
-        [email_violation("/operator_email", email), password_violation("/operator_password", password)].into_iter().flatten().collect();
+    let wrong: Vec<_> = [email_violation("/operator_email", email), password_violation("/operator_password", password)]
+        .into_iter()
+        .flatten()
+        .collect();
     if !wrong.is_empty() {
         return Err(ServiceError::Invalid(wrong));
     }

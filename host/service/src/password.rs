@@ -40,13 +40,21 @@ impl Hasher {
         let params = Params::new(MEMORY_KIB, PASSES, LANES, None).map_err(ServiceError::internal)?;
         let argon = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
         let decoy = argon.hash_password(b"decoy").map_err(ServiceError::internal)?.to_string();
-        Ok(Self { argon, decoy, turns: Arc::new(Semaphore::new(AT_ONCE)), queue: Arc::new(Semaphore::new(WAITING_MAX)) })
+        Ok(Self {
+            argon,
+            decoy,
+            turns: Arc::new(Semaphore::new(AT_ONCE)),
+            queue: Arc::new(Semaphore::new(WAITING_MAX)),
+        })
     }
 
     /// The hash of a password, in PHC form.
     pub async fn hash(&self, password: String) -> Result<String> {
         let argon = self.argon.clone();
-        self.in_turn(move || argon.hash_password(password.as_bytes()).map(|hash| hash.to_string()).map_err(ServiceError::internal)).await?
+        self.in_turn(move || {
+            argon.hash_password(password.as_bytes()).map(|hash| hash.to_string()).map_err(ServiceError::internal)
+        })
+        .await?
     }
 
     /// Whether the password is the one behind `hash`; with no hash, no, and as slowly.
@@ -65,9 +73,10 @@ impl Hasher {
 
     /// Whether a hash was made with weaker parameters than these.
     pub fn is_outdated(&self, hash: &str) -> bool {
-        let current = |hash: &PasswordHash| Params::try_from(hash).is_ok_and(|p| {
-            p.m_cost() >= MEMORY_KIB && p.t_cost() >= PASSES && p.p_cost() >= LANES
-        });
+        let current = |hash: &PasswordHash| {
+            Params::try_from(hash)
+                .is_ok_and(|p| p.m_cost() >= MEMORY_KIB && p.t_cost() >= PASSES && p.p_cost() >= LANES)
+        };
         PasswordHash::new(hash).is_ok_and(|hash| !current(&hash))
     }
 

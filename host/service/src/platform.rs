@@ -49,9 +49,26 @@ pub struct Platform {
 
 impl Platform {
     /// The platform over an open database.
-    pub fn new(db: Db, bus: Option<Bus>, clock: Arc<dyn Clock>, keys: Keys, inspector: Arc<dyn Inspect>, settings: Settings) -> crate::Result<Self> {
+    pub fn new(
+        db: Db,
+        bus: Option<Bus>,
+        clock: Arc<dyn Clock>,
+        keys: Keys,
+        inspector: Arc<dyn Inspect>,
+        settings: Settings,
+    ) -> crate::Result<Self> {
         let hasher = Hasher::new()?;
-        Ok(Self { db, clock, settings, bus, jobs_enqueued: Notify::new(), inspector, keys, hasher, catalog: Catalog::default() })
+        Ok(Self {
+            db,
+            clock,
+            settings,
+            bus,
+            jobs_enqueued: Notify::new(),
+            inspector,
+            keys,
+            hasher,
+            catalog: Catalog::default(),
+        })
     }
 
     pub(crate) fn now(&self) -> Timestamp {

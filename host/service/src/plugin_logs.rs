@@ -1,6 +1,10 @@
 //! Plugin logs: what a guest wrote, and what the host has to say about its invocations.
 
-use purlin_domain::{id::{JobId, TenantId}, log::LogLine, principal::Principal};
+use purlin_domain::{
+    id::{JobId, TenantId},
+    log::LogLine,
+    principal::Principal,
+};
 use purlin_store::{
     installations,
     plugin_logs::{self, PluginLog},
@@ -12,7 +16,13 @@ use crate::{
 };
 
 /// Keep the lines of one invocation. Its own transaction: they stay when the invocation fails.
-pub async fn append(platform: &Platform, tenant: TenantId, plugin: &str, job: JobId, lines: Vec<LogLine>) -> Result<()> {
+pub async fn append(
+    platform: &Platform,
+    tenant: TenantId,
+    plugin: &str,
+    job: JobId,
+    lines: Vec<LogLine>,
+) -> Result<()> {
     if lines.is_empty() {
         return Ok(());
     }
@@ -23,7 +33,12 @@ pub async fn append(platform: &Platform, tenant: TenantId, plugin: &str, job: Jo
 }
 
 /// A page of a plugin's log in the tenant.
-pub async fn list(platform: &Platform, principal: &Principal, plugin: &str, query: &ListQuery) -> Result<ListPage<PluginLog>> {
+pub async fn list(
+    platform: &Platform,
+    principal: &Principal,
+    plugin: &str,
+    query: &ListQuery,
+) -> Result<ListPage<PluginLog>> {
     let resource = format!("installations/{plugin}/logs");
     let prepared = Prepared::new(platform, principal.tenant, &resource, &plugin_logs::fields(), query)?;
     let mut tx = platform.db.read(principal.tenant).await?;

@@ -3,11 +3,7 @@
 use std::pin::Pin;
 
 use purlin_domain::{
-    Json,
-    audit::AuditEntry,
-    descriptor::Descriptor,
-    error::Violation,
-    limits::COMPONENT_BYTES_MAX,
+    Json, audit::AuditEntry, descriptor::Descriptor, error::Violation, limits::COMPONENT_BYTES_MAX,
     principal::Principal,
 };
 use purlin_store::{
@@ -34,7 +30,10 @@ pub struct Inspection {
 /// asks it to describe itself. The violations say why it is refused.
 pub trait Inspect: Send + Sync {
     /// Look into this one.
-    fn inspect(&self, component: Vec<u8>) -> Pin<Box<dyn Future<Output = std::result::Result<Inspection, InspectError>> + Send + '_>>;
+    fn inspect(
+        &self,
+        component: Vec<u8>,
+    ) -> Pin<Box<dyn Future<Output = std::result::Result<Inspection, InspectError>> + Send + '_>>;
 }
 
 /// Why a component was not inspected, or was refused.
@@ -74,7 +73,11 @@ pub struct VersionSummary {
 pub async fn upload(platform: &Platform, principal: &Principal, component: Vec<u8>) -> Result<(Version, bool)> {
     access::require_operator(principal)?;
     if component.len() > COMPONENT_BYTES_MAX {
-        return Err(ServiceError::invalid("", "size", format!("a component takes at most {COMPONENT_BYTES_MAX} bytes")));
+        return Err(ServiceError::invalid(
+            "",
+            "size",
+            format!("a component takes at most {COMPONENT_BYTES_MAX} bytes"),
+        ));
     }
     let inspection = platform.inspector.inspect(component.clone()).await.map_err(|error| match error {
         InspectError::Refused(violations) => ServiceError::Invalid(violations),
@@ -83,7 +86,9 @@ pub async fn upload(platform: &Platform, principal: &Principal, component: Vec<u
     let descriptor: Descriptor = serde_json::from_value(inspection.descriptor.clone())
         .map_err(|error| ServiceError::invalid("/descriptor", "shape", error.to_string()))?;
     let loaded = Loaded::build(platform.id(), inspection.digest, descriptor).map_err(|wrong| {
-        ServiceError::Invalid(wrong.into_iter().map(|v| Violation { pointer: format!("/descriptor{}", v.pointer), ..v }).collect())
+        ServiceError::Invalid(
+            wrong.into_iter().map(|v| Violation { pointer: format!("/descriptor{}", v.pointer), ..v }).collect(),
+        )
     })?;
     if let Some(known) = known_version(platform, &loaded).await? {
         return Ok((known, false));
@@ -104,10 +109,20 @@ async fn known_version(platform: &Platform, loaded: &Loaded) -> Result<Option<Ve
 
 fn version_taken(descriptor: &Descriptor) -> ServiceError {
     let Descriptor { name, version, .. } = descriptor;
-    ServiceError::Conflict("version_taken", format!("{name} {version} was uploaded with other bytes; a version never changes, so raise it"))
+    ServiceError::Conflict(
+        "version_taken",
+        format!("{name} {version} was uploaded with other bytes; a version never changes, so raise it"),
+    )
 }
 
-async fn store(platform: &Platform, principal: &Principal, loaded: &Loaded, component: Vec<u8>, document: Json, report: Json) -> Result<Version> {
+async fn store(
+    platform: &Platform,
+    principal: &Principal,
+    loaded: &Loaded,
+    component: Vec<u8>,
+    document: Json,
+    report: Json,
+) -> Result<Version> {
     let now = platform.now();
     let descriptor = &loaded.descriptor;
     let plugin = Plugin {

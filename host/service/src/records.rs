@@ -25,14 +25,20 @@ pub async fn get(platform: &Arc<Platform>, principal: &Principal, of: &Collectio
 }
 
 /// A page of a collection.
-pub async fn list(platform: &Platform, principal: &Principal, of: &CollectionRef, query: &ListQuery) -> Result<ListPage<Record>> {
+pub async fn list(
+    platform: &Platform,
+    principal: &Principal,
+    of: &CollectionRef,
+    query: &ListQuery,
+) -> Result<ListPage<Record>> {
     access::require(principal, &Permission::new(of.resource(), "read"))?;
     let mut tx = platform.db.read(principal.tenant).await?;
     let plugin = catalog::enabled_plugin(platform, &mut tx, &of.plugin).await?.ok_or(ServiceError::NotFound)?;
     let fields = plugin.loaded.descriptor.collection(&of.collection).ok_or(ServiceError::NotFound)?.fields();
     let resource = format!("apps/{}/{}", of.plugin, of.collection);
     let prepared = Prepared::new(platform, principal.tenant, &resource, &fields, query)?;
-    let page = records::list(&mut tx, of, &prepared.filter, &prepared.sort, prepared.after.as_deref(), prepared.size).await?;
+    let page =
+        records::list(&mut tx, of, &prepared.filter, &prepared.sort, prepared.after.as_deref(), prepared.size).await?;
     Ok(prepared.page(platform, page.rows, page.more))
 }
 
@@ -42,12 +48,25 @@ pub async fn create(platform: &Arc<Platform>, principal: &Principal, of: &Collec
 }
 
 /// Change a record by a JSON Merge Patch (RFC 7396); with `expected`, only that version.
-pub async fn patch(platform: &Arc<Platform>, principal: &Principal, of: &CollectionRef, id: RecordId, patch: Json, expected: Option<i64>) -> Result<Record> {
+pub async fn patch(
+    platform: &Arc<Platform>,
+    principal: &Principal,
+    of: &CollectionRef,
+    id: RecordId,
+    patch: Json,
+    expected: Option<i64>,
+) -> Result<Record> {
     written(change(platform, principal, of, &Change::Patch { id, patch, expected }).await?)
 }
 
 /// Delete a record; with `expected`, only that version.
-pub async fn delete(platform: &Arc<Platform>, principal: &Principal, of: &CollectionRef, id: RecordId, expected: Option<i64>) -> Result<()> {
+pub async fn delete(
+    platform: &Arc<Platform>,
+    principal: &Principal,
+    of: &CollectionRef,
+    id: RecordId,
+    expected: Option<i64>,
+) -> Result<()> {
     change(platform, principal, of, &Change::Delete { id, expected }).await.map(drop)
 }
 
@@ -58,7 +77,12 @@ enum Change {
 }
 
 /// A request that lost a race is done again, as an invocation would be.
-async fn change(platform: &Arc<Platform>, principal: &Principal, of: &CollectionRef, change: &Change) -> Result<Option<Record>> {
+async fn change(
+    platform: &Arc<Platform>,
+    principal: &Principal,
+    of: &CollectionRef,
+    change: &Change,
+) -> Result<Option<Record>> {
     let mut reruns = 0;
     loop {
         match attempt(Unit::for_request(platform, principal), of, change).await {
@@ -73,7 +97,11 @@ async fn change(platform: &Arc<Platform>, principal: &Principal, of: &Collection
     }
 }
 
-async fn attempt(mut unit: Unit, of: &CollectionRef, change: &Change) -> std::result::Result<Option<Record>, CommitError> {
+async fn attempt(
+    mut unit: Unit,
+    of: &CollectionRef,
+    change: &Change,
+) -> std::result::Result<Option<Record>, CommitError> {
     let record = match change {
         Change::Create { data } => Some(unit.create(of, data.clone()).await.map_err(refused)?),
         Change::Patch { id, patch, expected } => {

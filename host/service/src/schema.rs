@@ -19,5 +19,7 @@ pub(crate) fn compile(schema: &Json) -> Result<Validator, String> {
 /// What is wrong with a document.
 pub(crate) fn violations(validator: &Validator, document: &Json) -> Vec<Violation> {
     let found = validator.iter_errors(document).take(TOLD_MAX);
-    found.map(|error| Violation::new(error.instance_path().as_str(), error.kind().keyword(), error.to_string())).collect()
+    found
+        .map(|error| Violation::new(error.instance_path().as_str(), error.kind().keyword(), error.to_string()))
+        .collect()
 }

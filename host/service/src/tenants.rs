@@ -1,17 +1,15 @@
 //! The caller's tenant.
 
-use purlin_domain::{
-    Json,
-    audit::{AuditEntry, difference},
-    error::Violation,
-    event::Cause,
-    principal::Principal,
-};
-use purlin_store::{audit, tenants, tenants::Tenant};
+use purlin_domain::{Json, audit::difference, error::Violation, principal::Principal};
+use purlin_store::{tenants, tenants::Tenant};
 use serde::Deserialize;
 use serde_json::json;
 
-use crate::{Platform, Result, ServiceError, events, users::present};
+use crate::{
+    Platform, Result, ServiceError,
+    change::{self, Change},
+    users::present,
+};
 
 /// Bytes of settings at most.
 const SETTINGS_BYTES_MAX: usize = 64 << 10;
@@ -36,19 +34,23 @@ pub async fn me(platform: &Platform, principal: &Principal) -> Result<Tenant> {
 }
 
 /// Change the caller's tenant.
-pub async fn change_me(platform: &Platform, principal: &Principal, change: ChangeTenant) -> Result<Tenant> {
-    check(&change)?;
+pub async fn change_me(platform: &Platform, principal: &Principal, wanted: ChangeTenant) -> Result<Tenant> {
+    check(&wanted)?;
     let now = platform.now();
     let mut tx = platform.db.write(principal.tenant).await?;
     let before = tenants::own(&mut tx).await?.ok_or(ServiceError::NotFound)?;
     let mut after = before.clone();
-    after.name = change.name.map_or(after.name, |name| name.trim().to_owned());
-    after.domain = change.domain.map_or(after.domain, |domain| domain.map(|d| d.to_lowercase()));
-    if let Some(patch) = change.settings {
+    after.name = wanted.name.map_or(after.name, |name| name.trim().to_owned());
+    after.domain = wanted.domain.map_or(after.domain, |domain| domain.map(|d| d.to_lowercase()));
+    if let Some(patch) = wanted.settings {
         json_patch::merge(&mut after.settings, &patch);
     }
     if after.settings.to_string().len() > SETTINGS_BYTES_MAX {
-        return Err(ServiceError::invalid("/settings", "size", format!("settings take at most {SETTINGS_BYTES_MAX} bytes")));
+        return Err(ServiceError::invalid(
+            "/settings",
+            "size",
+            format!("settings take at most {SETTINGS_BYTES_MAX} bytes"),
+        ));
     }
     let shown = |tenant: &Tenant| json!({ "name": tenant.name, "domain": tenant.domain, "settings": tenant.settings });
     let changes = difference(&shown(&before), &shown(&after));
@@ -64,16 +66,9 @@ pub async fn change_me(platform: &Platform, principal: &Principal, change: Chang
         }
         Err(error) => return Err(error.into()),
     }
-    let entry = AuditEntry {
-        action: "tenant.updated".to_owned(),
-        resource_type: "tenant".to_owned(),
-        resource_id: Some(after.id.to_string()),
-        changes,
-    };
-    audit::append(&mut tx, principal, &[(platform.id(), entry)], now).await?;
-    let event = events::core(platform, "tenant.updated", after.id.to_string(), json!({ "id": after.id, "name": after.name }));
-    let cause = Cause { user: principal.actor.user(), event: None, root: platform.clock.id(), depth: 0 };
-    events::publish(platform, &mut tx, &[event], &cause, now, principal.actor.user()).await?;
+    let data = json!({ "id": after.id, "name": after.name });
+    let change = Change { what: "tenant.updated", resource_type: "tenant", id: after.id.to_string(), changes, data };
+    change::tell(platform, &mut tx, principal, vec![change], now).await?;
     tx.commit().await?;
     platform.wake_workers();
     Ok(after)
@@ -85,10 +80,14 @@ fn check(change: &ChangeTenant) -> Result<()> {
         wrong.push(Violation::new("/name", "length", "give a name of 1 to 100 characters"));
     }
     let is_host = |d: &String| {
-        d.len() <= 253 && d.contains('.') && d.split('.').all(|label| {
-            (1..=63).contains(&label.len()) && !label.starts_with('-') && !label.ends_with('-')
-                && label.chars().all(|c| c.is_ascii_alphanumeric() || c == '-')
-        })
+        d.len() <= 253
+            && d.contains('.')
+            && d.split('.').all(|label| {
+                (1..=63).contains(&label.len())
+                    && !label.starts_with('-')
+                    && !label.ends_with('-')
+                    && label.chars().all(|c| c.is_ascii_alphanumeric() || c == '-')
+            })
     };
     if change.domain.as_ref().and_then(Option::as_ref).is_some_and(|domain| !is_host(domain)) {
         wrong.push(Violation::new("/domain", "format", "this is not a host name"));

@@ -77,7 +77,10 @@ pub fn verify(platform: &Platform, token: &str) -> Result<Subject> {
         return Err(bad);
     }
     let Ok(header) = decode_header(token) else { return Err(bad) };
-    if header.alg != Algorithm::RS256 || header.typ.as_deref() != Some(TYPE) || header.kid.as_ref() != Some(&platform.keys.id) {
+    if header.alg != Algorithm::RS256
+        || header.typ.as_deref() != Some(TYPE)
+        || header.kid.as_ref() != Some(&platform.keys.id)
+    {
         return Err(bad);
     }
     let mut validation = Validation::new(Algorithm::RS256);

@@ -15,8 +15,8 @@ use purlin_domain::{
     Json,
     access::{Decision, Permission},
     audit::AuditEntry,
-    event::{Cause, NewEvent},
     error::HostError,
+    event::{Cause, NewEvent},
     id::{JobId, RecordId},
     job::NewJob,
     limits::{Limit, UnitLimits},
@@ -84,7 +84,12 @@ impl Unit {
     }
 
     /// The unit of a plugin's invocation.
-    pub(crate) fn for_invocation(platform: &Arc<Platform>, principal: Principal, cause: Cause, plugin: Enabled) -> Self {
+    pub(crate) fn for_invocation(
+        platform: &Arc<Platform>,
+        principal: Principal,
+        cause: Cause,
+        plugin: Enabled,
+    ) -> Self {
         Self::new(platform, principal, cause, Some(plugin))
     }
 
@@ -185,7 +190,11 @@ impl Unit {
             }
         };
         let added = i64::try_from(self.jobs.len()).unwrap_or(i64::MAX);
-        if size.saturating_add(added) >= self.limits.chain_size { Err(HostError::Limit(Limit::ChainSize)) } else { Ok(()) }
+        if size.saturating_add(added) >= self.limits.chain_size {
+            Err(HostError::Limit(Limit::ChainSize))
+        } else {
+            Ok(())
+        }
     }
 
     fn payload_within(&self, payload: &Json) -> HostResult<usize> {

@@ -1,19 +1,14 @@
 //! The caller's own account.
 
-use purlin_domain::{
-    audit::{AuditEntry, difference},
-    event::Cause,
-    id::UserId,
-    principal::Principal,
-};
-use purlin_store::{audit, roles, users, users::User};
+use purlin_domain::{audit::difference, id::UserId, principal::Principal};
+use purlin_store::{roles, users, users::User};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::{
     Platform, Result, ServiceError,
     auth::name_violation,
-    events,
+    change::{self, Change},
 };
 
 /// A user, with roles.
@@ -39,7 +34,9 @@ pub struct ChangeMe {
 }
 
 /// Tells a null from a missing field.
-pub(crate) fn present<'de, T: Deserialize<'de>, D: serde::Deserializer<'de>>(value: D) -> std::result::Result<Option<Option<T>>, D::Error> {
+pub(crate) fn present<'de, T: Deserialize<'de>, D: serde::Deserializer<'de>>(
+    value: D,
+) -> std::result::Result<Option<Option<T>>, D::Error> {
     Option::<T>::deserialize(value).map(Some)
 }
 
@@ -52,10 +49,10 @@ pub async fn me(platform: &Platform, principal: &Principal) -> Result<Me> {
 }
 
 /// Change the caller's own account.
-pub async fn change_me(platform: &Platform, principal: &Principal, change: ChangeMe) -> Result<Me> {
+pub async fn change_me(platform: &Platform, principal: &Principal, wanted: ChangeMe) -> Result<Me> {
     let wrong: Vec<_> = [
-        name_violation("/first_name", change.first_name.as_ref().and_then(|n| n.as_deref())),
-        name_violation("/last_name", change.last_name.as_ref().and_then(|n| n.as_deref())),
+        name_violation("/first_name", wanted.first_name.as_ref().and_then(|n| n.as_deref())),
+        name_violation("/last_name", wanted.last_name.as_ref().and_then(|n| n.as_deref())),
     ]
     .into_iter()
     .flatten()
@@ -67,8 +64,8 @@ pub async fn change_me(platform: &Platform, principal: &Principal, change: Chang
     let mut tx = platform.db.write(principal.tenant).await?;
     let before = users::by_id(&mut tx, own_id(principal)?).await?.ok_or(ServiceError::NotFound)?;
     let mut after = before.clone();
-    after.first_name = change.first_name.unwrap_or(after.first_name);
-    after.last_name = change.last_name.unwrap_or(after.last_name);
+    after.first_name = wanted.first_name.unwrap_or(after.first_name);
+    after.last_name = wanted.last_name.unwrap_or(after.last_name);
     let names = |user: &User| json!({ "first_name": user.first_name, "last_name": user.last_name });
     let changes = difference(&names(&before), &names(&after));
     if changes.as_object().is_some_and(|c| !c.is_empty()) {
@@ -76,16 +73,9 @@ pub async fn change_me(platform: &Platform, principal: &Principal, change: Chang
         if !users::update(&mut tx, &after, before.updated_at, principal.actor.user()).await? {
             return Err(ServiceError::PreconditionFailed);
         }
-        let entry = AuditEntry {
-            action: "user.updated".to_owned(),
-            resource_type: "user".to_owned(),
-            resource_id: Some(after.id.to_string()),
-            changes,
-        };
-        audit::append(&mut tx, principal, &[(platform.id(), entry)], now).await?;
-        let event = events::core(platform, "user.updated", after.id.to_string(), json!({ "id": after.id, "first_name": after.first_name, "last_name": after.last_name }));
-        let cause = Cause { user: principal.actor.user(), event: None, root: platform.clock.id(), depth: 0 };
-        events::publish(platform, &mut tx, &[event], &cause, now, principal.actor.user()).await?;
+        let data = json!({ "id": after.id, "first_name": after.first_name, "last_name": after.last_name });
+        let change = Change { what: "user.updated", resource_type: "user", id: after.id.to_string(), changes, data };
+        change::tell(platform, &mut tx, principal, vec![change], now).await?;
     }
     let roles = roles::names_of_user(&mut tx, after.id).await?;
     tx.commit().await?;

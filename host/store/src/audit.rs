@@ -44,25 +44,55 @@ pub struct AuditRow {
 }
 
 const COLUMNS: &[&str] = &[
-    "id", "actor_kind", "actor", "on_behalf_of", "action", "resource_type", "resource_id", "changes", "ip", "user_agent",
-    "request_id", "created_at",
+    "id",
+    "actor_kind",
+    "actor",
+    "on_behalf_of",
+    "action",
+    "resource_type",
+    "resource_id",
+    "changes",
+    "ip",
+    "user_agent",
+    "request_id",
+    "created_at",
 ];
 
 /// Write what this principal did, in the transaction that does it.
-pub async fn append(tx: &mut TenantTx, principal: &Principal, entries: &[(Uuid, AuditEntry)], now: Timestamp) -> Result<()> {
+pub async fn append(
+    tx: &mut TenantTx,
+    principal: &Principal,
+    entries: &[(Uuid, AuditEntry)],
+    now: Timestamp,
+) -> Result<()> {
     let origin = &principal.origin;
     let rows = entries.iter().map(|(id, entry)| {
         params![
-            *id, principal.actor.kind(), principal.actor.name(), on_behalf_of(principal), &entry.action, &entry.resource_type,
-            entry.resource_id.clone(), &entry.changes, origin.ip.map(|ip| ip.to_string()), origin.user_agent.clone(),
-            &origin.request_id, now
+            *id,
+            principal.actor.kind(),
+            principal.actor.name(),
+            on_behalf_of(principal),
+            &entry.action,
+            &entry.resource_type,
+            entry.resource_id.clone(),
+            &entry.changes,
+            origin.ip.map(|ip| ip.to_string()),
+            origin.user_agent.clone(),
+            &origin.request_id,
+            now
         ]
     });
     tx.insert_many("audit_log", COLUMNS, rows.collect()).await
 }
 
 /// Write what an operator did to the platform, into the log of the operator's own tenant.
-pub async fn append_platform(tx: &mut PlatformTx, principal: &Principal, id: Uuid, entry: &AuditEntry, now: Timestamp) -> Result<()> {
+pub async fn append_platform(
+    tx: &mut PlatformTx,
+    principal: &Principal,
+    id: Uuid,
+    entry: &AuditEntry,
+    now: Timestamp,
+) -> Result<()> {
     let origin = &principal.origin;
     tx.execute(
         "INSERT INTO audit_log (tenant_id, id, actor_kind, actor, action, resource_type, resource_id, changes, ip, user_agent, request_id, created_at)
@@ -92,7 +122,13 @@ pub fn fields() -> Vec<Field> {
 }
 
 /// A page of the audit log.
-pub async fn list(tx: &mut TenantTx, filter: &Filter, sort: &[SortKey], after: Option<&[Option<Operand>]>, size: u32) -> Result<Page<AuditRow>> {
+pub async fn list(
+    tx: &mut TenantTx,
+    filter: &Filter,
+    sort: &[SortKey],
+    after: Option<&[Option<Operand>]>,
+    size: u32,
+) -> Result<Page<AuditRow>> {
     tx.list(&Listing { table: "audit_log", columns: COLUMNS, scope: Vec::new(), filter, sort, after, size }).await
 }
 

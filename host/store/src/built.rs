@@ -67,7 +67,12 @@ impl TenantTx {
     }
 
     /// How many rows of this tenant pass.
-    pub async fn count(&mut self, table: &'static str, scope: &[(&'static str, Value)], filter: &Filter) -> Result<i64> {
+    pub async fn count(
+        &mut self,
+        table: &'static str,
+        scope: &[(&'static str, Value)],
+        filter: &Filter,
+    ) -> Result<i64> {
         let dialect = Dialect::of(&self.conn);
         let mut select = rows_of(self, table, scope, filter, dialect)?;
         select.expr(Func::count(Expr::col(Asterisk)));
@@ -78,13 +83,20 @@ impl TenantTx {
 
     /// Insert rows of this tenant; `tenant_id` is filled in. In as few statements as the
     /// databases' limits on parameters allow.
-    pub async fn insert_many(&mut self, table: &'static str, columns: &[&'static str], rows: Vec<Vec<Value>>) -> Result<()> {
+    pub async fn insert_many(
+        &mut self,
+        table: &'static str,
+        columns: &[&'static str],
+        rows: Vec<Vec<Value>>,
+    ) -> Result<()> {
         let dialect = Dialect::of(&self.conn);
         let chunk = PARAMETERS_MAX / (columns.len() + 1);
         let mut rows = rows.into_iter().peekable();
         while rows.peek().is_some() {
             let mut insert = Query::insert();
-            insert.into_table(Alias::new(table)).columns(std::iter::once("tenant_id").chain(columns.iter().copied()).map(Alias::new));
+            insert
+                .into_table(Alias::new(table))
+                .columns(std::iter::once("tenant_id").chain(columns.iter().copied()).map(Alias::new));
             for row in rows.by_ref().take(chunk) {
                 let values = std::iter::once(self.tenant().bind()).chain(row).map(Expr::val);
                 insert.values(values).map_err(|e| StoreError::Setup(format!("insert into {table}: {e}")))?;
@@ -96,7 +108,13 @@ impl TenantTx {
     }
 }
 
-fn rows_of(tx: &TenantTx, table: &'static str, scope: &[(&'static str, Value)], filter: &Filter, dialect: Dialect) -> Result<SelectStatement> {
+fn rows_of(
+    tx: &TenantTx,
+    table: &'static str,
+    scope: &[(&'static str, Value)],
+    filter: &Filter,
+    dialect: Dialect,
+) -> Result<SelectStatement> {
     let mut select = Query::select();
     select.from(Alias::new(table)).and_where(Expr::col(Alias::new("tenant_id")).eq(Expr::val(tx.tenant().bind())));
     for (column, value) in scope {

@@ -3,8 +3,8 @@
 use sea_query::{Value, Values};
 use sea_query_sqlx::SqlxValues;
 use sqlx::{
-    FromRow, Postgres, Sqlite, SqlStr, Transaction, pool::PoolConnection, postgres::PgRow, query_as_with,
-    query_with, sqlite::SqliteRow,
+    FromRow, Postgres, SqlStr, Sqlite, Transaction, pool::PoolConnection, postgres::PgRow, query_as_with, query_with,
+    sqlite::SqliteRow,
 };
 
 use crate::Result;
@@ -23,7 +23,7 @@ pub(crate) enum Conn {
 
 /// The same call on whichever connection it is.
 macro_rules! on {
-    ($conn:expr, $query:ident::<$($row:ident)?>($sql:expr, $values:expr).$call:ident()) => {{
+    ($conn:expr, $query:ident$(::<$row:ident>)?($sql:expr, $values:expr).$call:ident()) => {{
         let values = SqlxValues(Values($values));
         match $conn {
             Conn::Postgres(tx) => $query::<Postgres, $($row,)? _>($sql, values).$call(&mut **tx).await.map(Into::into),
@@ -69,7 +69,7 @@ impl Conn {
     }
 
     pub(crate) async fn execute(&mut self, sql: SqlStr, values: Vec<Value>) -> Result<u64> {
-        let done: sqlx::Result<Affected> = on!(self, query_with::<>(sql, values).execute());
+        let done: sqlx::Result<Affected> = on!(self, query_with(sql, values).execute());
         Ok(done?.0)
     }
 
@@ -87,19 +87,31 @@ impl Conn {
 macro_rules! delegate_statements {
     ($prepare:ident) => {
         /// Every row.
-        pub async fn fetch_all<T: $crate::Entity>(&mut self, sql: &'static str, values: Vec<sea_query::Value>) -> $crate::Result<Vec<T>> {
+        pub async fn fetch_all<T: $crate::Entity>(
+            &mut self,
+            sql: &'static str,
+            values: Vec<sea_query::Value>,
+        ) -> $crate::Result<Vec<T>> {
             let values = self.$prepare(sql, values);
             self.conn.fetch_all(sqlx::SqlSafeStr::into_sql_str(sql), values).await
         }
 
         /// The row, if there is one.
-        pub async fn fetch_optional<T: $crate::Entity>(&mut self, sql: &'static str, values: Vec<sea_query::Value>) -> $crate::Result<Option<T>> {
+        pub async fn fetch_optional<T: $crate::Entity>(
+            &mut self,
+            sql: &'static str,
+            values: Vec<sea_query::Value>,
+        ) -> $crate::Result<Option<T>> {
             let values = self.$prepare(sql, values);
             self.conn.fetch_optional(sqlx::SqlSafeStr::into_sql_str(sql), values).await
         }
 
         /// The row that must be there.
-        pub async fn fetch_one<T: $crate::Entity>(&mut self, sql: &'static str, values: Vec<sea_query::Value>) -> $crate::Result<T> {
+        pub async fn fetch_one<T: $crate::Entity>(
+            &mut self,
+            sql: &'static str,
+            values: Vec<sea_query::Value>,
+        ) -> $crate::Result<T> {
             let values = self.$prepare(sql, values);
             self.conn.fetch_one(sqlx::SqlSafeStr::into_sql_str(sql), values).await
         }

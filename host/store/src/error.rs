@@ -15,6 +15,9 @@ pub enum StoreError {
     /// The database cannot be reached, is full, or has no free connection.
     #[error("the database is unavailable")]
     Unavailable(#[source] sqlx::Error),
+    /// A value that the database cannot hold, such as text with a NUL in it.
+    #[error("the database cannot hold this value: {0}")]
+    Unacceptable(String),
     /// The database is not set up as the host needs it; says what to do.
     #[error("{0}")]
     Setup(String),
@@ -33,9 +36,10 @@ impl From<sqlx::Error> for StoreError {
     fn from(error: sqlx::Error) -> Self {
         let sqlx::Error::Database(database) = &error else {
             return match error {
-                sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::WorkerCrashed => {
-                    Self::Unavailable(error)
-                }
+                sqlx::Error::Io(_)
+                | sqlx::Error::PoolTimedOut
+                | sqlx::Error::PoolClosed
+                | sqlx::Error::WorkerCrashed => Self::Unavailable(error),
                 other => Self::Database(other),
             };
         };
@@ -46,6 +50,7 @@ impl From<sqlx::Error> for StoreError {
         match database.code().as_deref().map(classify) {
             Some(Class::Race) => Self::Race(error),
             Some(Class::Unavailable) => Self::Unavailable(error),
+            Some(Class::Unacceptable) => Self::Unacceptable(database.message().to_owned()),
             Some(Class::Other) | None => Self::Database(error),
         }
     }
@@ -54,6 +59,7 @@ impl From<sqlx::Error> for StoreError {
 enum Class {
     Race,
     Unavailable,
+    Unacceptable,
     Other,
 }
 
@@ -66,6 +72,8 @@ fn classify(code: &str) -> Class {
             Class::Unavailable
         }
         "53100" | "53200" | "53300" | "57P01" | "57P02" | "57P03" => Class::Unavailable,
+        // Data exceptions: a NUL in text, a number or a time out of range.
+        value if value.len() == 5 && value.starts_with("22") => Class::Unacceptable,
         connection if connection.len() == 5 && connection.starts_with("08") => Class::Unavailable,
         _ => Class::Other,
     }

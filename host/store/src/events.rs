@@ -46,8 +46,16 @@ impl From<Row> for Event {
 pub async fn insert(tx: &mut TenantTx, events: &[NewEvent], cause: &Cause, now: Timestamp) -> Result<()> {
     let rows = events.iter().map(|event| {
         params![
-            event.id, &event.event_type, &event.source, event.subject.clone(), &event.data, cause.user, cause.event, cause.root,
-            cause.depth, now
+            event.id,
+            &event.event_type,
+            &event.source,
+            event.subject.clone(),
+            &event.data,
+            cause.user,
+            cause.event,
+            cause.root,
+            cause.depth,
+            now
         ]
     });
     let columns = ["id", "type", "source", "subject", "data", "actor", "caused_by", "root_id", "depth", "created_at"];
@@ -81,8 +89,15 @@ pub fn fields() -> Vec<Field> {
 }
 
 /// A page of events.
-pub async fn list(tx: &mut TenantTx, filter: &Filter, sort: &[SortKey], after: Option<&[Option<Operand>]>, size: u32) -> Result<Page<Event>> {
+pub async fn list(
+    tx: &mut TenantTx,
+    filter: &Filter,
+    sort: &[SortKey],
+    after: Option<&[Option<Operand>]>,
+    size: u32,
+) -> Result<Page<Event>> {
     let columns = &["id", "type", "source", "subject", "data", "actor", "caused_by", "depth", "created_at"];
-    let page: Page<Row> = tx.list(&Listing { table: "events", columns, scope: Vec::new(), filter, sort, after, size }).await?;
+    let page: Page<Row> =
+        tx.list(&Listing { table: "events", columns, scope: Vec::new(), filter, sort, after, size }).await?;
     Ok(Page { rows: page.rows.into_iter().map(Event::from).collect(), more: page.more })
 }

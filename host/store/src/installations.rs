@@ -37,7 +37,15 @@ pub struct Installation {
 }
 
 /// Switch a plugin on, or change its version and grants.
-pub async fn enable(tx: &mut TenantTx, id: Uuid, plugin: &str, version: VersionId, grants: &Json, now: Timestamp, by: Option<UserId>) -> Result<()> {
+pub async fn enable(
+    tx: &mut TenantTx,
+    id: Uuid,
+    plugin: &str,
+    version: VersionId,
+    grants: &Json,
+    now: Timestamp,
+    by: Option<UserId>,
+) -> Result<()> {
     tx.execute(
         "INSERT INTO installations (tenant_id, id, plugin, version_id, state, grants, created_at, updated_at, created_by, updated_by)
          VALUES ($1, $2, $3, $4, 'enabled', $5, $6, $6, $7, $7)

@@ -137,16 +137,56 @@ pub struct Enqueue<'a> {
 }
 
 /// Add jobs, in the transaction that causes them. A unique key that is taken fails with `Taken`.
-pub async fn insert(tx: &mut TenantTx, jobs: &[Enqueue<'_>], cause: &Cause, now: Timestamp, by: Option<UserId>) -> Result<()> {
+pub async fn insert(
+    tx: &mut TenantTx,
+    jobs: &[Enqueue<'_>],
+    cause: &Cause,
+    now: Timestamp,
+    by: Option<UserId>,
+) -> Result<()> {
     let rows = jobs.iter().map(|Enqueue { job, plugin, event }| {
         params![
-            job.id, &job.kind, *plugin, &job.payload, "ready", job.run_at, 0i64, job.attempts_max, 0i64, 0i64, *event,
-            job.unique_key.clone(), cause.user, cause.root, cause.depth, now, now, by, by
+            job.id,
+            &job.kind,
+            *plugin,
+            &job.payload,
+            "ready",
+            job.run_at,
+            0i64,
+            job.attempts_max,
+            0i64,
+            0i64,
+            *event,
+            job.unique_key.clone(),
+            cause.user,
+            cause.root,
+            cause.depth,
+            now,
+            now,
+            by,
+            by
         ]
     });
     let columns = [
-        "id", "kind", "plugin", "payload", "state", "run_at", "attempt", "attempts_max", "crashes", "run_lease", "event_id",
-        "unique_key", "caused_by", "root_id", "depth", "created_at", "updated_at", "created_by", "updated_by",
+        "id",
+        "kind",
+        "plugin",
+        "payload",
+        "state",
+        "run_at",
+        "attempt",
+        "attempts_max",
+        "crashes",
+        "run_lease",
+        "event_id",
+        "unique_key",
+        "caused_by",
+        "root_id",
+        "depth",
+        "created_at",
+        "updated_at",
+        "created_by",
+        "updated_by",
     ];
     tx.insert_many("jobs", &columns, rows.collect()).await
 }
@@ -170,8 +210,25 @@ pub async fn chain_size(tx: &mut TenantTx, root: Uuid) -> Result<i64> {
 }
 
 const COLUMNS: &[&str] = &[
-    "id", "kind", "plugin", "payload", "state", "run_at", "attempt", "attempts_max", "crashes", "last_error", "result",
-    "progress", "progress_message", "event_id", "unique_key", "caused_by", "started_at", "finished_at", "created_at",
+    "id",
+    "kind",
+    "plugin",
+    "payload",
+    "state",
+    "run_at",
+    "attempt",
+    "attempts_max",
+    "crashes",
+    "last_error",
+    "result",
+    "progress",
+    "progress_message",
+    "event_id",
+    "unique_key",
+    "caused_by",
+    "started_at",
+    "finished_at",
+    "created_at",
     "updated_at",
 ];
 
@@ -203,7 +260,13 @@ pub fn fields() -> Vec<Field> {
 }
 
 /// A page of jobs.
-pub async fn list(tx: &mut TenantTx, filter: &Filter, sort: &[SortKey], after: Option<&[Option<Operand>]>, size: u32) -> Result<Page<Job>> {
+pub async fn list(
+    tx: &mut TenantTx,
+    filter: &Filter,
+    sort: &[SortKey],
+    after: Option<&[Option<Operand>]>,
+    size: u32,
+) -> Result<Page<Job>> {
     tx.list(&Listing { table: "jobs", columns: COLUMNS, scope: Vec::new(), filter, sort, after, size }).await
 }
 
@@ -275,7 +338,13 @@ macro_rules! claim {
 }
 
 /// Lease up to `count` jobs that are due, for this worker, until `until`.
-pub async fn claim(tx: &mut PlatformTx, worker: Uuid, count: u32, now: Timestamp, until: Timestamp) -> Result<Vec<Claimed>> {
+pub async fn claim(
+    tx: &mut PlatformTx,
+    worker: Uuid,
+    count: u32,
+    now: Timestamp,
+    until: Timestamp,
+) -> Result<Vec<Claimed>> {
     let sql = match tx.conn {
         Conn::Postgres(_) | Conn::PostgresRead(_) => claim!("FOR UPDATE OF j SKIP LOCKED"),
         Conn::Sqlite(_) | Conn::SqliteRead(_) => claim!(""),
@@ -308,8 +377,9 @@ pub async fn rescue(tx: &mut PlatformTx, now: Timestamp, crashes_max: i64) -> Re
 
 /// When the next job is due, the past included.
 pub async fn next_due(tx: &mut PlatformTx) -> Result<Option<Timestamp>> {
-    let row: Option<(Timestamp,)> =
-        tx.fetch_optional("SELECT run_at FROM jobs WHERE state = 'ready' ORDER BY run_at, id LIMIT 1", params![]).await?;
+    let row: Option<(Timestamp,)> = tx
+        .fetch_optional("SELECT run_at FROM jobs WHERE state = 'ready' ORDER BY run_at, id LIMIT 1", params![])
+        .await?;
     Ok(row.map(|(at,)| at))
 }
 

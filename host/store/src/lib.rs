@@ -6,8 +6,8 @@
 #![forbid(unsafe_code)]
 
 pub mod audit;
-pub mod bus;
 mod built;
+pub mod bus;
 mod conn;
 mod db;
 mod error;

@@ -11,7 +11,10 @@ use serde::Serialize;
 use sqlx::FromRow;
 use uuid::Uuid;
 
-use crate::{Listing, Page, PlatformTx, Result, TenantTx, value::{Bind, params}};
+use crate::{
+    Listing, Page, PlatformTx, Result, TenantTx,
+    value::{Bind, params},
+};
 
 /// A line of a plugin's log.
 #[derive(Clone, Debug, Serialize, FromRow)]
@@ -35,7 +38,12 @@ pub async fn insert(tx: &mut TenantTx, plugin: &str, job: JobId, lines: &[(Uuid,
     let rows = lines
         .iter()
         .map(|(id, line)| params![*id, plugin, line.level.as_str(), &line.message, &line.fields, job, line.time]);
-    tx.insert_many("plugin_logs", &["id", "plugin", "level", "message", "fields", "job_id", "created_at"], rows.collect()).await
+    tx.insert_many(
+        "plugin_logs",
+        &["id", "plugin", "level", "message", "fields", "job_id", "created_at"],
+        rows.collect(),
+    )
+    .await
 }
 
 /// What a log can be filtered and sorted by.
@@ -50,9 +58,25 @@ pub fn fields() -> Vec<Field> {
 }
 
 /// A page of a plugin's log.
-pub async fn list(tx: &mut TenantTx, plugin: &str, filter: &Filter, sort: &[SortKey], after: Option<&[Option<Operand>]>, size: u32) -> Result<Page<PluginLog>> {
+pub async fn list(
+    tx: &mut TenantTx,
+    plugin: &str,
+    filter: &Filter,
+    sort: &[SortKey],
+    after: Option<&[Option<Operand>]>,
+    size: u32,
+) -> Result<Page<PluginLog>> {
     let columns = &["id", "level", "message", "fields", "job_id", "created_at"];
-    tx.list(&Listing { table: "plugin_logs", columns, scope: vec![("plugin", plugin.bind())], filter, sort, after, size }).await
+    tx.list(&Listing {
+        table: "plugin_logs",
+        columns,
+        scope: vec![("plugin", plugin.bind())],
+        filter,
+        sort,
+        after,
+        size,
+    })
+    .await
 }
 
 /// Forget lines older than this; how many went.

@@ -54,7 +54,12 @@ pub async fn upsert(tx: &mut PlatformTx, id: Uuid, plugin: &Plugin) -> Result<()
 }
 
 /// Add a version and its component.
-pub async fn insert_version(tx: &mut PlatformTx, version: &Version, component: Vec<u8>, by: Option<Uuid>) -> Result<()> {
+pub async fn insert_version(
+    tx: &mut PlatformTx,
+    version: &Version,
+    component: Vec<u8>,
+    by: Option<Uuid>,
+) -> Result<()> {
     tx.execute(
         "INSERT INTO plugin_components (digest, component, created_at) VALUES ($1, $2, $3) ON CONFLICT (digest) DO NOTHING",
         params![&version.digest, component, version.created_at],
@@ -71,12 +76,20 @@ pub async fn insert_version(tx: &mut PlatformTx, version: &Version, component: V
 
 /// Every plugin, by name; 1,000 at most.
 pub async fn list(tx: &mut PlatformTx) -> Result<Vec<Plugin>> {
-    tx.fetch_all("SELECT name, title, description, created_at, updated_at FROM plugins ORDER BY name LIMIT 1000", params![]).await
+    tx.fetch_all(
+        "SELECT name, title, description, created_at, updated_at FROM plugins ORDER BY name LIMIT 1000",
+        params![],
+    )
+    .await
 }
 
 /// The plugin of this name.
 pub async fn by_name(tx: &mut PlatformTx, name: &str) -> Result<Option<Plugin>> {
-    tx.fetch_optional("SELECT name, title, description, created_at, updated_at FROM plugins WHERE name = $1", params![name]).await
+    tx.fetch_optional(
+        "SELECT name, title, description, created_at, updated_at FROM plugins WHERE name = $1",
+        params![name],
+    )
+    .await
 }
 
 /// A plugin's versions, the newest upload first; 1,000 at most.

@@ -21,7 +21,8 @@ pub(crate) async fn open(url: &str, connections: u32) -> Result<Pool<Postgres>> 
         .after_connect(|conn, _| {
             Box::pin(async move {
                 // The roll-back of a released connection is usually for nothing; no word about that.
-                conn.execute(raw_sql("SET ROLE purlin_app; SET TIME ZONE 'UTC'; SET client_min_messages = error")).await?;
+                conn.execute(raw_sql("SET ROLE purlin_app; SET TIME ZONE 'UTC'; SET client_min_messages = error"))
+                    .await?;
                 Ok(())
             })
         })
@@ -54,7 +55,8 @@ pub(crate) async fn begin_platform(pool: &Pool<Postgres>) -> Result<Transaction<
 }
 
 pub(crate) async fn make_partitions(mut tx: PlatformTx, now: Timestamp) -> Result<()> {
-    tx.execute("SELECT purlin_create_partitions(CAST($1 AS date), CAST($2 AS int))", params![now, PARTITIONS_AHEAD]).await?;
+    tx.execute("SELECT purlin_create_partitions(CAST($1 AS date), CAST($2 AS int))", params![now, PARTITIONS_AHEAD])
+        .await?;
     tx.commit().await
 }
 
@@ -66,7 +68,9 @@ pub(crate) async fn check_isolation(pool: &Pool<Postgres>) -> Result<()> {
             .fetch_one(&mut *conn)
             .await?;
     if superuser || bypass {
-        return Err(StoreError::Setup(format!("the database role `{role}` bypasses row-level security; serve as a role that is neither superuser nor BYPASSRLS")));
+        return Err(StoreError::Setup(format!(
+            "the database role `{role}` bypasses row-level security; serve as a role that is neither superuser nor BYPASSRLS"
+        )));
     }
     let problems: Vec<(String, String)> = sqlx::query_as(
         "SELECT c.relname::text, concat_ws(', ',
@@ -87,5 +91,9 @@ pub(crate) async fn check_isolation(pool: &Pool<Postgres>) -> Result<()> {
     }
     let broken: Vec<String> =
         problems.into_iter().filter(|(_, why)| !why.is_empty()).map(|(table, why)| format!("{table}: {why}")).collect();
-    if broken.is_empty() { Ok(()) } else { Err(StoreError::Setup(format!("row-level security does not hold: {}", broken.join("; ")))) }
+    if broken.is_empty() {
+        Ok(())
+    } else {
+        Err(StoreError::Setup(format!("row-level security does not hold: {}", broken.join("; "))))
+    }
 }

@@ -10,7 +10,11 @@ use purlin_domain::{
 use sqlx::FromRow;
 use uuid::Uuid;
 
-use crate::{Listing, Page, Result, TenantTx, conn::Conn, value::{Bind, params}};
+use crate::{
+    Listing, Page, Result, TenantTx,
+    conn::Conn,
+    value::{Bind, params},
+};
 
 #[derive(FromRow)]
 struct Row {
@@ -23,7 +27,13 @@ struct Row {
 
 impl From<Row> for Record {
     fn from(row: Row) -> Self {
-        Self { id: RecordId(row.id), version: row.version, data: row.data, created_at: row.created_at, updated_at: row.updated_at }
+        Self {
+            id: RecordId(row.id),
+            version: row.version,
+            data: row.data,
+            created_at: row.created_at,
+            updated_at: row.updated_at,
+        }
     }
 }
 
@@ -66,7 +76,15 @@ pub async fn insert(tx: &mut TenantTx, of: &CollectionRef, record: &Record, by: 
 }
 
 /// Replace a record's data if it still has `version`; whether it had.
-pub async fn update(tx: &mut TenantTx, of: &CollectionRef, id: RecordId, version: i64, data: &Json, now: Timestamp, by: Option<UserId>) -> Result<bool> {
+pub async fn update(
+    tx: &mut TenantTx,
+    of: &CollectionRef,
+    id: RecordId,
+    version: i64,
+    data: &Json,
+    now: Timestamp,
+    by: Option<UserId>,
+) -> Result<bool> {
     let changed = tx
         .execute(
             "UPDATE records SET data = $6, version = version + 1, updated_at = $7, updated_by = $8
@@ -89,9 +107,16 @@ pub async fn delete(tx: &mut TenantTx, of: &CollectionRef, id: RecordId, version
 }
 
 /// Claim a record's unique keys; a key that is taken fails with `Taken`.
-pub async fn insert_keys(tx: &mut TenantTx, of: &CollectionRef, id: RecordId, keys: &[(String, String)], now: Timestamp) -> Result<()> {
+pub async fn insert_keys(
+    tx: &mut TenantTx,
+    of: &CollectionRef,
+    id: RecordId,
+    keys: &[(String, String)],
+    now: Timestamp,
+) -> Result<()> {
     let rows = keys.iter().map(|(key, value)| params![&of.plugin, &of.collection, key, value, id, now]);
-    tx.insert_many("record_keys", &["plugin", "collection", "key", "value", "record_id", "created_at"], rows.collect()).await
+    tx.insert_many("record_keys", &["plugin", "collection", "key", "value", "record_id", "created_at"], rows.collect())
+        .await
 }
 
 /// Give up a record's unique keys.
@@ -117,9 +142,17 @@ pub async fn holder_of_key(tx: &mut TenantTx, of: &CollectionRef, key: &str, val
 }
 
 /// A page of a collection.
-pub async fn list(tx: &mut TenantTx, of: &CollectionRef, filter: &Filter, sort: &[SortKey], after: Option<&[Option<Operand>]>, size: u32) -> Result<Page<Record>> {
+pub async fn list(
+    tx: &mut TenantTx,
+    of: &CollectionRef,
+    filter: &Filter,
+    sort: &[SortKey],
+    after: Option<&[Option<Operand>]>,
+    size: u32,
+) -> Result<Page<Record>> {
     let columns = &["id", "version", "data", "created_at", "updated_at"];
-    let page: Page<Row> = tx.list(&Listing { table: "records", columns, scope: scope(of), filter, sort, after, size }).await?;
+    let page: Page<Row> =
+        tx.list(&Listing { table: "records", columns, scope: scope(of), filter, sort, after, size }).await?;
     Ok(Page { rows: page.rows.into_iter().map(Record::from).collect(), more: page.more })
 }
 

@@ -22,7 +22,13 @@ pub struct NewRole<'a> {
 }
 
 /// Add a role that permits all of `permissions`, which must be in the catalogue.
-pub async fn insert(tx: &mut TenantTx, role: &NewRole<'_>, permissions: &[Permission], now: Timestamp, by: Option<UserId>) -> Result<()> {
+pub async fn insert(
+    tx: &mut TenantTx,
+    role: &NewRole<'_>,
+    permissions: &[Permission],
+    now: Timestamp,
+    by: Option<UserId>,
+) -> Result<()> {
     tx.execute(
         "INSERT INTO roles (tenant_id, id, name, description, is_system, created_at, updated_at, created_by, updated_by)
          VALUES ($1, $2, $3, $4, $5, $6, $6, $7, $7)",
@@ -90,6 +96,7 @@ pub async fn standing(tx: &mut TenantTx, user: UserId) -> Result<Option<Standing
         )
         .await?;
     let Some((is_operator, plan, _, _)) = rows.first().cloned() else { return Ok(None) };
-    let permissions = rows.into_iter().filter_map(|(_, _, resource, action)| Some(Permission::new(resource?, action?))).collect();
+    let permissions =
+        rows.into_iter().filter_map(|(_, _, resource, action)| Some(Permission::new(resource?, action?))).collect();
     Ok(Some(Standing { is_operator, plan, permissions: PermissionSet(permissions) }))
 }

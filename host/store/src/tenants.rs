@@ -37,7 +37,16 @@ pub async fn insert(tx: &mut TenantTx, tenant: &Tenant) -> Result<()> {
     tx.execute(
         "INSERT INTO tenants (id, name, slug, domain, status, plan, settings, created_at, updated_at)
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
-        params![&tenant.name, &tenant.slug, tenant.domain.clone(), tenant.status.as_str(), &tenant.plan, &tenant.settings, tenant.created_at, tenant.updated_at],
+        params![
+            &tenant.name,
+            &tenant.slug,
+            tenant.domain.clone(),
+            tenant.status.as_str(),
+            &tenant.plan,
+            &tenant.settings,
+            tenant.created_at,
+            tenant.updated_at
+        ],
     )
     .await?;
     Ok(())

@@ -94,9 +94,8 @@ pub async fn set_password_hash(tx: &mut TenantTx, id: UserId, hash: &str, now: T
 /// The tenants in which this address signs in, two at most: more than one means the
 /// caller has to say which.
 pub async fn tenants_of_email(tx: &mut PlatformTx, email: &str) -> Result<Vec<TenantId>> {
-    let rows: Vec<(Uuid,)> = tx
-        .fetch_all("SELECT tenant_id FROM users WHERE email = $1 ORDER BY tenant_id LIMIT 2", params![email])
-        .await?;
+    let rows: Vec<(Uuid,)> =
+        tx.fetch_all("SELECT tenant_id FROM users WHERE email = $1 ORDER BY tenant_id LIMIT 2", params![email]).await?;
     Ok(rows.into_iter().map(|(id,)| TenantId(id)).collect())
 }
 

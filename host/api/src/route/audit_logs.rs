@@ -11,10 +11,18 @@ use crate::{
     problem::Problem,
 };
 
-pub(crate) async fn list(State(app): State<App>, Caller(caller): Caller, InQuery(query): InQuery) -> Result<Json<ListPage<AuditRow>>, Problem> {
+pub(crate) async fn list(
+    State(app): State<App>,
+    Caller(caller): Caller,
+    InQuery(query): InQuery,
+) -> Result<Json<ListPage<AuditRow>>, Problem> {
     Ok(Json(audit::list(&app, &caller, &query).await?))
 }
 
-pub(crate) async fn get(State(app): State<App>, Caller(caller): Caller, InPath(id): InPath<Uuid>) -> Result<Json<AuditRow>, Problem> {
+pub(crate) async fn get(
+    State(app): State<App>,
+    Caller(caller): Caller,
+    InPath(id): InPath<Uuid>,
+) -> Result<Json<AuditRow>, Problem> {
     Ok(Json(audit::get(&app, &caller, id).await?))
 }

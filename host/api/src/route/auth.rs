@@ -6,7 +6,11 @@ use serde_json::Value;
 
 use crate::{App, caller::CalledFrom, extract::Body, problem::Problem};
 
-pub(crate) async fn register(State(app): State<App>, CalledFrom(origin): CalledFrom, Body(registration): Body<Registration>) -> Result<(StatusCode, Json<SignedIn>), Problem> {
+pub(crate) async fn register(
+    State(app): State<App>,
+    CalledFrom(origin): CalledFrom,
+    Body(registration): Body<Registration>,
+) -> Result<(StatusCode, Json<SignedIn>), Problem> {
     let signed_in = auth::register(&app, registration, &origin).await?;
     Ok((StatusCode::CREATED, Json(signed_in)))
 }

@@ -11,10 +11,18 @@ use crate::{
     problem::Problem,
 };
 
-pub(crate) async fn list(State(app): State<App>, Caller(caller): Caller, InQuery(query): InQuery) -> Result<Json<ListPage<Event>>, Problem> {
+pub(crate) async fn list(
+    State(app): State<App>,
+    Caller(caller): Caller,
+    InQuery(query): InQuery,
+) -> Result<Json<ListPage<Event>>, Problem> {
     Ok(Json(events::list(&app, &caller, &query).await?))
 }
 
-pub(crate) async fn get(State(app): State<App>, Caller(caller): Caller, InPath(id): InPath<EventId>) -> Result<Json<Event>, Problem> {
+pub(crate) async fn get(
+    State(app): State<App>,
+    Caller(caller): Caller,
+    InPath(id): InPath<EventId>,
+) -> Result<Json<Event>, Problem> {
     Ok(Json(events::get(&app, &caller, id).await?))
 }

@@ -14,7 +14,8 @@ pub(crate) async fn live() -> Json<Value> {
 /// without the database; a bus that is away only slows jobs down.
 pub(crate) async fn health(State(app): State<App>) -> (StatusCode, Json<Value>) {
     let word = |holds: bool| if holds { "ok" } else { "unavailable" };
-    let database = app.db.ping().await.inspect_err(|error| tracing::warn!(%error, "the database does not answer")).is_ok();
+    let database =
+        app.db.ping().await.inspect_err(|error| tracing::warn!(%error, "the database does not answer")).is_ok();
     let bus = match &app.bus {
         Some(bus) => json!(word(bus.ping().await.is_ok())),
         None => json!("not configured"),

@@ -21,21 +21,37 @@ use crate::{
     problem::Problem,
 };
 
-pub(crate) async fn list(State(app): State<App>, Caller(caller): Caller, InQuery(query): InQuery) -> Result<Json<ListPage<Job>>, Problem> {
+pub(crate) async fn list(
+    State(app): State<App>,
+    Caller(caller): Caller,
+    InQuery(query): InQuery,
+) -> Result<Json<ListPage<Job>>, Problem> {
     Ok(Json(jobs::list(&app, &caller, &query).await?))
 }
 
-pub(crate) async fn enqueue(State(app): State<App>, Caller(caller): Caller, Body(request): Body<JobRequest>) -> Result<Response, Problem> {
+pub(crate) async fn enqueue(
+    State(app): State<App>,
+    Caller(caller): Caller,
+    Body(request): Body<JobRequest>,
+) -> Result<Response, Problem> {
     let job = jobs::enqueue(&app, &caller, request).await?;
     let location = format!("/api/v1/jobs/{}", job.id);
     Ok((StatusCode::ACCEPTED, [(LOCATION, location)], Json(job)).into_response())
 }
 
-pub(crate) async fn get(State(app): State<App>, Caller(caller): Caller, InPath(id): InPath<JobId>) -> Result<Json<Job>, Problem> {
+pub(crate) async fn get(
+    State(app): State<App>,
+    Caller(caller): Caller,
+    InPath(id): InPath<JobId>,
+) -> Result<Json<Job>, Problem> {
     Ok(Json(jobs::get(&app, &caller, id).await?))
 }
 
-pub(crate) async fn status(State(app): State<App>, Caller(caller): Caller, InPath(id): InPath<JobId>) -> Result<Json<Value>, Problem> {
+pub(crate) async fn status(
+    State(app): State<App>,
+    Caller(caller): Caller,
+    InPath(id): InPath<JobId>,
+) -> Result<Json<Value>, Problem> {
     let job = jobs::get(&app, &caller, id).await?;
     Ok(Json(json!({
         "id": job.id, "state": job.state, "attempt": job.attempt, "attempts_max": job.attempts_max, "run_at": job.run_at,

@@ -18,11 +18,25 @@ use crate::{App, caller::Caller, extract::InPath, problem::Problem};
 const WASM: &str = "application/wasm";
 
 /// The body is the component itself. 201 for a new version, 200 for one that is known.
-pub(crate) async fn upload(State(app): State<App>, Caller(caller): Caller, headers: HeaderMap, body: Body) -> Result<(StatusCode, Json<Version>), Problem> {
+pub(crate) async fn upload(
+    State(app): State<App>,
+    Caller(caller): Caller,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<(StatusCode, Json<Version>), Problem> {
     if headers.get(CONTENT_TYPE).is_none_or(|kind| kind != WASM) {
-        return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "media_type", "send the component as `Content-Type: application/wasm`"));
+        return Err(Problem::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "media_type",
+            "send the component as `Content-Type: application/wasm`",
+        ));
     }
-    let too_large = |_| Problem::from_body_status(StatusCode::PAYLOAD_TOO_LARGE, format!("a component takes at most {COMPONENT_BYTES_MAX} bytes, sent whole"));
+    let too_large = |_| {
+        Problem::from_body_status(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            format!("a component takes at most {COMPONENT_BYTES_MAX} bytes, sent whole"),
+        )
+    };
     let component = to_bytes(body, COMPONENT_BYTES_MAX).await.map_err(too_large)?;
     let (version, new) = plugins::upload(&app, &caller, component.to_vec()).await?;
     Ok((if new { StatusCode::CREATED } else { StatusCode::OK }, Json(version)))
@@ -33,10 +47,16 @@ pub(crate) async fn list(State(app): State<App>) -> Result<Json<Value>, Problem>
     Ok(Json(json!({ "data": plugins })))
 }
 
-pub(crate) async fn get(State(app): State<App>, InPath(name): InPath<String>) -> Result<Json<PluginWithVersions>, Problem> {
+pub(crate) async fn get(
+    State(app): State<App>,
+    InPath(name): InPath<String>,
+) -> Result<Json<PluginWithVersions>, Problem> {
     Ok(Json(plugins::get(&app, &name).await?))
 }
 
-pub(crate) async fn version(State(app): State<App>, InPath((name, version)): InPath<(String, String)>) -> Result<Json<Version>, Problem> {
+pub(crate) async fn version(
+    State(app): State<App>,
+    InPath((name, version)): InPath<(String, String)>,
+) -> Result<Json<Version>, Problem> {
     Ok(Json(plugins::version(&app, &name, &version).await?))
 }

@@ -12,6 +12,10 @@ pub(crate) async fn me(State(app): State<App>, Caller(caller): Caller) -> Result
     Ok(Json(tenants::me(&app, &caller).await?))
 }
 
-pub(crate) async fn change_me(State(app): State<App>, Caller(caller): Caller, Body(change): Body<ChangeTenant>) -> Result<Json<Tenant>, Problem> {
+pub(crate) async fn change_me(
+    State(app): State<App>,
+    Caller(caller): Caller,
+    Body(change): Body<ChangeTenant>,
+) -> Result<Json<Tenant>, Problem> {
     Ok(Json(tenants::change_me(&app, &caller, change).await?))
 }

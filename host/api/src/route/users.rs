@@ -9,6 +9,10 @@ pub(crate) async fn me(State(app): State<App>, Caller(caller): Caller) -> Result
     Ok(Json(users::me(&app, &caller).await?))
 }
 
-pub(crate) async fn change_me(State(app): State<App>, Caller(caller): Caller, Body(change): Body<ChangeMe>) -> Result<Json<Me>, Problem> {
+pub(crate) async fn change_me(
+    State(app): State<App>,
+    Caller(caller): Caller,
+    Body(change): Body<ChangeMe>,
+) -> Result<Json<Me>, Problem> {
     Ok(Json(users::change_me(&app, &caller, change).await?))
 }

@@ -28,6 +28,9 @@ impl<H: Host> wit::Host for State<H> {
 
     async fn explain(&mut self, resource: String, action: String) -> wasmtime::Result<wit::Decision> {
         let host = self.call()?;
-        Ok(wit::Decision { allowed: host.require(&resource, &action).is_ok(), reasons: host.explain(&resource, &action) })
+        Ok(wit::Decision {
+            allowed: host.require(&resource, &action).is_ok(),
+            reasons: host.explain(&resource, &action),
+        })
     }
 }

@@ -11,11 +11,21 @@ use crate::{
 /// What the platform answers.
 pub trait Events {
     /// Publish an event, to be committed with the invocation.
-    fn publish(&mut self, event_type: &str, subject: Option<String>, data: Json) -> impl Future<Output = Result<EventId, HostError>> + Send;
+    fn publish(
+        &mut self,
+        event_type: &str,
+        subject: Option<String>,
+        data: Json,
+    ) -> impl Future<Output = Result<EventId, HostError>> + Send;
 }
 
 impl<H: Host> wit::Host for State<H> {
-    async fn publish(&mut self, event_type: String, subject: Option<String>, data: String) -> wasmtime::Result<Result<String, types::Error>> {
+    async fn publish(
+        &mut self,
+        event_type: String,
+        subject: Option<String>,
+        data: String,
+    ) -> wasmtime::Result<Result<String, types::Error>> {
         let host = self.call()?;
         let published = async { host.publish(&event_type, subject, json("/data", &data)?).await }.await;
         Ok(published.map(|id| id.to_string()).map_err(types::Error::from))

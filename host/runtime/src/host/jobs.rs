@@ -16,7 +16,13 @@ use crate::{
 /// What the platform answers.
 pub trait Jobs {
     /// Enqueue a job, to be committed with the invocation.
-    fn enqueue(&mut self, kind: &str, payload: Json, delay_ms: u64, unique_key: Option<String>) -> impl Future<Output = Result<JobId, HostError>> + Send;
+    fn enqueue(
+        &mut self,
+        kind: &str,
+        payload: Json,
+        delay_ms: u64,
+        unique_key: Option<String>,
+    ) -> impl Future<Output = Result<JobId, HostError>> + Send;
 
     /// The state of a job of this plugin.
     fn job_state(&mut self, id: JobId) -> impl Future<Output = Result<JobState, HostError>> + Send;
@@ -29,10 +35,16 @@ pub trait Jobs {
 }
 
 impl<H: Host> wit::Host for State<H> {
-    async fn enqueue(&mut self, kind: String, payload: String, options: wit::Options) -> wasmtime::Result<Result<String, types::Error>> {
+    async fn enqueue(
+        &mut self,
+        kind: String,
+        payload: String,
+        options: wit::Options,
+    ) -> wasmtime::Result<Result<String, types::Error>> {
         let host = self.call()?;
         let enqueued =
-            async { host.enqueue(&kind, json("/payload", &payload)?, options.delay_ms, options.unique_key).await }.await;
+            async { host.enqueue(&kind, json("/payload", &payload)?, options.delay_ms, options.unique_key).await }
+                .await;
         Ok(enqueued.map(|id| id.to_string()).map_err(types::Error::from))
     }
 

@@ -36,7 +36,13 @@ pub trait Records {
     fn create(&mut self, collection: &str, data: Json) -> impl Future<Output = Result<Record, HostError>> + Send;
 
     /// Replace a record's data.
-    fn update(&mut self, collection: &str, id: RecordId, data: Json, expected: Option<i64>) -> impl Future<Output = Result<Record, HostError>> + Send;
+    fn update(
+        &mut self,
+        collection: &str,
+        id: RecordId,
+        data: Json,
+        expected: Option<i64>,
+    ) -> impl Future<Output = Result<Record, HostError>> + Send;
 
     /// Delete a record.
     fn delete(&mut self, collection: &str, id: RecordId) -> impl Future<Output = Result<(), HostError>> + Send;
@@ -52,20 +58,26 @@ impl<H: Host> wit::Host for State<H> {
     async fn get(&mut self, collection: String, record: String) -> wasmtime::Result<Result<wit::Row, types::Error>> {
         let host = self.call()?;
         let found = async { host.get(&collection, id(&record)?).await }.await;
-        Ok(found.map(row).map_err(types::Error::from))
+        Ok(found.map(|record| row(&record)).map_err(types::Error::from))
     }
 
     async fn create(&mut self, collection: String, data: String) -> wasmtime::Result<Result<wit::Row, types::Error>> {
         let host = self.call()?;
         let created = async { host.create(&collection, json("/data", &data)?).await }.await;
-        Ok(created.map(row).map_err(types::Error::from))
+        Ok(created.map(|record| row(&record)).map_err(types::Error::from))
     }
 
-    async fn update(&mut self, collection: String, record: String, data: String, expected: Option<u64>) -> wasmtime::Result<Result<wit::Row, types::Error>> {
+    async fn update(
+        &mut self,
+        collection: String,
+        record: String,
+        data: String,
+        expected: Option<u64>,
+    ) -> wasmtime::Result<Result<wit::Row, types::Error>> {
         let host = self.call()?;
         let expected = expected.map(|version| i64::try_from(version).unwrap_or(i64::MAX));
         let updated = async { host.update(&collection, id(&record)?, json("/data", &data)?, expected).await }.await;
-        Ok(updated.map(row).map_err(types::Error::from))
+        Ok(updated.map(|record| row(&record)).map_err(types::Error::from))
     }
 
     async fn delete(&mut self, collection: String, record: String) -> wasmtime::Result<Result<(), types::Error>> {
@@ -74,20 +86,28 @@ impl<H: Host> wit::Host for State<H> {
         Ok(deleted.map_err(types::Error::from))
     }
 
-    async fn query(&mut self, collection: String, options: wit::QueryOptions) -> wasmtime::Result<Result<wit::Page, types::Error>> {
+    async fn query(
+        &mut self,
+        collection: String,
+        options: wit::QueryOptions,
+    ) -> wasmtime::Result<Result<wit::Page, types::Error>> {
         let host = self.call()?;
         let page = async {
             let filter = options.filter.map(|text| json("/filter", &text)).transpose()?;
             let query = Query { filter, sort: options.sort, size: options.size, after: options.after };
             host.query(&collection, query).await
         };
-        Ok(page.await.map_err(types::Error::from).map(|page| wit::Page {
-            rows: page.rows.into_iter().map(row).collect(),
-            next: page.next,
-        }))
+        Ok(page
+            .await
+            .map_err(types::Error::from)
+            .map(|page| wit::Page { rows: page.rows.iter().map(row).collect(), next: page.next }))
     }
 
-    async fn count(&mut self, collection: String, filter: Option<String>) -> wasmtime::Result<Result<u64, types::Error>> {
+    async fn count(
+        &mut self,
+        collection: String,
+        filter: Option<String>,
+    ) -> wasmtime::Result<Result<u64, types::Error>> {
         let host = self.call()?;
         let count = async {
             let filter = filter.map(|text| json("/filter", &text)).transpose()?;
@@ -97,7 +117,7 @@ impl<H: Host> wit::Host for State<H> {
     }
 }
 
-fn row(record: Record) -> wit::Row {
+fn row(record: &Record) -> wit::Row {
     wit::Row {
         id: record.id.to_string(),
         version: u64::try_from(record.version).unwrap_or(0),

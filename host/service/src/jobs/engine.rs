@@ -22,7 +22,11 @@ use purlin_store::{
 };
 use uuid::Uuid;
 
-use crate::{Platform, Result, ServiceError, catalog, catalog::Enabled, unit::{Ack, Unit}};
+use crate::{
+    Platform, Result, ServiceError, catalog,
+    catalog::Enabled,
+    unit::{Ack, Unit},
+};
 
 /// Characters of a stored error at most.
 const ERROR_CHARS_MAX: usize = 2_000;
@@ -102,7 +106,12 @@ pub async fn begin(platform: &Platform, claimed: Claimed) -> Result<Option<Assig
         (Work::Event(event), GuestLimits::EVENT)
     } else {
         let kind = plugin.loaded.descriptor.job(&claimed.kind);
-        let kind = kind.ok_or_else(|| ServiceError::Internal(format!("{} {} has no job kind `{}`", claimed.plugin, plugin.installation.version, claimed.kind)))?;
+        let kind = kind.ok_or_else(|| {
+            ServiceError::Internal(format!(
+                "{} {} has no job kind `{}`",
+                claimed.plugin, plugin.installation.version, claimed.kind
+            ))
+        })?;
         let run = JobRun {
             id: claimed.id,
             kind: claimed.kind.clone(),

@@ -75,7 +75,8 @@ impl Unit {
                 return Err(CommitError::Conflict(format!("job {id} started meanwhile")));
             }
         }
-        let queued: Vec<Enqueue<'_>> = self.jobs.iter().map(|(job, plugin)| Enqueue { job, plugin, event: None }).collect();
+        let queued: Vec<Enqueue<'_>> =
+            self.jobs.iter().map(|(job, plugin)| Enqueue { job, plugin, event: None }).collect();
         jobs::insert(&mut tx, &queued, &self.cause, now, by).await?;
         let entries: Vec<_> = self.audit_entries().into_iter().map(|entry| (self.platform.clock.id(), entry)).collect();
         audit::append(&mut tx, &self.principal, &entries, now).await?;
@@ -142,10 +143,13 @@ impl Unit {
         let event = |((of, id), write): (&Key, &Write)| {
             let (verb, data) = match write {
                 Write::Create(r) => ("created", json!({ "id": id, "version": r.version, "data": r.data })),
-                Write::Update { before, after } => {
-                    ("updated", json!({ "id": id, "version": after.version, "data": after.data, "before": before.data }))
+                Write::Update { before, after } => (
+                    "updated",
+                    json!({ "id": id, "version": after.version, "data": after.data, "before": before.data }),
+                ),
+                Write::Delete { before } => {
+                    ("deleted", json!({ "id": id, "version": before.version, "before": before.data }))
                 }
-                Write::Delete { before } => ("deleted", json!({ "id": id, "version": before.version, "before": before.data })),
             };
             NewEvent {
                 id: self.platform.id(),

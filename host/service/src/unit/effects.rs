@@ -27,7 +27,11 @@ impl Unit {
     pub async fn publish(&mut self, event_type: &str, subject: Option<String>, data: Json) -> HostResult<EventId> {
         let plugin = self.acting()?;
         if plugin.loaded.descriptor.event(event_type).is_none() {
-            return Err(HostError::invalid("/type", "undeclared", format!("`{event_type}` is not among the events the descriptor declares")));
+            return Err(HostError::invalid(
+                "/type",
+                "undeclared",
+                format!("`{event_type}` is not among the events the descriptor declares"),
+            ));
         }
         if subject.as_ref().is_some_and(|s| s.len() > SUBJECT_BYTES_MAX) {
             return Err(HostError::invalid("/subject", "length", format!("at most {SUBJECT_BYTES_MAX} bytes")));
@@ -48,18 +52,30 @@ impl Unit {
     }
 
     /// Enqueue a job of the acting plugin.
-    pub async fn enqueue(&mut self, kind: &str, payload: Json, delay_ms: u64, unique_key: Option<String>) -> HostResult<JobId> {
+    pub async fn enqueue(
+        &mut self,
+        kind: &str,
+        payload: Json,
+        delay_ms: u64,
+        unique_key: Option<String>,
+    ) -> HostResult<JobId> {
         let plugin = self.acting()?;
         self.enqueue_for(&plugin, kind, payload, delay_ms, unique_key).await
     }
 
     /// Enqueue a job of this plugin.
-    pub(crate) async fn enqueue_for(&mut self, plugin: &Enabled, kind: &str, payload: Json, delay_ms: u64, unique_key: Option<String>) -> HostResult<JobId> {
-        let declared = plugin
-            .loaded
-            .descriptor
-            .job(kind)
-            .ok_or_else(|| HostError::invalid("/kind", "undeclared", format!("`{kind}` is not a kind of job here")))?;
+    pub(crate) async fn enqueue_for(
+        &mut self,
+        plugin: &Enabled,
+        kind: &str,
+        payload: Json,
+        delay_ms: u64,
+        unique_key: Option<String>,
+    ) -> HostResult<JobId> {
+        let declared =
+            plugin.loaded.descriptor.job(kind).ok_or_else(|| {
+                HostError::invalid("/kind", "undeclared", format!("`{kind}` is not a kind of job here"))
+            })?;
         if delay_ms > DELAY_MS_MAX {
             return Err(HostError::invalid("/delay_ms", "range", format!("at most {DELAY_MS_MAX}, a year")));
         }
@@ -162,7 +178,11 @@ impl Unit {
         let plugin = self.acting()?;
         let own = format!("{}.", plugin.installation.plugin);
         if !is_dotted(&entry.action) || !entry.action.starts_with(&own) {
-            return Err(HostError::invalid("/action", "name", format!("`{}` does not lie in the name space `{own}`", entry.action)));
+            return Err(HostError::invalid(
+                "/action",
+                "name",
+                format!("`{}` does not lie in the name space `{own}`", entry.action),
+            ));
         }
         let fits = |text: &str| text.len() <= SUBJECT_BYTES_MAX;
         if !fits(&entry.resource_type) || !entry.resource_id.as_deref().is_none_or(fits) {

@@ -50,7 +50,9 @@ impl Unit {
         let record = records::by_id(&mut tx, of, id).await.map_err(unavailable)?.ok_or(HostError::NotFound)?;
         match self.seen.get(&key) {
             // Two reads of one record that differ: the first is outdated, so the commit would fail anyway.
-            Some(version) if *version != record.version => Err(HostError::Conflict("the record changed between two reads".to_owned())),
+            Some(version) if *version != record.version => {
+                Err(HostError::Conflict("the record changed between two reads".to_owned()))
+            }
             _ => {
                 self.seen.insert(key, record.version);
                 Ok(record)
@@ -72,13 +74,20 @@ impl Unit {
         let margin = u32::try_from(written.len()).unwrap_or(u32::MAX);
         let mut tx = self.platform.db.read(self.principal.tenant).await.map_err(unavailable)?;
         let after = prepared.after.as_deref();
-        let page = records::list(&mut tx, of, &prepared.filter, &prepared.sort, after, prepared.size.saturating_add(margin))
-            .await
-            .map_err(unavailable)?;
-        let mut rows: Vec<Record> = page.rows.into_iter().filter(|row| written.iter().all(|(id, _)| *id != row.id)).collect();
-        let values = |row: &Record| -> Vec<Option<Operand>> { prepared.sort.iter().map(|key| row.operand(&key.field)).collect() };
-        let beyond = |row: &Record| after.is_none_or(|after| sort::compare(&prepared.sort, &values(row), after).is_gt());
-        rows.extend(written.into_iter().filter_map(|(_, row)| row).filter(|row| passes(&prepared.filter, row) && beyond(row)));
+        let page =
+            records::list(&mut tx, of, &prepared.filter, &prepared.sort, after, prepared.size.saturating_add(margin))
+                .await
+                .map_err(unavailable)?;
+        let mut rows: Vec<Record> =
+            page.rows.into_iter().filter(|row| written.iter().all(|(id, _)| *id != row.id)).collect();
+        let values = |row: &Record| -> Vec<Option<Operand>> {
+            prepared.sort.iter().map(|key| row.operand(&key.field)).collect()
+        };
+        let beyond =
+            |row: &Record| after.is_none_or(|after| sort::compare(&prepared.sort, &values(row), after).is_gt());
+        rows.extend(
+            written.into_iter().filter_map(|(_, row)| row).filter(|row| passes(&prepared.filter, row) && beyond(row)),
+        );
         rows.sort_by(|a, b| sort::compare(&prepared.sort, &values(a), &values(b)));
         let more = page.more || rows.len() > prepared.size as usize;
         rows.truncate(prepared.size as usize);
@@ -109,7 +118,11 @@ impl Unit {
 
     async fn fields(&mut self, of: &CollectionRef) -> HostResult<Vec<Field>> {
         let owner = self.owner(of).await?;
-        owner.descriptor.collection(&of.collection).map(purlin_domain::descriptor::Collection::fields).ok_or(HostError::NotFound)
+        owner
+            .descriptor
+            .collection(&of.collection)
+            .map(purlin_domain::descriptor::Collection::fields)
+            .ok_or(HostError::NotFound)
     }
 
     fn written<'a>(&'a self, of: &'a CollectionRef) -> impl Iterator<Item = (RecordId, &'a Write)> {

@@ -25,7 +25,13 @@ impl Unit {
     }
 
     /// Replace a record's data; with `expected`, only if it has that version.
-    pub async fn update(&mut self, of: &CollectionRef, id: RecordId, data: Json, expected: Option<i64>) -> HostResult<Record> {
+    pub async fn update(
+        &mut self,
+        of: &CollectionRef,
+        id: RecordId,
+        data: Json,
+        expected: Option<i64>,
+    ) -> HostResult<Record> {
         self.require(&of.resource(), "update")?;
         let current = self.find(of, id).await?;
         expect(&current, expected)?;
@@ -34,7 +40,9 @@ impl Unit {
         let now = self.platform.now();
         let write = match self.writes.remove(&key) {
             Some(Write::Create(created)) => Write::Create(Record { data, updated_at: now, ..created }),
-            Some(Write::Update { before, after }) => Write::Update { before, after: Record { data, updated_at: now, ..after } },
+            Some(Write::Update { before, after }) => {
+                Write::Update { before, after: Record { data, updated_at: now, ..after } }
+            }
             Some(Write::Delete { .. }) | None => {
                 let after = Record { data, version: current.version + 1, updated_at: now, ..current.clone() };
                 Write::Update { before: current, after }
@@ -96,7 +104,8 @@ impl Unit {
         let Some(collection) = owner.descriptor.collection(&of.collection) else { return Err(HostError::NotFound) };
         for (key, value) in collection.unique_values(data) {
             let taken = || HostError::Conflict(format!("another record of {} has this {key}", of.resource()));
-            let holds = |record: &Record| collection.unique_values(&record.data).contains(&(key.clone(), value.clone()));
+            let holds =
+                |record: &Record| collection.unique_values(&record.data).contains(&(key.clone(), value.clone()));
             let mut own = self.writes.iter().filter(|((c, other), _)| c == of && *other != id);
             if own.any(|(_, write)| write.current().is_some_and(holds)) {
                 return Err(taken());

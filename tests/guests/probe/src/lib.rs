@@ -3,8 +3,8 @@
 mod hostile;
 
 use purlin_sdk::{
-    Collection, Descriptor, Event, EventType, Failure, Job, JobKind, Plugin, RecordChange, Value, access, audit, events, identity,
-    jobs, json, log, records, tenancy,
+    Collection, Descriptor, Event, EventType, Failure, Job, JobKind, Plugin, RecordChange, Value, access, audit,
+    events, identity, jobs, json, log, records, tenancy,
 };
 use serde::{Deserialize, Serialize};
 
@@ -18,9 +18,23 @@ struct Note {
 struct Probe;
 
 const KINDS: [&str; 17] = [
-    "probe.echo", "probe.spin", "probe.grow", "probe.flood", "probe.recurse", "probe.shout", "probe.wait", "probe.huge",
-    "probe.write-then-fail", "probe.write-then-panic", "probe.fail-once", "probe.read-own-writes", "probe.get", "probe.too-many-writes",
-    "probe.look-around", "probe.everything", "probe.escape",
+    "probe.echo",
+    "probe.spin",
+    "probe.grow",
+    "probe.flood",
+    "probe.recurse",
+    "probe.shout",
+    "probe.wait",
+    "probe.huge",
+    "probe.write-then-fail",
+    "probe.write-then-panic",
+    "probe.fail-once",
+    "probe.read-own-writes",
+    "probe.get",
+    "probe.too-many-writes",
+    "probe.look-around",
+    "probe.everything",
+    "probe.escape",
 ];
 
 impl Plugin for Probe {
@@ -30,7 +44,8 @@ impl Plugin for Probe {
             "properties": { "text": { "type": "string" }, "n": { "type": "integer" } },
             "required": ["text"],
         });
-        let notes = Collection::new("notes", schema).unique(&["text"]).filterable(&["text", "n"]).sortable(&["text", "n"]);
+        let notes =
+            Collection::new("notes", schema).unique(&["text"]).filterable(&["text", "n"]).sortable(&["text", "n"]);
         let mut descriptor = Descriptor::new("probe", "0.1.0", "Probe")
             .collection(notes)
             .publishes(EventType::new("probe.pinged"))
@@ -39,7 +54,8 @@ impl Plugin for Probe {
             .requests("users:read")
             .requests("inventory.items:read");
         for kind in KINDS {
-            descriptor = descriptor.job(JobKind::new(kind).attempts(if kind == "probe.fail-once" { 3 } else { 1 }).timeout_ms(20_000));
+            descriptor = descriptor
+                .job(JobKind::new(kind).attempts(if kind == "probe.fail-once" { 3 } else { 1 }).timeout_ms(20_000));
         }
         descriptor
     }
@@ -118,9 +134,12 @@ fn read_own_writes() -> Result<Option<Value>, Failure> {
     let mut changed = notes.get(&first.id)?;
     changed.data.n = 10;
     notes.update(&changed)?;
-    let sorted: Vec<i64> = notes.query().filter("text", "like", "own*").sort("-n").page()?.rows.iter().map(|r| r.data.n).collect();
+    let sorted: Vec<i64> =
+        notes.query().filter("text", "like", "own*").sort("-n").page()?.rows.iter().map(|r| r.data.n).collect();
     notes.delete(&first.id)?;
-    Ok(Some(json!({ "added": notes.count(None)? - stored, "sorted": sorted, "taken": taken, "gone": notes.get(&first.id).is_err() })))
+    Ok(Some(
+        json!({ "added": notes.count(None)? - stored, "sorted": sorted, "taken": taken, "gone": notes.get(&first.id).is_err() }),
+    ))
 }
 
 /// Read a record by an id from the payload; in the caller's collection or another's.
