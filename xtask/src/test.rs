@@ -17,19 +17,23 @@ use crate::{plugins, shell};
 const POSTGRES: &str = "PURLIN_TEST_POSTGRES_URL";
 const REDIS: &str = "PURLIN_TEST_REDIS_URL";
 
+/// What is built and run, the same for both so that nothing is compiled twice.
+const SELECTION: [&str; 7] =
+    ["--workspace", "--exclude", "inventory", "--exclude", "probe", "--features", "purlin/faults"];
+
 pub fn run(filter: &[String]) -> Result<()> {
     let mut packages = plugins::all()?;
     packages.push("probe".to_owned());
     let components = plugins::build(&packages)?;
     let directory = components.first().and_then(|(_, path)| path.parent()).context("there are no plugins")?;
 
-    shell::step("building the host, with fault points");
-    shell::run(shell::cargo().args(["build", "--package", "purlin", "--features", "purlin/faults"]))?;
+    shell::step("building the host, with fault points, and the tests");
+    shell::run(shell::cargo().args(["build", "--bins", "--tests"]).args(SELECTION))?;
     let services = Services::find()?;
 
     shell::step("running the tests");
     let mut test = runner()?;
-    test.args(["--workspace", "--exclude", "inventory", "--exclude", "probe", "--features", "purlin/faults"])
+    test.args(SELECTION)
         .args(filter)
         .env("PURLIN_TEST_COMPONENTS", fs::canonicalize(directory)?)
         .env("PURLIN_TEST_BINARY", fs::canonicalize(shell::target().join("debug/purlin"))?);

@@ -7,10 +7,11 @@ use std::{
 
 use figment::{
     Figment,
-    providers::{Env, Format, Serialized, Toml},
+    providers::{Format, Serialized, Toml},
 };
 use purlin_service::store;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 /// Every setting. `purlin.example.toml` and docs/operations.md list them too; a test
 /// holds the three together.
@@ -112,12 +113,9 @@ impl Config {
             Some(file) => Toml::file_exact(file),
             None => Toml::file("purlin.toml"),
         };
-        let known = known_names();
-        let environment = Env::prefixed("PURLIN_").filter(move |name| known.iter().any(|known| name == known.as_str()));
         let config: Self = Figment::from(Serialized::defaults(Self::default()))
             .merge(toml)
-            .merge(Env::raw().only(&["DATABASE_URL", "REDIS_URL"]))
-            .merge(environment)
+            .merge(Serialized::globals(environment()))
             .extract()
             .map_err(|error| format!("settings: {error}"))?;
         config.check()?;
@@ -162,7 +160,29 @@ impl Config {
     }
 }
 
+/// What the environment sets. Text stays text, whatever it looks like: a password may be
+/// all digits.
+fn environment() -> serde_json::Map<String, Value> {
+    let defaults = serde_json::to_value(Config::default()).unwrap_or_default();
+    let mut set = serde_json::Map::new();
+    for (name, default) in defaults.as_object().into_iter().flatten() {
+        let variable = match name.as_str() {
+            "database_url" => "DATABASE_URL".to_owned(),
+            "redis_url" => "REDIS_URL".to_owned(),
+            name => format!("PURLIN_{}", name.to_uppercase()),
+        };
+        let Ok(text) = std::env::var(variable) else { continue };
+        let value = match default {
+            Value::Number(_) | Value::Bool(_) => serde_json::from_str(&text).unwrap_or(Value::String(text)),
+            _ => Value::String(text),
+        };
+        set.insert(name.clone(), value);
+    }
+    set
+}
+
 /// The names of all settings.
+#[cfg(test)]
 fn known_names() -> Vec<String> {
     let all = serde_json::to_value(Config::default()).unwrap_or_default();
     all.as_object().map(|all| all.keys().cloned().collect()).unwrap_or_default()

@@ -39,7 +39,7 @@ impl Invoker {
     pub(crate) async fn run(&self, claimed: Claimed) {
         let assignment = match jobs::begin(&self.platform, claimed.clone()).await {
             Ok(Some(assignment)) => assignment,
-            Ok(None) => return self.settle(&claimed, &Failure::Retry("the plugin was disabled".to_owned())).await,
+            Ok(None) => return self.settled(&claimed, jobs::release(&self.platform, &claimed).await),
             Err(error) => return self.settle(&claimed, &Failure::Retry(error.to_string())).await,
         };
         let outcome = self.attempt(&assignment).await;
@@ -139,14 +139,19 @@ impl Invoker {
     }
 
     async fn settle(&self, claimed: &Claimed, failure: &Failure) {
-        match jobs::fail(&self.platform, claimed, failure).await {
+        self.settled(claimed, jobs::fail(&self.platform, claimed, failure).await);
+    }
+
+    /// Tell the log when the end of a run could not be written. The lease then runs out,
+    /// and the job is rescued.
+    fn settled(&self, claimed: &Claimed, written: purlin_service::Result<bool>) {
+        match written {
             Ok(true) => {}
-            Ok(false) => tracing::warn!(job = %claimed.id, "the lease was lost before the failure was written"),
-            // The lease runs out, and the job is rescued.
+            Ok(false) => tracing::warn!(job = %claimed.id, "the lease was lost before the end was written"),
             Err(ServiceError::Unavailable(error)) => {
-                tracing::warn!(error, job = %claimed.id, "a failure could not be written")
+                tracing::warn!(error, job = %claimed.id, "the end of a run could not be written")
             }
-            Err(error) => tracing::error!(%error, job = %claimed.id, "a failure could not be written"),
+            Err(error) => tracing::error!(%error, job = %claimed.id, "the end of a run could not be written"),
         }
     }
 }

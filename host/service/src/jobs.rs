@@ -9,7 +9,7 @@ use purlin_store::jobs::{self, Job};
 use serde::Deserialize;
 use serde_json::json;
 
-pub use engine::{Assignment, Work, beat, begin, claim, fail, next_due, rescue, take_over};
+pub use engine::{Assignment, Work, beat, begin, claim, fail, release, rescue, take_over};
 pub use purlin_store::jobs::Claimed;
 
 use crate::{

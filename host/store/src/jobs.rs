@@ -118,6 +118,11 @@ pub enum Outcome {
         /// Why it failed.
         error: String,
     },
+    /// It could not run now; this was no attempt.
+    Released {
+        /// When to look again.
+        run_at: Timestamp,
+    },
     /// It failed for good.
     Dead {
         /// Why.
@@ -304,6 +309,15 @@ pub async fn finish(tx: &mut TenantTx, fence: Fence, outcome: &Outcome, now: Tim
             )
             .await?
         }
+        Outcome::Released { run_at } => {
+            tx.execute(
+                "UPDATE jobs SET state = 'ready', attempt = attempt - 1, run_at = $5, updated_at = $4, leased_until = NULL,
+                    worker = NULL
+                 WHERE tenant_id = $1 AND id = $2 AND run_lease = $3 AND state = 'running'",
+                params![fence.job, fence.run_lease, now, *run_at],
+            )
+            .await?
+        }
         Outcome::Dead { error } => {
             tx.execute(
                 "UPDATE jobs SET state = 'dead', finished_at = $4, updated_at = $4, leased_until = NULL, worker = NULL, last_error = $5
@@ -373,14 +387,6 @@ pub async fn rescue(tx: &mut PlatformTx, now: Timestamp, crashes_max: i64) -> Re
         params![now, crashes_max],
     )
     .await
-}
-
-/// When the next job is due, the past included.
-pub async fn next_due(tx: &mut PlatformTx) -> Result<Option<Timestamp>> {
-    let row: Option<(Timestamp,)> = tx
-        .fetch_optional("SELECT run_at FROM jobs WHERE state = 'ready' ORDER BY run_at, id LIMIT 1", params![])
-        .await?;
-    Ok(row.map(|(at,)| at))
 }
 
 /// Let every lease run out: whoever held them is gone, since this process alone uses the database.

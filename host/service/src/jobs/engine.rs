@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use chrono::TimeDelta;
 use purlin_domain::{
-    Timestamp,
     access::Authority,
     audit::Origin,
     event::{Cause, Event},
@@ -64,11 +63,6 @@ pub async fn take_over(platform: &Platform) -> Result<u64> {
     let rescued = jobs::rescue(&mut tx, now + TimeDelta::microseconds(1), CRASHES_MAX).await?;
     tx.commit().await?;
     Ok(rescued)
-}
-
-/// When the next job is due.
-pub async fn next_due(platform: &Platform) -> Result<Option<Timestamp>> {
-    Ok(jobs::next_due(&mut platform.db.platform_read().await?).await?)
 }
 
 /// What a claimed job asks of its plugin.
@@ -172,8 +166,18 @@ pub async fn fail(platform: &Platform, claimed: &Claimed, failure: &Failure) -> 
         Failure::Retry(_) => Outcome::Retry { run_at: now + backoff(attempt, rand::random()), error },
         Failure::RetryAfter(pause, _) => Outcome::Retry { run_at: now + *pause, error },
     };
+    finish(platform, claimed, &outcome).await
+}
+
+/// Give a job back that could not run now, as when its plugin was disabled between the
+/// claim and the run. No attempt is used up. Whether the claim still held.
+pub async fn release(platform: &Platform, claimed: &Claimed) -> Result<bool> {
+    finish(platform, claimed, &Outcome::Released { run_at: platform.now() }).await
+}
+
+async fn finish(platform: &Platform, claimed: &Claimed, outcome: &Outcome) -> Result<bool> {
     let mut tx = platform.db.write(claimed.tenant_id).await?;
-    let held = jobs::finish(&mut tx, fence(claimed), &outcome, now).await?;
+    let held = jobs::finish(&mut tx, fence(claimed), outcome, platform.now()).await?;
     tx.commit().await?;
     Ok(held)
 }
