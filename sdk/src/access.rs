@@ -1,5 +1,5 @@
-//! What this invocation may do: the user's permissions (for a request), cut by the
-//! plugin's grants, cut by the tenant's plan.
+//! What this invocation may do: what the tenant granted to the plugin, cut by the
+//! tenant's plan.
 
 use crate::{Error, bindings::purlin::platform::access as wit};
 

@@ -9,8 +9,8 @@ use crate::{Descriptor, Event, Failure, Job, bindings::exports::purlin::platform
 /// A plugin. Only [`describe`](Self::describe) must be written; a subscription or a job
 /// kind that the descriptor names needs its method too.
 pub trait Plugin {
-    /// What the plugin is, wants and offers. Runs once, at upload, with every import
-    /// closed: calling the host from here fails the upload.
+    /// What the plugin is, wants and offers. Runs at upload, with every import but
+    /// the log closed: calling the host from here fails the upload.
     fn describe() -> Descriptor;
 
     /// Handle one event the plugin subscribed to. Delivered at least once; its effects

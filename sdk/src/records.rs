@@ -25,7 +25,7 @@ pub struct Collection<T> {
 pub struct Record<T> {
     /// Its id.
     pub id: String,
-    /// 1 when created, one more with each update.
+    /// 1 when created, one more with each invocation that updates it.
     pub version: u64,
     /// Its data.
     pub data: T,

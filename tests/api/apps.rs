@@ -181,6 +181,25 @@ async fn a_list_refuses_what_it_does_not_know(database: Database) {
 }
 
 #[db_test]
+async fn a_page_of_large_records_is_shorter_and_goes_on_where_it_ended(database: Database) {
+    let host = Host::start(database).await;
+    let ada = host.tenant_with("acme", "probe").await;
+    let large = "x".repeat(900_000);
+    for n in 0..12 {
+        ada.create("probe/notes", json!({ "text": format!("{n:02} {large}"), "n": n })).await;
+    }
+    let first = ada.get("/api/v1/apps/probe/notes?sort=n").await.expect(200);
+    let next = first["page"]["next"].as_str().expect("there is more").to_owned();
+    let second = ada.get(&format!("/api/v1/apps/probe/notes?sort=n&page[after]={next}")).await.expect(200);
+    let numbers = |page: &Value| {
+        page["data"].as_array().unwrap().iter().map(|r| r["data"]["n"].as_i64().unwrap()).collect::<Vec<_>>()
+    };
+    assert!(numbers(&first).len() < 12);
+    assert_eq!([numbers(&first), numbers(&second)].concat(), (0..12).collect::<Vec<_>>());
+    assert!(second["page"]["next"].is_null());
+}
+
+#[db_test]
 async fn what_no_database_can_hold_is_the_callers_mistake(database: Database) {
     let host = Host::start(database).await;
     let ada = host.tenant_with("acme", "inventory").await;

@@ -21,10 +21,12 @@ async fn enabling_grants_what_is_asked_for_or_less_never_more(database: Database
     let some = ada.post("/api/v1/installations", &enable(json!(["probe.notes:read"]))).await.expect(201);
     assert_eq!(some["grants"], json!(["probe.notes:read"]));
     assert_eq!(some["asks_for"], json!(["probe.notes:*", "users:read", "inventory.items:read"]));
-    let all = ada.post("/api/v1/installations", &json!({ "plugin": "probe" })).await.expect(201);
+    let silent = ada.post("/api/v1/installations", &json!({ "plugin": "probe" })).await.expect(201);
+    assert_eq!(silent["grants"], some["grants"], "silence does not widen consent");
+    let all = ada.post("/api/v1/installations", &enable(some["asks_for"].clone())).await.expect(201);
     assert_eq!(all["grants"], all["asks_for"]);
     let rows = ada.rows("/api/v1/audit-logs?filter[action]=plugin.enabled&sort=created_at").await;
-    assert_eq!(rows[1]["changes"]["grants"]["before"], json!(["probe.notes:read"]));
+    assert_eq!(rows[2]["changes"]["grants"]["before"], json!(["probe.notes:read"]));
 }
 
 #[db_test]

@@ -17,9 +17,15 @@ use crate::{plugins, shell};
 const POSTGRES: &str = "PURLIN_TEST_POSTGRES_URL";
 const REDIS: &str = "PURLIN_TEST_REDIS_URL";
 
-/// What is built and run, the same for both so that nothing is compiled twice.
-const SELECTION: [&str; 7] =
-    ["--workspace", "--exclude", "inventory", "--exclude", "probe", "--features", "purlin/faults"];
+/// What is built and run, the same for both so that nothing is compiled twice: everything
+/// but the guests.
+fn selection(guests: &[String]) -> Vec<&str> {
+    let mut words = vec!["--workspace", "--features", "purlin/faults"];
+    for guest in guests {
+        words.extend(["--exclude", guest]);
+    }
+    words
+}
 
 pub fn run(filter: &[String]) -> Result<()> {
     let mut packages = plugins::all()?;
@@ -28,12 +34,12 @@ pub fn run(filter: &[String]) -> Result<()> {
     let directory = components.first().and_then(|(_, path)| path.parent()).context("there are no plugins")?;
 
     shell::step("building the host, with fault points, and the tests");
-    shell::run(shell::cargo().args(["build", "--bins", "--tests"]).args(SELECTION))?;
+    shell::run(shell::cargo().args(["build", "--bins", "--tests"]).args(selection(&packages)))?;
     let services = Services::find()?;
 
     shell::step("running the tests");
     let mut test = runner()?;
-    test.args(SELECTION)
+    test.args(selection(&packages))
         .args(filter)
         .env("PURLIN_TEST_COMPONENTS", fs::canonicalize(directory)?)
         .env("PURLIN_TEST_BINARY", fs::canonicalize(shell::target().join("debug/purlin"))?);

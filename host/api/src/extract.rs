@@ -5,6 +5,7 @@ use axum::{
     extract::{FromRequest, FromRequestParts, Path, Query, Request},
     http::{StatusCode, header::IF_MATCH, request::Parts},
 };
+use purlin_domain::text::{NUL, has_nul};
 use purlin_service::{
     ServiceError,
     list::{ListQuery, Parameter},
@@ -23,20 +24,10 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
     async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
         let Json(value) = Json::<Value>::from_request(request, state).await?;
         if has_nul(&value) {
-            return Err(ServiceError::invalid("", "value", "text cannot hold the character U+0000").into());
+            return Err(ServiceError::invalid("", "value", NUL).into());
         }
         let value = T::deserialize(value).map_err(|error| ServiceError::invalid("", "shape", error.to_string()))?;
         Ok(Self(value))
-    }
-}
-
-/// Databases do not agree on text with a NUL in it, so none gets that far.
-fn has_nul(value: &Value) -> bool {
-    match value {
-        Value::String(text) => text.contains('\0'),
-        Value::Array(items) => items.iter().any(has_nul),
-        Value::Object(members) => members.iter().any(|(name, value)| name.contains('\0') || has_nul(value)),
-        Value::Null | Value::Bool(_) | Value::Number(_) => false,
     }
 }
 

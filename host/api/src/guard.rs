@@ -12,11 +12,16 @@ use axum::{
 use purlin_domain::{access::Permission, audit::Origin};
 use purlin_service::{ServiceError, access};
 
-use crate::{App, Needs, Operation, problem::Problem};
+use tower_http::timeout::TimeoutLayer;
+
+use crate::{App, Needs, Operation, problem::Problem, request::TIMED_OUT};
 
 /// The operation's handler behind its guard.
 pub(crate) fn guarded(app: &App, operation: Operation) -> MethodRouter<App> {
-    operation.handler.route_layer(from_fn_with_state((Arc::clone(app), operation.needs), admit))
+    operation
+        .handler
+        .route_layer(from_fn_with_state((Arc::clone(app), operation.needs), admit))
+        .route_layer(TimeoutLayer::with_status_code(TIMED_OUT, operation.timeout))
 }
 
 async fn admit(

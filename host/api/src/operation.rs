@@ -1,5 +1,7 @@
 //! An operation: a method, a path, what it needs, who handles it.
 
+use std::time::Duration;
+
 use axum::{
     handler::Handler,
     http::Method,
@@ -31,8 +33,13 @@ pub struct Operation {
     pub path: &'static str,
     /// What a caller needs.
     pub needs: Needs,
+    /// Wall-clock time of one request.
+    pub(crate) timeout: Duration,
     pub(crate) handler: MethodRouter<App>,
 }
+
+/// Wall-clock time of a request, unless the operation says otherwise.
+const TIMEOUT: Duration = Duration::from_secs(30);
 
 impl Operation {
     pub(crate) fn new<H, T>(method: Method, path: &'static str, needs: Needs, handler: H) -> Self
@@ -43,6 +50,11 @@ impl Operation {
         // A method that axum cannot route is a route that answers nothing: the coverage test finds it.
         let handler =
             MethodFilter::try_from(method.clone()).map_or_else(|_| MethodRouter::new(), |filter| on(filter, handler));
-        Self { method, path, needs, handler }
+        Self { method, path, needs, timeout: TIMEOUT, handler }
+    }
+
+    /// It may take this long.
+    pub(crate) fn within(self, timeout: Duration) -> Self {
+        Self { timeout, ..self }
     }
 }

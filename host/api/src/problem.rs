@@ -79,6 +79,7 @@ impl From<ServiceError> for Problem {
         match error {
             ServiceError::Unauthenticated(_) => Self::new(StatusCode::UNAUTHORIZED, "unauthenticated", detail),
             ServiceError::Forbidden(_) => Self::new(StatusCode::FORBIDDEN, "forbidden", detail),
+            ServiceError::Closed(code, _) => Self::new(StatusCode::FORBIDDEN, code, detail),
             ServiceError::NotFound => Self::new(StatusCode::NOT_FOUND, "not_found", "there is no such thing here"),
             ServiceError::Conflict(code, _) => Self::new(StatusCode::CONFLICT, code, detail),
             ServiceError::PreconditionFailed => {

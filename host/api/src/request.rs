@@ -13,8 +13,10 @@ use purlin_domain::{
     clock::{Clock, SystemClock},
 };
 
-use crate::problem::Problem;
+use crate::{linger, problem::Problem};
 
+/// How an operation that took too long is told from others; no handler answers so.
+pub(crate) const TIMED_OUT: StatusCode = StatusCode::REQUEST_TIMEOUT;
 const REQUEST_ID: &str = "x-request-id";
 const USER_AGENT_BYTES_MAX: usize = 300;
 
@@ -31,7 +33,12 @@ pub(crate) async fn with_id(mut request: Request, next: Next) -> Response {
     request.extensions_mut().insert(origin);
     let (method, path, began) = (request.method().clone(), request.uri().path().to_owned(), Instant::now());
 
-    let mut response = next.run(request).await;
+    let (parts, body) = request.into_parts();
+    let (body, rest) = linger::split(body);
+    let mut response = next.run(Request::from_parts(parts, body)).await;
+    if !response.status().is_success() {
+        rest.discard().await;
+    }
 
     let ms = began.elapsed().as_millis();
     let status = response.status();
@@ -39,8 +46,9 @@ pub(crate) async fn with_id(mut request: Request, next: Next) -> Response {
         let allow = response.headers().get(axum::http::header::ALLOW).cloned();
         response = problem.render(&id, &path);
         response.headers_mut().extend(allow.map(|allow| (axum::http::header::ALLOW, allow)));
-    } else if status == StatusCode::SERVICE_UNAVAILABLE {
-        response = Problem::new(status, "timeout", "the request took too long; try again").render(&id, &path);
+    } else if status == TIMED_OUT {
+        response = Problem::new(StatusCode::SERVICE_UNAVAILABLE, "timeout", "the request took too long; try again")
+            .render(&id, &path);
     }
     if let Ok(value) = HeaderValue::from_str(&id) {
         response.headers_mut().insert(REQUEST_ID, value);

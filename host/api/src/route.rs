@@ -50,7 +50,7 @@ pub fn operations() -> Vec<Operation> {
         Operation::new(get.clone(), "/api/v1/jobs/{id}/status", Permission("jobs", "read"), jobs::status),
 
         Operation::new(get.clone(), "/api/v1/plugins", Permission("plugins", "read"), plugins::list),
-        Operation::new(post.clone(), "/api/v1/plugins", Operator, plugins::upload),
+        Operation::new(post.clone(), "/api/v1/plugins", Operator, plugins::upload).within(plugins::UPLOAD_TIMEOUT),
         Operation::new(get.clone(), "/api/v1/plugins/{name}", Permission("plugins", "read"), plugins::get),
         Operation::new(get.clone(), "/api/v1/plugins/{name}/versions/{version}", Permission("plugins", "read"), plugins::version),
 

@@ -285,7 +285,9 @@ fn compare(value: Option<Operand>, op: Op, operands: &[Operand]) -> Option<bool>
         Op::Nin => Some(operands.iter().all(|o| value.compare(o) != Some(Ordering::Equal))),
         Op::Like | Op::Ilike => match (&value, first) {
             (Operand::Text(text), Operand::Text(pattern)) if op == Op::Like => Some(like(text, pattern)),
-            (Operand::Text(text), Operand::Text(pattern)) => Some(like(&text.to_lowercase(), &pattern.to_lowercase())),
+            (Operand::Text(text), Operand::Text(pattern)) => {
+                Some(like(&text.to_ascii_lowercase(), &pattern.to_ascii_lowercase()))
+            }
             _ => None,
         },
         Op::Null => None,
@@ -318,7 +320,7 @@ fn parse(tree: &Json, fields: &[Field], pointer: &str, budget: &mut usize, depth
     };
     let object = tree.as_object().ok_or_else(shape)?;
     let mut list = |key: &str, items: &Json| -> Result<Vec<Filter>, Violation> {
-        let items = items.as_array().ok_or_else(shape)?;
+        let items = items.as_array().filter(|items| !items.is_empty()).ok_or_else(shape)?;
         items
             .iter()
             .enumerate()
@@ -409,6 +411,7 @@ mod tests {
         assert_eq!(wrong(json!({"and": [{"field": "stock", "op": "eq", "value": "many"}]})).pointer, "/and/0/value");
         assert_eq!(wrong(json!({"field": "stock", "op": "like", "value": 1})).code, "operator");
         assert_eq!(wrong(json!([])).code, "shape");
+        assert_eq!(wrong(json!({ "and": [{ "or": [] }] })).code, "shape");
         let one = json!({"field": "stock", "op": "eq", "value": 1});
         assert_eq!(wrong(json!({ "and": vec![one; 21] })).code, "size");
         let deep = (0..20).fold(json!({"field": "stock", "op": "eq", "value": 1}), |inner, _| json!({ "not": inner }));

@@ -21,6 +21,7 @@ pub mod principal;
 pub mod record;
 pub mod sort;
 pub mod tenant;
+pub mod text;
 
 /// An instant, always UTC, never finer than a microsecond.
 pub type Timestamp = chrono::DateTime<chrono::Utc>;

@@ -7,7 +7,7 @@ use purlin_domain::{
     event::Event,
     job::{Failure, JobRun},
     limits::{GuestLimits, Limit},
-    log::LogLine,
+    log::{LogLine, escape_control},
 };
 use wasmtime::{Store, UpdateDeadline};
 
@@ -18,7 +18,7 @@ use crate::{
     log::Log,
     meter::Metered,
     runtime::{Prepared, Runtime},
-    state::State,
+    state::{State, json},
 };
 
 /// What to call.
@@ -55,7 +55,7 @@ impl Ask {
             }
             Self::Call(Call::Job(job)) => {
                 let answer = guest.call_run_job(store, &(&job).into()).await?;
-                answer.map(|result| result.map(result_json)).map_err(failure)
+                answer.map(|result| result.as_deref().map(result_json)).map_err(failure)
             }
         })
     }
@@ -170,7 +170,7 @@ fn failure(failure: wit::Failure) -> Failure {
 /// Longest pause a guest may ask for: a day.
 const PAUSE_MS_MAX: u64 = 24 * 60 * 60 * 1_000;
 
-/// A job's result; text that is not JSON is kept as text.
-fn result_json(text: String) -> Json {
-    serde_json::from_str(&text).unwrap_or(Json::String(text))
+/// A job's result; what is not JSON that can be stored is kept as text.
+fn result_json(text: &str) -> Json {
+    json("/result", text).unwrap_or_else(|_| Json::String(escape_control(text)))
 }

@@ -6,6 +6,7 @@ use purlin_domain::{
     Json,
     error::HostError,
     limits::{GuestLimits, Limit},
+    text::{NUL, has_nul},
 };
 use wasmtime::component::ResourceTable;
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
@@ -80,8 +81,17 @@ impl<H: Send> WasiView for State<H> {
 
 /// JSON that a guest passed in.
 pub(crate) fn json(pointer: &str, text: &str) -> Result<Json, HostError> {
-    serde_json::from_str(text)
-        .map_err(|error| HostError::invalid(pointer, "json", format!("this is not JSON: {error}")))
+    let document: Json = serde_json::from_str(text)
+        .map_err(|error| HostError::invalid(pointer, "json", format!("this is not JSON: {error}")))?;
+    if has_nul(&document) { Err(HostError::invalid(pointer, "value", NUL)) } else { Ok(document) }
+}
+
+/// Text that a guest passed in, to be stored as it is.
+pub(crate) fn plain(pointer: &str, text: Option<String>) -> Result<Option<String>, HostError> {
+    match text {
+        Some(text) if text.contains('\0') => Err(HostError::invalid(pointer, "value", NUL)),
+        other => Ok(other),
+    }
 }
 
 /// An id that a guest passed in. One that is none names nothing.

@@ -109,10 +109,9 @@ impl Default for Config {
 impl Config {
     /// Read the settings. A file that is named must exist; `purlin.toml` need not.
     pub(crate) fn load(file: Option<&Path>) -> Result<Self, String> {
-        let toml = match file {
-            Some(file) => Toml::file_exact(file),
-            None => Toml::file("purlin.toml"),
-        };
+        // Of this directory alone, not of those above it; one that is named must be there.
+        let file = file.or(Some(Path::new("purlin.toml")).filter(|file| file.exists()));
+        let toml = file.map_or_else(Figment::new, |file| Figment::from(Toml::file_exact(file)));
         let config: Self = Figment::from(Serialized::defaults(Self::default()))
             .merge(toml)
             .merge(Serialized::globals(environment()))

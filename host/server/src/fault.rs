@@ -4,17 +4,39 @@
 /// Stop here for ever if the environment names this point, after telling so in a file.
 #[cfg(feature = "faults")]
 pub(crate) async fn point(name: &str) {
-    if std::env::var("PURLIN_FAULT_POINT").is_ok_and(|wanted| wanted == name)
-        && let Ok(file) = std::env::var("PURLIN_FAULT_FILE")
-    {
-        tracing::warn!(name, "stopped at a fault point");
-        if let Err(error) = std::fs::write(&file, name) {
-            tracing::error!(%error, file, "a fault point could not be told");
-        }
+    if let Some(file) = named(name) {
+        tell(&file, name);
         std::future::pending::<()>().await;
+    }
+}
+
+/// Pause here for a second if the environment names this point, after telling so in a file.
+#[cfg(feature = "faults")]
+pub(crate) async fn pause(name: &str) {
+    if let Some(file) = named(name) {
+        tell(&file, name);
+        tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+    }
+}
+
+#[cfg(feature = "faults")]
+fn named(name: &str) -> Option<String> {
+    std::env::var("PURLIN_FAULT_POINT").ok().filter(|wanted| wanted == name)?;
+    std::env::var("PURLIN_FAULT_FILE").ok()
+}
+
+#[cfg(feature = "faults")]
+fn tell(file: &str, name: &str) {
+    tracing::warn!(name, "stopped at a fault point");
+    if let Err(error) = std::fs::write(file, name) {
+        tracing::error!(%error, file, "a fault point could not be told");
     }
 }
 
 /// Nothing.
 #[cfg(not(feature = "faults"))]
 pub(crate) async fn point(_name: &str) {}
+
+/// Nothing.
+#[cfg(not(feature = "faults"))]
+pub(crate) async fn pause(_name: &str) {}

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use purlin_domain::{
     clock::Clock,
     job::Failure,
-    log::{LogLevel, LogLine},
+    log::{LogLevel, LogLine, escape_control},
 };
 use purlin_runtime::{Call, Ended, Invocation, Prepared, Runtime};
 use purlin_service::{
@@ -19,6 +19,9 @@ use tokio::runtime::Handle;
 
 use crate::{adapter::UnitHost, fault};
 
+/// Characters of a line the host writes about an invocation.
+const LINE_CHARS_MAX: usize = 2_000;
+
 /// What it takes to run a job.
 #[derive(Clone)]
 pub(crate) struct Invoker {
@@ -30,7 +33,8 @@ pub(crate) struct Invoker {
 
 /// How a run went wrong, with what the guest logged.
 struct Failed {
-    failure: Failure,
+    /// None when it is to be given back: neither failed nor done.
+    failure: Option<Failure>,
     log: Vec<LogLine>,
 }
 
@@ -39,7 +43,7 @@ impl Invoker {
     pub(crate) async fn run(&self, claimed: Claimed) {
         let assignment = match jobs::begin(&self.platform, claimed.clone()).await {
             Ok(Some(assignment)) => assignment,
-            Ok(None) => return self.settled(&claimed, jobs::release(&self.platform, &claimed).await),
+            Ok(None) => return self.give_back(&claimed).await,
             Err(error) => return self.settle(&claimed, &Failure::Retry(error.to_string())).await,
         };
         let outcome = self.attempt(&assignment).await;
@@ -51,14 +55,16 @@ impl Invoker {
         if let Err(error) = kept {
             tracing::warn!(%error, job = %claimed.id, "a plugin's log could not be kept");
         }
-        if let Some(failure) = failure {
-            self.settle(&claimed, &failure).await;
+        match failure {
+            None => {}
+            Some(Some(failure)) => self.settle(&claimed, &failure).await,
+            Some(None) => self.give_back(&claimed).await,
         }
     }
 
     /// Run until the commit holds or the run has failed.
     async fn attempt(&self, assignment: &Assignment) -> Result<Vec<LogLine>, Failed> {
-        let failed = |failure| Failed { failure, log: Vec::new() };
+        let failed = |failure| Failed { failure: Some(failure), log: Vec::new() };
         let prepared = self.prepare(assignment).await.map_err(|why| failed(Failure::Retry(why)))?;
         let mut reruns = 0;
         loop {
@@ -68,9 +74,14 @@ impl Invoker {
             tracing::debug!(job = %assignment.claimed.id, plugin = assignment.claimed.plugin, ?usage, "a guest returned");
             let result = match outcome {
                 Ok(Ok(result)) => result,
+                // What it stumbled over may be that a record changed between two of its reads.
+                Ok(Err(_)) if host.as_ref().is_some_and(|UnitHost(unit)| unit.is_stale()) && self.may_rerun(reruns) => {
+                    reruns += 1;
+                    continue;
+                }
                 Ok(Err(failure)) => {
-                    log.push(self.line(LogLevel::Warn, format!("failed: {}", failure.message()), assignment));
-                    return Err(Failed { failure, log });
+                    log.push(self.line(LogLevel::Warn, &format!("failed: {}", failure.message()), assignment));
+                    return Err(Failed { failure: Some(failure), log });
                 }
                 Err(ended) => return Err(self.ended(&ended, log, assignment)),
             };
@@ -78,25 +89,32 @@ impl Invoker {
                 return Err(failed(Failure::Retry("the unit of work is gone".to_owned())));
             };
             fault::point("before-commit").await;
+            fault::pause("slow-commit").await;
             match unit.commit(Some(assignment.ack(result))).await {
                 Ok(()) => {
                     fault::point("after-commit").await;
                     return Ok(log);
                 }
-                Err(CommitError::Conflict(why)) if reruns < self.platform.settings.limits.reruns => {
+                Err(CommitError::Conflict(why)) if self.may_rerun(reruns) => {
                     tracing::debug!(job = %assignment.claimed.id, why, "run again after a conflict");
                     reruns += 1;
                 }
+                // Consent changed while it ran: it runs again under what holds then.
+                Err(CommitError::Withdrawn) => return Err(Failed { failure: None, log }),
                 Err(CommitError::LeaseLost) => {
                     tracing::warn!(job = %assignment.claimed.id, "the lease was lost; what the run did is dropped");
                     return Ok(log);
                 }
                 Err(error) => {
-                    log.push(self.line(LogLevel::Warn, format!("could not commit: {error}"), assignment));
-                    return Err(Failed { failure: Failure::Retry(error.to_string()), log });
+                    log.push(self.line(LogLevel::Warn, &format!("could not commit: {error}"), assignment));
+                    return Err(Failed { failure: Some(Failure::Retry(error.to_string())), log });
                 }
             }
         }
+    }
+
+    fn may_rerun(&self, reruns: u32) -> bool {
+        reruns < self.platform.settings.limits.reruns
     }
 
     async fn prepare(&self, assignment: &Assignment) -> Result<Arc<Prepared<UnitHost>>, String> {
@@ -126,16 +144,22 @@ impl Invoker {
 
     fn ended(&self, ended: &Ended, mut log: Vec<LogLine>, assignment: &Assignment) -> Failed {
         tracing::warn!(job = %assignment.claimed.id, plugin = assignment.claimed.plugin, %ended, "the host ended an invocation");
-        log.push(self.line(LogLevel::Error, ended.to_string(), assignment));
-        Failed { failure: Failure::Retry(ended.to_string()), log }
+        log.push(self.line(LogLevel::Error, &ended.to_string(), assignment));
+        Failed { failure: Some(Failure::Retry(ended.to_string())), log }
     }
 
     /// A line of the host's own in the plugin's log.
-    fn line(&self, level: LogLevel, message: String, assignment: &Assignment) -> LogLine {
+    fn line(&self, level: LogLevel, message: &str, assignment: &Assignment) -> LogLine {
+        // A guest's words are in it.
+        let message: String = escape_control(message).chars().take(LINE_CHARS_MAX).collect();
         let clock: &dyn Clock = &*self.platform.clock;
         let fields =
             serde_json::json!({ "host": true, "kind": assignment.claimed.kind, "attempt": assignment.claimed.attempt });
         LogLine { time: clock.now(), level, message, fields }
+    }
+
+    async fn give_back(&self, claimed: &Claimed) {
+        self.settled(claimed, jobs::release(&self.platform, claimed.tenant_id, claimed.fence()).await);
     }
 
     async fn settle(&self, claimed: &Claimed, failure: &Failure) {

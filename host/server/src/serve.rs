@@ -96,7 +96,7 @@ async fn wire(config: &Config) -> Result<(Arc<Platform>, Arc<Runtime<UnitHost>>)
     }
     let db = Db::open(&store).await.map_err(|e| e.to_string())?;
     let bus = match &config.redis_url {
-        Some(url) => Some(Bus::open(url).await.map_err(|error| format!("redis_url: {error}"))?),
+        Some(url) => Some(Bus::open(url).map_err(|error| format!("redis_url: {error}"))?),
         None => None,
     };
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);

@@ -1,8 +1,17 @@
 //! The worker loops: claim, beat, rescue, tidy up.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
-use purlin_service::{Platform, jobs, maintenance};
+use purlin_domain::id::{JobId, TenantId};
+use purlin_service::{
+    Platform,
+    jobs::{self, Claimed, Fence},
+    maintenance,
+};
 use tokio::{
     sync::{Semaphore, mpsc, watch},
     task::JoinSet,
@@ -15,6 +24,41 @@ use crate::invoke::Invoker;
 const MAINTENANCE_EVERY: Duration = Duration::from_secs(3_600);
 /// After a claim failed, as when the database restarts.
 const PAUSE_AFTER_ERROR: Duration = Duration::from_secs(1);
+
+/// The claims this worker holds, for as long as they run.
+#[derive(Clone, Default)]
+struct Held(Arc<Mutex<HashMap<JobId, (TenantId, Fence)>>>);
+
+impl Held {
+    fn lock(&self) -> MutexGuard<'_, HashMap<JobId, (TenantId, Fence)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Hold a claim until what is returned is dropped.
+    fn hold(&self, claimed: &Claimed) -> Hold {
+        self.lock().insert(claimed.id, (claimed.tenant_id, claimed.fence()));
+        Hold { held: self.clone(), fence: claimed.fence() }
+    }
+
+    fn all(&self) -> Vec<(TenantId, Fence)> {
+        self.lock().values().copied().collect()
+    }
+}
+
+struct Hold {
+    held: Held,
+    fence: Fence,
+}
+
+impl Drop for Hold {
+    /// Let go of this claim, not of a later one of the same job.
+    fn drop(&mut self) {
+        let mut held = self.held.lock();
+        if held.get(&self.fence.job).is_some_and(|(_, fence)| *fence == self.fence) {
+            held.remove(&self.fence.job);
+        }
+    }
+}
 
 /// Runs jobs until told to stop.
 pub(crate) struct Worker {
@@ -31,12 +75,13 @@ pub(crate) struct Worker {
 
 impl Worker {
     /// Run until `stop` turns true, then let running jobs end. What does not end in time
-    /// is abandoned; its lease runs out and another worker has it.
+    /// is given back, to be run again.
     pub(crate) async fn run(self, mut stop: watch::Receiver<bool>) {
         let platform = Arc::clone(&self.invoker.platform);
         let (lease, held_until) = watch::channel(Instant::now() + platform.settings.lease);
+        let held = Held::default();
         let mut helpers = JoinSet::new();
-        helpers.spawn(beat(Arc::clone(&platform), self.incarnation, lease));
+        helpers.spawn(beat(Arc::clone(&platform), held.clone(), lease));
         helpers.spawn(rescue(Arc::clone(&platform)));
         helpers.spawn(tidy(Arc::clone(&platform)));
         helpers.spawn(pass_hints_on(Arc::clone(&platform)));
@@ -46,14 +91,17 @@ impl Worker {
         while !*stop.borrow() {
             while running.try_join_next().is_some() {}
             let free = u32::try_from(slots.available_permits()).unwrap_or(0);
-            let started = if free > 0 { self.claim(free, &slots, &held_until, &mut running).await } else { 0 };
+            let started = if free > 0 { self.claim(free, &slots, &held, &held_until, &mut running).await } else { 0 };
             if free == 0 || started < free {
                 self.wait(&platform, free == 0, &slots, &mut stop).await;
             }
         }
         let ended = timeout(self.grace, async { while running.join_next().await.is_some() {} }).await;
         if ended.is_err() {
-            tracing::warn!(jobs = running.len(), "jobs did not end in time; they will be run again");
+            let unfinished = held.all();
+            running.shutdown().await;
+            tracing::warn!(jobs = unfinished.len(), "jobs did not end in time; they will be run again");
+            give_back(&platform, unfinished).await;
         }
         // The beat goes on until here, so that jobs which are ending keep their leases.
         helpers.shutdown().await;
@@ -64,9 +112,14 @@ impl Worker {
         &self,
         free: u32,
         slots: &Arc<Semaphore>,
+        held: &Held,
         held_until: &watch::Receiver<Instant>,
         running: &mut JoinSet<()>,
     ) -> u32 {
+        if sure_until(*held_until.borrow()) <= Instant::now() {
+            // What it took now it could not keep; the beat comes back first.
+            return 0;
+        }
         let claimed = match jobs::claim(&self.invoker.platform, self.incarnation, free).await {
             Ok(claimed) => claimed,
             Err(error) => {
@@ -79,14 +132,17 @@ impl Worker {
         for job in claimed {
             let Ok(slot) = Arc::clone(slots).try_acquire_owned() else { break };
             started += 1;
-            let (invoker, held_until) = (self.invoker.clone(), held_until.clone());
+            let (invoker, held_until, hold) = (self.invoker.clone(), held_until.clone(), held.hold(&job));
             running.spawn(async move {
-                let id = job.id;
+                let (platform, claim) = (Arc::clone(&invoker.platform), (job.tenant_id, job.fence()));
                 tokio::select! {
                     () = invoker.run(job) => {}
-                    () = lapse(held_until) => tracing::warn!(job = %id, "stopped: this worker could not prolong its leases"),
+                    () = lapse(held_until) => {
+                        tracing::warn!(job = %claim.1.job, "stopped: this worker could not prolong its leases");
+                        give_back(&platform, vec![claim]).await;
+                    }
                 }
-                drop(slot);
+                drop((hold, slot));
             });
         }
         started
@@ -104,32 +160,48 @@ impl Worker {
     }
 }
 
+/// What the host stopped by itself is no crash and no attempt.
+async fn give_back(platform: &Platform, unfinished: Vec<(TenantId, Fence)>) {
+    for (tenant, fence) in unfinished {
+        if let Err(error) = jobs::release(platform, tenant, fence).await {
+            tracing::warn!(%error, job = %fence.job, "a job could not be given back; it is when its lease ends");
+        }
+    }
+}
+
 /// Prolong the leases at a third of their length; tell until when they surely hold.
-async fn beat(platform: Arc<Platform>, incarnation: Uuid, held_until: watch::Sender<Instant>) {
+async fn beat(platform: Arc<Platform>, held: Held, held_until: watch::Sender<Instant>) {
     let lease = platform.settings.lease;
     loop {
         let began = Instant::now();
-        match jobs::beat(&platform, incarnation).await {
+        match jobs::beat(&platform, &held.all()).await {
             Ok(()) => {
                 held_until.send_replace(began + lease);
             }
-            Err(error) => tracing::warn!(%error, "leases could not be prolonged"),
+            Err(error) => {
+                tracing::warn!(%error, "leases could not be prolonged");
+                sleep(PAUSE_AFTER_ERROR).await;
+                continue;
+            }
         }
         sleep(lease / 3).await;
     }
 }
 
-/// Returns when the leases may have run out, with a tenth of their length to spare.
+/// Until when leases that may end at `until` are surely held: a tenth of what is left is spared.
+fn sure_until(until: Instant) -> Instant {
+    until - until.saturating_duration_since(Instant::now()) / 10
+}
+
+/// Returns when the leases may have run out, with a little to spare.
 async fn lapse(mut held_until: watch::Receiver<Instant>) {
     loop {
-        let until = *held_until.borrow_and_update();
-        let spare = until.saturating_duration_since(Instant::now()) / 10;
+        let until = sure_until(*held_until.borrow_and_update());
         tokio::select! {
-            () = tokio::time::sleep_until(until - spare) => return,
+            () = tokio::time::sleep_until(until) => return,
             changed = held_until.changed() => {
                 if changed.is_err() {
-                    tokio::time::sleep_until(until - spare).await;
-                    return;
+                    return tokio::time::sleep_until(until).await;
                 }
             }
         }

@@ -56,7 +56,7 @@ pub struct Login {
     pub email: String,
     /// The password.
     pub password: String,
-    /// The tenant's slug; needed when the address is known in more than one.
+    /// The tenant's slug. When missing, the tenant in which the address has been known longest.
     pub tenant: Option<String>,
 }
 
@@ -78,7 +78,7 @@ const SLUG_TRIES: u32 = 5;
 /// Register a tenant with its first administrator.
 pub async fn register(platform: &Platform, registration: Registration, origin: &Origin) -> Result<SignedIn> {
     if !platform.settings.registration_open {
-        return Err(ServiceError::Forbidden("registration is closed on this host".to_owned()));
+        return Err(ServiceError::Closed("registration_closed", "registration is closed on this host"));
     }
     let slug = check(&registration)?;
     let chosen = registration.tenant.slug.is_some();
@@ -156,11 +156,7 @@ async fn find_tenant(platform: &Platform, email: &str, slug: Option<&str>) -> Re
     if let Some(slug) = slug {
         return Ok(tenants::id_by_slug(&mut tx, slug).await?);
     }
-    let found = users::tenants_of_email(&mut tx, email).await?;
-    Ok(match found.as_slice() {
-        [only] => Some(*only),
-        _ => None,
-    })
+    Ok(users::tenant_of_email(&mut tx, email).await?)
 }
 
 /// Addresses compare without regard to case.

@@ -18,6 +18,9 @@ pub enum ServiceError {
     /// The caller lacks this permission within its own tenant.
     #[error("permission {0} is missing")]
     Forbidden(String),
+    /// This host does not offer it: a stable code, and words.
+    #[error("{1}")]
+    Closed(&'static str, &'static str),
     /// There is no such thing in the caller's tenant.
     #[error("not found")]
     NotFound,
@@ -85,6 +88,7 @@ impl From<ServiceError> for HostError {
     fn from(error: ServiceError) -> Self {
         match error {
             ServiceError::Forbidden(permission) => Self::Denied(permission),
+            ServiceError::Closed(_, detail) => Self::Denied(detail.to_owned()),
             ServiceError::NotFound => Self::NotFound,
             ServiceError::Conflict(_, detail) => Self::Conflict(detail),
             ServiceError::PreconditionFailed => Self::Conflict("it changed since it was read".to_owned()),

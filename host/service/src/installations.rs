@@ -4,7 +4,9 @@ use purlin_domain::{
     Json,
     access::{Permission, PermissionSet},
     audit::difference,
+    descriptor::Descriptor,
     error::Violation,
+    id::VersionId,
     principal::Principal,
 };
 use purlin_store::{
@@ -26,9 +28,10 @@ use crate::{
 pub struct Consent {
     /// The plugin.
     pub plugin: String,
-    /// The version; the newest upload when missing.
+    /// The version. When missing, the one that is installed; the highest, where none is.
     pub version: Option<String>,
-    /// What is granted; everything it asks for when missing.
+    /// What is granted. When missing, what was granted before, as far as the version asks
+    /// for it; everything it asks for, where it was not installed.
     pub grants: Option<PermissionSet>,
 }
 
@@ -44,14 +47,25 @@ pub struct InstallationView {
 
 /// Enable a plugin, or change the version or the grants of an enabled one.
 pub async fn enable(platform: &Platform, principal: &Principal, consent: Consent) -> Result<InstallationView> {
-    let (version_id, asks_for) = wanted(platform, &consent).await?;
-    let grants = consent.grants.unwrap_or_else(|| PermissionSet(asks_for.clone()));
-    check_grants(principal, &grants, &asks_for)?;
-    let document = serde_json::to_value(&grants).map_err(ServiceError::internal)?;
     let now = platform.now();
     let by = principal.actor.user();
+    let present = installations::by_plugin(&mut platform.db.read(principal.tenant).await?, &consent.plugin).await?;
+    let (version_id, asks_for) = wanted(platform, &consent, present.as_ref()).await?;
     let mut tx = platform.db.write(principal.tenant).await?;
-    let before = installations::by_plugin(&mut tx, &consent.plugin).await?;
+    let before = installations::hold(&mut tx, &consent.plugin).await?;
+    if before.as_ref().map(|i| (i.version_id, &i.grants)) != present.as_ref().map(|i| (i.version_id, &i.grants)) {
+        return Err(ServiceError::Conflict(
+            "conflict",
+            "somebody else changed this installation at the same moment".to_owned(),
+        ));
+    }
+    let grants = match (consent.grants, &before) {
+        (Some(grants), _) => grants,
+        (None, Some(present)) => kept(present, &asks_for)?,
+        (None, None) => PermissionSet(asks_for.clone()),
+    };
+    check_grants(principal, &grants, &asks_for)?;
+    let document = serde_json::to_value(&grants).map_err(ServiceError::internal)?;
     installations::enable(&mut tx, platform.clock.id(), &consent.plugin, version_id, &document, now, by).await?;
     let after = installations::by_plugin(&mut tx, &consent.plugin)
         .await?
@@ -65,7 +79,7 @@ pub async fn enable(platform: &Platform, principal: &Principal, consent: Consent
 /// Disable a plugin: nothing of it runs, its data and its waiting jobs stay.
 pub async fn disable(platform: &Platform, principal: &Principal, plugin: &str) -> Result<()> {
     let mut tx = platform.db.write(principal.tenant).await?;
-    let before = installations::by_plugin(&mut tx, plugin).await?.ok_or(ServiceError::NotFound)?;
+    let before = installations::hold(&mut tx, plugin).await?.ok_or(ServiceError::NotFound)?;
     if installations::disable(&mut tx, plugin, platform.now(), principal.actor.user()).await? {
         let after = Installation { state: "disabled".to_owned(), ..before.clone() };
         tell(platform, &mut tx, principal, "plugin.disabled", Some(&before), &after).await?;
@@ -95,24 +109,36 @@ async fn view(platform: &Platform, tx: &mut TenantTx, installation: Installation
     Ok(InstallationView { installation, asks_for })
 }
 
-async fn wanted(platform: &Platform, consent: &Consent) -> Result<(purlin_domain::id::VersionId, Vec<Permission>)> {
+/// The version meant, and what it asks for.
+async fn wanted(
+    platform: &Platform,
+    consent: &Consent,
+    present: Option<&Installation>,
+) -> Result<(VersionId, Vec<Permission>)> {
     let missing = |pointer: &str, what: &str| {
         ServiceError::invalid(pointer, "unknown", format!("there is no such {what} on this host"))
     };
     let mut tx = platform.db.platform_read().await?;
-    let version = match &consent.version {
-        Some(version) => {
-            plugins::version(&mut tx, &consent.plugin, version).await?.ok_or_else(|| missing("/version", "version"))?
+    let named = consent.version.as_ref().or(present.map(|installation| &installation.version));
+    let version = match named {
+        Some(version) => plugins::version(&mut tx, &consent.plugin, version).await?,
+        None => {
+            let all = plugins::versions(&mut tx, &consent.plugin).await?;
+            all.into_iter().max_by_key(|version| semver::Version::parse(&version.version).ok())
         }
-        None => plugins::versions(&mut tx, &consent.plugin)
-            .await?
-            .into_iter()
-            .next()
-            .ok_or_else(|| missing("/plugin", "plugin"))?,
     };
-    let descriptor: purlin_domain::descriptor::Descriptor =
-        serde_json::from_value(version.descriptor).map_err(ServiceError::internal)?;
+    let (pointer, what) = if named.is_some() { ("/version", "version") } else { ("/plugin", "plugin") };
+    let version = version.ok_or_else(|| missing(pointer, what))?;
+    let descriptor: Descriptor = serde_json::from_value(version.descriptor).map_err(ServiceError::internal)?;
     Ok((version.id, descriptor.asks_for()))
+}
+
+/// The grants of an installation that the version still asks for: consent is never widened
+/// by silence.
+fn kept(present: &Installation, asks_for: &[Permission]) -> Result<PermissionSet> {
+    let grants: PermissionSet = serde_json::from_value(present.grants.clone()).map_err(ServiceError::internal)?;
+    let asked = |grant: &Permission| asks_for.iter().any(|asked| asked.covers(grant));
+    Ok(PermissionSet(grants.0.into_iter().filter(asked).collect()))
 }
 
 /// Nobody grants what was not asked for, nor what they lack themselves.

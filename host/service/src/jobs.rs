@@ -5,12 +5,12 @@ mod engine;
 use std::sync::Arc;
 
 use purlin_domain::{Json, id::JobId, principal::Principal};
-use purlin_store::jobs::{self, Job};
+use purlin_store::jobs::{self, Job, JobSummary};
 use serde::Deserialize;
 use serde_json::json;
 
 pub use engine::{Assignment, Work, beat, begin, claim, fail, release, rescue, take_over};
-pub use purlin_store::jobs::Claimed;
+pub use purlin_store::jobs::{Claimed, Fence};
 
 use crate::{
     Platform, Result, ServiceError, catalog,
@@ -39,7 +39,7 @@ fn empty() -> Json {
 }
 
 /// A page of the tenant's jobs, deliveries of events included.
-pub async fn list(platform: &Platform, principal: &Principal, query: &ListQuery) -> Result<ListPage<Job>> {
+pub async fn list(platform: &Platform, principal: &Principal, query: &ListQuery) -> Result<ListPage<JobSummary>> {
     let prepared = Prepared::new(platform, principal.tenant, "jobs", &jobs::fields(), query)?;
     let mut tx = platform.db.read(principal.tenant).await?;
     let page = jobs::list(&mut tx, &prepared.filter, &prepared.sort, prepared.after.as_deref(), prepared.size).await?;
@@ -59,13 +59,21 @@ pub async fn enqueue(platform: &Arc<Platform>, principal: &Principal, request: J
     let mut tx = platform.db.read(principal.tenant).await?;
     let plugin = catalog::enabled_plugin(platform, &mut tx, name).await?.ok_or_else(unknown)?;
     drop(tx);
-    let mut unit = Unit::for_request(platform, principal);
-    let id = unit.enqueue_for(&plugin, &request.kind, request.payload, request.delay_ms, request.unique_key).await?;
-    unit.record_enqueue(id, &request.kind);
-    unit.commit(None).await.map_err(|error| match error {
-        CommitError::Failed(error) => error,
-        CommitError::Conflict(why) => ServiceError::Conflict("conflict", why),
-        CommitError::LeaseLost => ServiceError::internal("a request has no lease to lose"),
-    })?;
-    get(platform, principal, id).await
+    let mut reruns = 0;
+    loop {
+        let mut unit = Unit::for_request(platform, principal);
+        let JobRequest { kind, payload, delay_ms, unique_key } = &request;
+        let id = unit.enqueue_for(&plugin, kind, payload.clone(), *delay_ms, unique_key.clone()).await?;
+        unit.record_enqueue(id, kind);
+        match unit.commit(None).await {
+            Ok(()) => return get(platform, principal, id).await,
+            Err(CommitError::Failed(error)) => return Err(error),
+            Err(CommitError::LeaseLost | CommitError::Withdrawn) => {
+                return Err(ServiceError::internal("a request has no lease to lose"));
+            }
+            // Another request took the unique key meanwhile: its job is the one to return.
+            Err(CommitError::Conflict(_)) if reruns < platform.settings.limits.reruns => reruns += 1,
+            Err(CommitError::Conflict(why)) => return Err(ServiceError::Conflict("conflict", why)),
+        }
+    }
 }

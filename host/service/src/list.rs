@@ -10,7 +10,7 @@ use purlin_domain::{
     record::Record,
     sort::{self, SortKey},
 };
-use purlin_store::{audit::AuditRow, jobs::Job, plugin_logs::PluginLog};
+use purlin_store::{audit::AuditRow, jobs::JobSummary, plugin_logs::PluginLog};
 use serde::Serialize;
 
 use crate::{Platform, Result, ServiceError};
@@ -214,7 +214,7 @@ sortable! {
     AuditRow { "id" => |r| Operand::Uuid(r.id), "created_at" => |r| Operand::Timestamp(r.created_at) }
     PluginLog { "id" => |r| Operand::Uuid(r.id), "created_at" => |r| Operand::Timestamp(r.created_at) }
     purlin_domain::event::Event { "id" => |r| Operand::Uuid(r.id.0), "created_at" => |r| Operand::Timestamp(r.time) }
-    Job {
+    JobSummary {
         "id" => |r| Operand::Uuid(r.id.0),
         "created_at" => |r| Operand::Timestamp(r.created_at),
         "run_at" => |r| Operand::Timestamp(r.run_at),

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use purlin_domain::{
     Json,
     access::Permission,
-    error::HostError,
     id::RecordId,
     principal::Principal,
     record::{CollectionRef, Record},
@@ -88,7 +87,9 @@ async fn change(
         match attempt(Unit::for_request(platform, principal), of, change).await {
             Ok(record) => return Ok(record),
             Err(CommitError::Failed(error)) => return Err(error),
-            Err(CommitError::LeaseLost) => return Err(ServiceError::internal("a request has no lease to lose")),
+            Err(CommitError::LeaseLost | CommitError::Withdrawn) => {
+                return Err(ServiceError::internal("a request has no lease to lose"));
+            }
             Err(CommitError::Conflict(why)) if reruns >= platform.settings.limits.reruns => {
                 return Err(ServiceError::Conflict("conflict", why));
             }
@@ -97,43 +98,50 @@ async fn change(
     }
 }
 
+/// Do it once. What is refused because something changed meanwhile is a conflict, too.
 async fn attempt(
     mut unit: Unit,
     of: &CollectionRef,
     change: &Change,
 ) -> std::result::Result<Option<Record>, CommitError> {
-    let record = match change {
-        Change::Create { data } => Some(unit.create(of, data.clone()).await.map_err(refused)?),
+    let done = gather(&mut unit, of, change).await;
+    if unit.is_stale() {
+        return Err(CommitError::Conflict("the record changed meanwhile".to_owned()));
+    }
+    match done? {
+        (record, true) => unit.commit(None).await.map(|()| record),
+        (record, false) => Ok(record),
+    }
+}
+
+/// Gather the change in the unit; the record after it, and whether there is anything to commit.
+async fn gather(unit: &mut Unit, of: &CollectionRef, change: &Change) -> Result<(Option<Record>, bool)> {
+    Ok(match change {
+        Change::Create { data } => (Some(unit.create(of, data.clone()).await?), true),
         Change::Patch { id, patch, expected } => {
-            let before = unit.find(of, *id).await.map_err(refused)?;
+            let before = unit.find(of, *id).await?;
             expect(&before, *expected)?;
             let mut data = before.data.clone();
             json_patch::merge(&mut data, patch);
             if data == before.data {
-                return Ok(Some(before));
+                return Ok((Some(before), false));
             }
-            Some(unit.update(of, *id, data, Some(before.version)).await.map_err(refused)?)
+            (Some(unit.update(of, *id, data, Some(before.version)).await?), true)
         }
         Change::Delete { id, expected } => {
-            let before = unit.find(of, *id).await.map_err(refused)?;
+            let before = unit.find(of, *id).await?;
             expect(&before, *expected)?;
-            unit.delete(of, *id, Some(before.version)).await.map_err(refused)?;
-            None
+            unit.delete(of, *id, Some(before.version)).await?;
+            (None, true)
         }
-    };
-    unit.commit(None).await?;
-    Ok(record)
+    })
 }
 
-fn expect(record: &Record, expected: Option<i64>) -> std::result::Result<(), CommitError> {
+fn expect(record: &Record, expected: Option<i64>) -> Result<()> {
     match expected {
-        Some(version) if version != record.version => Err(ServiceError::PreconditionFailed.into()),
+        Some(version) if version != record.version => Err(ServiceError::PreconditionFailed),
         _ => Ok(()),
     }
-}
-
-fn refused(error: HostError) -> CommitError {
-    CommitError::Failed(error.into())
 }
 
 fn written(record: Option<Record>) -> Result<Record> {

@@ -11,6 +11,7 @@ const TOLD_MAX: usize = 20;
 pub(crate) fn compile(schema: &Json) -> Result<Validator, String> {
     jsonschema::options()
         .with_draft(Draft::Draft202012)
+        .should_validate_formats(true)
         .with_pattern_options(PatternOptions::regex())
         .build(schema)
         .map_err(|error| error.to_string())

@@ -60,7 +60,9 @@ pub async fn change_me(platform: &Platform, principal: &Principal, wanted: Chang
     after.updated_at = now;
     match tenants::update(&mut tx, &after, before.updated_at).await {
         Ok(true) => {}
-        Ok(false) => return Err(ServiceError::PreconditionFailed),
+        Ok(false) => {
+            return Err(ServiceError::Conflict("conflict", "another request changed it at the same moment".to_owned()));
+        }
         Err(purlin_store::StoreError::Taken(_)) => {
             return Err(ServiceError::Conflict("domain_taken", "this domain belongs to another tenant".to_owned()));
         }

@@ -63,6 +63,9 @@ pub struct Unit {
     limits: UnitLimits,
     /// Versions that reads returned; they must still hold at the commit.
     seen: BTreeMap<Key, i64>,
+    /// Whether a read found that an earlier one no longer holds: whatever comes of this
+    /// unit, it has to be done again.
+    stale: bool,
     writes: BTreeMap<Key, Write>,
     write_bytes: usize,
     write_calls: usize,
@@ -101,6 +104,7 @@ impl Unit {
             plugin,
             limits: platform.settings.limits,
             seen: BTreeMap::new(),
+            stale: false,
             writes: BTreeMap::new(),
             write_bytes: 0,
             write_calls: 0,
@@ -122,6 +126,11 @@ impl Unit {
     /// What led here.
     pub fn cause(&self) -> &Cause {
         &self.cause
+    }
+
+    /// Whether something it read has changed since. It cannot commit; do it all again.
+    pub fn is_stale(&self) -> bool {
+        self.stale
     }
 
     /// Whether the principal may do this to this resource.

@@ -71,7 +71,7 @@ pub async fn change_me(platform: &Platform, principal: &Principal, wanted: Chang
     if changes.as_object().is_some_and(|c| !c.is_empty()) {
         after.updated_at = now;
         if !users::update(&mut tx, &after, before.updated_at, principal.actor.user()).await? {
-            return Err(ServiceError::PreconditionFailed);
+            return Err(ServiceError::Conflict("conflict", "another request changed it at the same moment".to_owned()));
         }
         let data = json!({ "id": after.id, "first_name": after.first_name, "last_name": after.last_name });
         let change = Change { what: "user.updated", resource_type: "user", id: after.id.to_string(), changes, data };

@@ -12,7 +12,7 @@ use serde::Serialize;
 use sqlx::FromRow;
 use uuid::Uuid;
 
-use crate::{Listing, Page, PlatformTx, Result, TenantTx, value::params};
+use crate::{Listing, Page, PlatformTx, Result, TenantTx, Weigh, value::params};
 
 /// A row of the audit log.
 #[derive(Clone, Debug, Serialize, FromRow)]
@@ -41,6 +41,12 @@ pub struct AuditRow {
     pub request_id: String,
     /// When.
     pub created_at: Timestamp,
+}
+
+impl Weigh for AuditRow {
+    fn bytes(&self) -> usize {
+        self.changes.to_string().len()
+    }
 }
 
 const COLUMNS: &[&str] = &[

@@ -12,7 +12,7 @@ use sea_query::{
 };
 use sqlx::{AssertSqlSafe, SqlSafeStr, SqlStr};
 
-use crate::{Entity, Result, StoreError, TenantTx, conn::Conn, value::Bind};
+use crate::{Entity, Result, StoreError, TenantTx, Weigh, conn::Conn, value::Bind};
 
 /// A list: what of which rows, in what order, from where.
 #[derive(Clone, Debug)]
@@ -42,12 +42,15 @@ pub struct Page<T> {
     pub more: bool,
 }
 
+/// Bytes of documents in one page, give or take a row: a page of large rows is shorter
+/// than it was asked to be.
+const PAGE_BYTES_MAX: usize = 8 << 20;
 /// Parameters of one statement at most; below the limit of both databases.
 const PARAMETERS_MAX: usize = 30_000;
 
 impl TenantTx {
     /// A page of a list of this tenant.
-    pub async fn list<T: Entity>(&mut self, listing: &Listing<'_>) -> Result<Page<T>> {
+    pub async fn list<T: Entity + Weigh>(&mut self, listing: &Listing<'_>) -> Result<Page<T>> {
         let dialect = Dialect::of(&self.conn);
         let mut select = rows_of(self, listing.table, &listing.scope, listing.filter, dialect)?;
         select.columns(listing.columns.iter().map(|c| Alias::new(*c)));
@@ -60,8 +63,8 @@ impl TenantTx {
         }
         select.limit(u64::from(listing.size) + 1);
         let (sql, values) = dialect.build(&select);
-        let mut rows: Vec<T> = self.conn.fetch_all(sql, values).await?;
-        let more = rows.len() > listing.size as usize;
+        let (mut rows, cut): (Vec<T>, bool) = self.conn.fetch_within(sql, values, PAGE_BYTES_MAX).await?;
+        let more = cut || rows.len() > listing.size as usize;
         rows.truncate(listing.size as usize);
         Ok(Page { rows, more })
     }
@@ -166,7 +169,7 @@ fn predicate(field: &Field, op: Op, operands: &[Operand], dialect: Dialect) -> R
 
 fn lower(operand: &Operand) -> Operand {
     match operand {
-        Operand::Text(text) => Operand::Text(text.to_lowercase()),
+        Operand::Text(text) => Operand::Text(text.to_ascii_lowercase()),
         other => other.clone(),
     }
 }
@@ -213,15 +216,30 @@ impl Dialect {
         if !is_word(&field.name) {
             return Err(StoreError::Setup(format!("`{}` cannot be a field", field.name)));
         }
-        let source = match field.source {
-            Source::Column => format!("\"{}\"", field.name),
-            Source::Data => format!("data->>'{}'", field.name),
+        let name = &field.name;
+        let (is_type, value) = match (self, field.source) {
+            (_, Source::Column) => (None, format!("\"{name}\"")),
+            (Self::Postgres, Source::Data) => {
+                (Some(format!("jsonb_typeof(data->'{name}')")), format!("data->>'{name}'"))
+            }
+            (Self::Sqlite, Source::Data) => {
+                (Some(format!("json_type(data, '$.\"{name}\"')")), format!("data->>'{name}'"))
+            }
         };
-        Ok(Expr::cust(match (field.field_type, field.source, self) {
-            (FieldType::Text, _, Self::Postgres) => format!("({source} COLLATE \"C\")"),
-            (FieldType::Number, Source::Data, _) => format!("CAST({source} AS NUMERIC)"),
-            (FieldType::Boolean, Source::Data, _) => format!("CAST({source} AS BOOLEAN)"),
-            _ => format!("({source})"),
+        // A value of another type, left by an older version of the plugin, counts as missing.
+        let value = match (is_type, field.field_type) {
+            (None, _) => value,
+            (Some(found), FieldType::Number) => {
+                format!("CASE WHEN {found} IN ('number', 'integer', 'real') THEN CAST({value} AS NUMERIC) END")
+            }
+            (Some(found), FieldType::Boolean) => {
+                format!("CASE WHEN {found} IN ('boolean', 'true', 'false') THEN CAST({value} AS BOOLEAN) END")
+            }
+            (Some(found), _) => format!("CASE WHEN {found} IN ('string', 'text') THEN {value} END"),
+        };
+        Ok(Expr::cust(match (field.field_type, self) {
+            (FieldType::Text, Self::Postgres) => format!("(({value}) COLLATE \"C\")"),
+            _ => format!("({value})"),
         }))
     }
 

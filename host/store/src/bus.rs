@@ -4,7 +4,10 @@
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use redis::{AsyncCommands, Client, aio::ConnectionManager};
+use redis::{
+    AsyncCommands, Client,
+    aio::{ConnectionManager, ConnectionManagerConfig},
+};
 use tokio::sync::mpsc;
 
 use crate::Result;
@@ -20,10 +23,10 @@ pub struct Bus {
 }
 
 impl Bus {
-    /// Connect; keeps itself connected from then on.
-    pub async fn open(url: &str) -> Result<Self> {
+    /// The bus at this URL. Connects when it is first used, and again whenever it must.
+    pub fn open(url: &str) -> Result<Self> {
         let client = Client::open(url)?;
-        let connection = client.get_connection_manager().await?;
+        let connection = client.get_connection_manager_lazy(ConnectionManagerConfig::new())?;
         Ok(Self { client, connection })
     }
 

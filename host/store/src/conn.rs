@@ -1,5 +1,6 @@
 //! One connection of either database, and the four ways to use it.
 
+use futures_util::{Stream, StreamExt};
 use sea_query::{Value, Values};
 use sea_query_sqlx::SqlxValues;
 use sqlx::{
@@ -12,6 +13,28 @@ use crate::Result;
 /// A row type that both databases can fill.
 pub trait Entity: for<'r> FromRow<'r, PgRow> + for<'r> FromRow<'r, SqliteRow> + Send + Unpin + 'static {}
 impl<T> Entity for T where T: for<'r> FromRow<'r, PgRow> + for<'r> FromRow<'r, SqliteRow> + Send + Unpin + 'static {}
+
+/// A row of a list, and about how many bytes of documents and text it holds.
+pub trait Weigh {
+    /// The bytes.
+    fn bytes(&self) -> usize;
+}
+
+async fn within<T: Weigh>(
+    mut rows: impl Stream<Item = sqlx::Result<T>> + Unpin,
+    bytes_max: usize,
+) -> Result<(Vec<T>, bool)> {
+    let (mut taken, mut bytes) = (Vec::new(), 0);
+    while let Some(row) = rows.next().await {
+        let row = row?;
+        bytes += row.bytes();
+        taken.push(row);
+        if bytes >= bytes_max {
+            return Ok((taken, rows.next().await.is_some()));
+        }
+    }
+    Ok((taken, false))
+}
 
 /// A connection: in a transaction, or for reads without one.
 pub(crate) enum Conn {
@@ -56,6 +79,29 @@ impl Conn {
     pub(crate) async fn fetch_all<T: Entity>(&mut self, sql: SqlStr, values: Vec<Value>) -> Result<Vec<T>> {
         let rows: sqlx::Result<Vec<T>> = on!(self, query_as_with::<T>(sql, values).fetch_all());
         Ok(rows?)
+    }
+
+    /// Rows until they weigh too much together, the last one included; whether that cut
+    /// them short.
+    pub(crate) async fn fetch_within<T: Entity + Weigh>(
+        &mut self,
+        sql: SqlStr,
+        values: Vec<Value>,
+        bytes_max: usize,
+    ) -> Result<(Vec<T>, bool)> {
+        let values = SqlxValues(Values(values));
+        match self {
+            Self::Postgres(tx) => {
+                within(query_as_with::<Postgres, T, _>(sql, values).fetch(&mut **tx), bytes_max).await
+            }
+            Self::PostgresRead(tx) => {
+                within(query_as_with::<Postgres, T, _>(sql, values).fetch(&mut **tx), bytes_max).await
+            }
+            Self::Sqlite(tx) => within(query_as_with::<Sqlite, T, _>(sql, values).fetch(&mut **tx), bytes_max).await,
+            Self::SqliteRead(tx) => {
+                within(query_as_with::<Sqlite, T, _>(sql, values).fetch(&mut **tx), bytes_max).await
+            }
+        }
     }
 
     pub(crate) async fn fetch_optional<T: Entity>(&mut self, sql: SqlStr, values: Vec<Value>) -> Result<Option<T>> {

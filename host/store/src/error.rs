@@ -71,7 +71,7 @@ fn classify(code: &str) -> Class {
         number if number.parse::<u32>().is_ok_and(|n| number.len() != 5 && matches!(n & 0xff, 5 | 6 | 7 | 10 | 13)) => {
             Class::Unavailable
         }
-        "53100" | "53200" | "53300" | "57P01" | "57P02" | "57P03" => Class::Unavailable,
+        "25P03" | "57014" | "53100" | "53200" | "53300" | "57P01" | "57P02" | "57P03" => Class::Unavailable,
         // Data exceptions: a NUL in text, a number or a time out of range.
         value if value.len() == 5 && value.starts_with("22") => Class::Unacceptable,
         connection if connection.len() == 5 && connection.starts_with("08") => Class::Unavailable,

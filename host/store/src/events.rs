@@ -10,7 +10,7 @@ use purlin_domain::{
 use sqlx::FromRow;
 use uuid::Uuid;
 
-use crate::{Listing, Page, Result, TenantTx, value::params};
+use crate::{Listing, Page, Result, TenantTx, Weigh, value::params};
 
 #[derive(FromRow)]
 struct Row {
@@ -24,6 +24,12 @@ struct Row {
     caused_by: Option<Uuid>,
     depth: i64,
     created_at: Timestamp,
+}
+
+impl Weigh for Row {
+    fn bytes(&self) -> usize {
+        self.data.to_string().len()
+    }
 }
 
 impl From<Row> for Event {

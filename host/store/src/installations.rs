@@ -8,7 +8,7 @@ use serde::Serialize;
 use sqlx::FromRow;
 use uuid::Uuid;
 
-use crate::{Result, TenantTx, value::params};
+use crate::{Result, TenantTx, conn::Conn, value::params};
 
 /// A plugin in a tenant.
 #[derive(Clone, Debug, Serialize, FromRow)]
@@ -80,13 +80,29 @@ pub async fn list(tx: &mut TenantTx) -> Result<Vec<Installation>> {
     .await
 }
 
+/// The tenant's installation of a plugin, with or without a lock on it.
+macro_rules! by_plugin {
+    ($lock:literal) => {
+        concat!(
+            "SELECT i.id, i.plugin, v.version, i.version_id, v.digest, i.state, i.grants, i.created_at, i.updated_at
+             FROM installations i JOIN plugin_versions v ON v.id = i.version_id
+             WHERE i.tenant_id = $1 AND i.plugin = $2 ",
+            $lock
+        )
+    };
+}
+
 /// The tenant's installation of this plugin.
 pub async fn by_plugin(tx: &mut TenantTx, plugin: &str) -> Result<Option<Installation>> {
-    tx.fetch_optional(
-        "SELECT i.id, i.plugin, v.version, i.version_id, v.digest, i.state, i.grants, i.created_at, i.updated_at
-         FROM installations i JOIN plugin_versions v ON v.id = i.version_id
-         WHERE i.tenant_id = $1 AND i.plugin = $2",
-        params![plugin],
-    )
-    .await
+    tx.fetch_optional(by_plugin!(""), params![plugin]).await
+}
+
+/// The same, held so until the transaction ends.
+pub async fn hold(tx: &mut TenantTx, plugin: &str) -> Result<Option<Installation>> {
+    let sql = match tx.conn {
+        Conn::Postgres(_) | Conn::PostgresRead(_) => by_plugin!("FOR UPDATE OF i"),
+        // The writer is alone.
+        Conn::Sqlite(_) | Conn::SqliteRead(_) => by_plugin!(""),
+    };
+    tx.fetch_optional(sql, params![plugin]).await
 }

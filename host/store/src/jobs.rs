@@ -12,7 +12,7 @@ use serde::Serialize;
 use sqlx::FromRow;
 use uuid::Uuid;
 
-use crate::{Listing, Page, PlatformTx, Result, TenantTx, conn::Conn, value::params};
+use crate::{Listing, Page, PlatformTx, Result, TenantTx, Weigh, conn::Conn, value::params};
 
 /// A job, as people see it.
 #[derive(Clone, Debug, Serialize, FromRow)]
@@ -90,6 +90,13 @@ pub struct Claimed {
     pub root_id: Uuid,
     /// Steps from the request that began the chain.
     pub depth: i64,
+}
+
+impl Claimed {
+    /// What this claim's writes must still find.
+    pub fn fence(&self) -> Fence {
+        Fence { job: self.id, run_lease: self.run_lease }
+    }
 }
 
 /// Which job, under which claim.
@@ -214,27 +221,62 @@ pub async fn chain_size(tx: &mut TenantTx, root: Uuid) -> Result<i64> {
     Ok(count)
 }
 
+/// What a list shows of a job: not its payload and result, which may be large.
+#[derive(Clone, Debug, Serialize, FromRow)]
+pub struct JobSummary {
+    /// Its id.
+    #[sqlx(try_from = "Uuid")]
+    pub id: JobId,
+    /// Its kind.
+    pub kind: String,
+    /// The plugin that runs it.
+    pub plugin: String,
+    /// Where it is in its life.
+    #[sqlx(try_from = "String")]
+    pub state: JobState,
+    /// Not before this instant.
+    pub run_at: Timestamp,
+    /// Runs so far, crashes not counted.
+    pub attempt: i64,
+    /// Runs at most.
+    pub attempts_max: i64,
+    /// Runs that took their worker down.
+    pub crashes: i64,
+    /// Why the last run failed.
+    pub last_error: Option<String>,
+    /// How far it is, 0 to 100.
+    pub progress: Option<i64>,
+    /// The event it delivers.
+    pub event_id: Option<Uuid>,
+    /// The user whose request led to it.
+    pub caused_by: Option<Uuid>,
+    /// When it ended.
+    pub finished_at: Option<Timestamp>,
+    /// When it was enqueued.
+    pub created_at: Timestamp,
+}
+
+impl Weigh for JobSummary {
+    fn bytes(&self) -> usize {
+        self.last_error.as_ref().map_or(0, String::len)
+    }
+}
+
 const COLUMNS: &[&str] = &[
     "id",
     "kind",
     "plugin",
-    "payload",
     "state",
     "run_at",
     "attempt",
     "attempts_max",
     "crashes",
     "last_error",
-    "result",
     "progress",
-    "progress_message",
     "event_id",
-    "unique_key",
     "caused_by",
-    "started_at",
     "finished_at",
     "created_at",
-    "updated_at",
 ];
 
 /// The job of this id.
@@ -271,7 +313,7 @@ pub async fn list(
     sort: &[SortKey],
     after: Option<&[Option<Operand>]>,
     size: u32,
-) -> Result<Page<Job>> {
+) -> Result<Page<JobSummary>> {
     tx.list(&Listing { table: "jobs", columns: COLUMNS, scope: Vec::new(), filter, sort, after, size }).await
 }
 
@@ -366,27 +408,48 @@ pub async fn claim(
     tx.fetch_all(sql, params![now, count, worker, until]).await
 }
 
-/// Move the end of this worker's leases to `until`.
-pub async fn beat(tx: &mut PlatformTx, worker: Uuid, now: Timestamp, until: Timestamp) -> Result<u64> {
-    tx.execute(
-        "UPDATE jobs SET leased_until = $2, updated_at = $3 WHERE state = 'running' AND worker = $1",
-        params![worker, until, now],
-    )
-    .await
+/// Move the end of these leases to `until`: those of jobs that really run, so that the
+/// lease of any other ends.
+pub async fn beat(tx: &mut PlatformTx, held: &[(TenantId, Fence)], now: Timestamp, until: Timestamp) -> Result<()> {
+    for (tenant, fence) in held {
+        tx.execute(
+            "UPDATE jobs SET leased_until = $4, updated_at = $5
+             WHERE tenant_id = $1 AND id = $2 AND run_lease = $3 AND state = 'running'",
+            params![*tenant, fence.job, fence.run_lease, until, now],
+        )
+        .await?;
+    }
+    Ok(())
 }
 
-/// Take jobs away from workers whose lease ended before `now`: back to ready, or to the
-/// dead letters after `crashes_max` crashes. A crash does not use up an attempt.
+/// The rescue, the same for both databases but for the lock: a row that somebody holds is
+/// left for the next round rather than waited for.
+macro_rules! rescue {
+    ($lock:literal) => {
+        concat!(
+            "WITH gone AS MATERIALIZED (
+                SELECT j.tenant_id, j.id FROM jobs j WHERE j.state = 'running' AND j.leased_until < $1
+                ORDER BY j.leased_until LIMIT 1000 ",
+            $lock,
+            ")
+            UPDATE jobs SET crashes = crashes + 1, attempt = attempt - 1, leased_until = NULL, worker = NULL,
+                updated_at = $1, run_at = $1, last_error = 'the worker died while running it',
+                state = CASE WHEN crashes + 1 >= $2 THEN 'dead' ELSE 'ready' END,
+                finished_at = CASE WHEN crashes + 1 >= $2 THEN $1 END
+            WHERE (tenant_id, id) IN (SELECT tenant_id, id FROM gone) AND state = 'running' AND leased_until < $1"
+        )
+    };
+}
+
+/// Take jobs away from workers whose lease ended before `now`, 1,000 at a time: back to
+/// ready, or to the dead letters after `crashes_max` crashes. A crash does not use up an
+/// attempt.
 pub async fn rescue(tx: &mut PlatformTx, now: Timestamp, crashes_max: i64) -> Result<u64> {
-    tx.execute(
-        "UPDATE jobs SET crashes = crashes + 1, attempt = attempt - 1, leased_until = NULL, worker = NULL, updated_at = $1, run_at = $1,
-            last_error = 'the worker died while running it',
-            state = CASE WHEN crashes + 1 >= $2 THEN 'dead' ELSE 'ready' END,
-            finished_at = CASE WHEN crashes + 1 >= $2 THEN $1 END
-         WHERE state = 'running' AND leased_until < $1",
-        params![now, crashes_max],
-    )
-    .await
+    let sql = match tx.conn {
+        Conn::Postgres(_) | Conn::PostgresRead(_) => rescue!("FOR UPDATE OF j SKIP LOCKED"),
+        Conn::Sqlite(_) | Conn::SqliteRead(_) => rescue!(""),
+    };
+    tx.execute(sql, params![now, crashes_max]).await
 }
 
 /// Let every lease run out: whoever held them is gone, since this process alone uses the database.

@@ -29,7 +29,7 @@ pub mod users;
 mod value;
 
 pub use built::{Listing, Page};
-pub use conn::Entity;
+pub use conn::{Entity, Weigh};
 pub use db::{Config, Db};
 pub use error::{Result, StoreError};
 pub use platform_tx::PlatformTx;

@@ -12,7 +12,7 @@ use sqlx::FromRow;
 use uuid::Uuid;
 
 use crate::{
-    Listing, Page, PlatformTx, Result, TenantTx,
+    Listing, Page, PlatformTx, Result, TenantTx, Weigh,
     value::{Bind, params},
 };
 
@@ -31,6 +31,12 @@ pub struct PluginLog {
     pub job_id: Option<Uuid>,
     /// When it was written.
     pub created_at: Timestamp,
+}
+
+impl Weigh for PluginLog {
+    fn bytes(&self) -> usize {
+        self.message.len() + self.fields.to_string().len()
+    }
 }
 
 /// Add lines.

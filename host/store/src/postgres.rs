@@ -10,6 +10,12 @@ use sqlx::{
 use crate::{PlatformTx, Result, StoreError, value::params};
 
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
+/// How every connection serves. A host that froze with a lock in its hands, or a statement
+/// that runs away, holds others up for seconds, not for hours. The roll-back of a released
+/// connection is usually for nothing, so no word about that.
+const SERVE: &str =
+    "SET ROLE purlin_app; SET TIME ZONE 'UTC'; SET client_min_messages = error; SET lock_timeout = '5s';
+    SET statement_timeout = '30s'; SET idle_in_transaction_session_timeout = '15s'";
 const PARTITIONS_AHEAD: i64 = 3;
 
 /// Every connection serves as `purlin_app`; one that comes back is rolled back and
@@ -20,9 +26,7 @@ pub(crate) async fn open(url: &str, connections: u32) -> Result<Pool<Postgres>> 
         .acquire_timeout(ACQUIRE_TIMEOUT)
         .after_connect(|conn, _| {
             Box::pin(async move {
-                // The roll-back of a released connection is usually for nothing; no word about that.
-                conn.execute(raw_sql("SET ROLE purlin_app; SET TIME ZONE 'UTC'; SET client_min_messages = error"))
-                    .await?;
+                conn.execute(raw_sql(SERVE)).await?;
                 Ok(())
             })
         })

@@ -11,7 +11,7 @@ use sqlx::FromRow;
 use uuid::Uuid;
 
 use crate::{
-    Listing, Page, Result, TenantTx,
+    Listing, Page, Result, TenantTx, Weigh,
     conn::Conn,
     value::{Bind, params},
 };
@@ -23,6 +23,12 @@ struct Row {
     data: Json,
     created_at: Timestamp,
     updated_at: Timestamp,
+}
+
+impl Weigh for Row {
+    fn bytes(&self) -> usize {
+        self.data.to_string().len()
+    }
 }
 
 impl From<Row> for Record {

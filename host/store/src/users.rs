@@ -91,12 +91,16 @@ pub async fn set_password_hash(tx: &mut TenantTx, id: UserId, hash: &str, now: T
     Ok(())
 }
 
-/// The tenants in which this address signs in, two at most: more than one means the
-/// caller has to say which.
-pub async fn tenants_of_email(tx: &mut PlatformTx, email: &str) -> Result<Vec<TenantId>> {
-    let rows: Vec<(Uuid,)> =
-        tx.fetch_all("SELECT tenant_id FROM users WHERE email = $1 ORDER BY tenant_id LIMIT 2", params![email]).await?;
-    Ok(rows.into_iter().map(|(id,)| TenantId(id)).collect())
+/// The tenant in which this address has been known longest. A stranger who registers it
+/// again elsewhere does not get in the way of its owner.
+pub async fn tenant_of_email(tx: &mut PlatformTx, email: &str) -> Result<Option<TenantId>> {
+    let row: Option<(Uuid,)> = tx
+        .fetch_optional(
+            "SELECT tenant_id FROM users WHERE email = $1 ORDER BY created_at, tenant_id LIMIT 1",
+            params![email],
+        )
+        .await?;
+    Ok(row.map(|(id,)| TenantId(id)))
 }
 
 /// Whether anybody runs the platform yet.

@@ -10,7 +10,7 @@ use purlin_domain::id::JobId;
 use purlin_service::{
     jobs::{self, JobRequest},
     list::ListPage,
-    store::jobs::Job,
+    store::jobs::{Job, JobSummary},
 };
 use serde_json::{Value, json};
 
@@ -25,7 +25,7 @@ pub(crate) async fn list(
     State(app): State<App>,
     Caller(caller): Caller,
     InQuery(query): InQuery,
-) -> Result<Json<ListPage<Job>>, Problem> {
+) -> Result<Json<ListPage<JobSummary>>, Problem> {
     Ok(Json(jobs::list(&app, &caller, &query).await?))
 }
 

@@ -1,5 +1,7 @@
 //! `/plugins`.
 
+use std::time::Duration;
+
 use axum::{
     Json,
     body::{Body, to_bytes},
@@ -14,6 +16,9 @@ use purlin_service::{
 use serde_json::{Value, json};
 
 use crate::{App, caller::Caller, extract::InPath, problem::Problem};
+
+/// Sending 32 MiB, waiting for another compilation, compiling: more than a request usually gets.
+pub(crate) const UPLOAD_TIMEOUT: Duration = Duration::from_secs(300);
 
 const WASM: &str = "application/wasm";
 

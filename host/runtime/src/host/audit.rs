@@ -5,7 +5,7 @@ use purlin_domain::{audit::AuditEntry, error::HostError};
 use super::Host;
 use crate::{
     bindings::purlin::platform::{audit as wit, types},
-    state::{State, json},
+    state::{State, json, plain},
 };
 
 /// What the platform answers.
@@ -18,12 +18,9 @@ impl<H: Host> wit::Host for State<H> {
     async fn record(&mut self, entry: wit::Entry) -> wasmtime::Result<Result<(), types::Error>> {
         let host = self.call()?;
         let recorded = json("/changes", &entry.changes).and_then(|changes| {
-            host.record_audit(AuditEntry {
-                action: entry.action,
-                resource_type: entry.resource_type,
-                resource_id: entry.resource_id,
-                changes,
-            })
+            let resource_id = plain("/resource_id", entry.resource_id)?;
+            let resource_type = plain("/resource_type", Some(entry.resource_type))?.unwrap_or_default();
+            host.record_audit(AuditEntry { action: entry.action, resource_type, resource_id, changes })
         });
         Ok(recorded.map_err(types::Error::from))
     }

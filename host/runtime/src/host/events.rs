@@ -5,7 +5,7 @@ use purlin_domain::{Json, error::HostError, event::Event, id::EventId};
 use super::Host;
 use crate::{
     bindings::purlin::platform::{events as wit, types},
-    state::{State, json},
+    state::{State, json, plain},
 };
 
 /// What the platform answers.
@@ -27,7 +27,8 @@ impl<H: Host> wit::Host for State<H> {
         data: String,
     ) -> wasmtime::Result<Result<String, types::Error>> {
         let host = self.call()?;
-        let published = async { host.publish(&event_type, subject, json("/data", &data)?).await }.await;
+        let published =
+            async { host.publish(&event_type, plain("/subject", subject)?, json("/data", &data)?).await }.await;
         Ok(published.map(|id| id.to_string()).map_err(types::Error::from))
     }
 }

@@ -10,7 +10,7 @@ use purlin_domain::{
 use super::Host;
 use crate::{
     bindings::purlin::platform::{jobs as wit, types},
-    state::{State, id, json},
+    state::{State, id, json, plain},
 };
 
 /// What the platform answers.
@@ -42,9 +42,11 @@ impl<H: Host> wit::Host for State<H> {
         options: wit::Options,
     ) -> wasmtime::Result<Result<String, types::Error>> {
         let host = self.call()?;
-        let enqueued =
-            async { host.enqueue(&kind, json("/payload", &payload)?, options.delay_ms, options.unique_key).await }
-                .await;
+        let enqueued = async {
+            let unique_key = plain("/unique_key", options.unique_key)?;
+            host.enqueue(&kind, json("/payload", &payload)?, options.delay_ms, unique_key).await
+        }
+        .await;
         Ok(enqueued.map(|id| id.to_string()).map_err(types::Error::from))
     }
 
@@ -67,7 +69,9 @@ impl<H: Host> wit::Host for State<H> {
     }
 
     async fn progress(&mut self, percent: u8, message: Option<String>) -> wasmtime::Result<Result<(), types::Error>> {
-        Ok(self.call()?.progress(percent, message).map_err(types::Error::from))
+        let host = self.call()?;
+        let told = plain("/message", message).and_then(|message| host.progress(percent, message));
+        Ok(told.map_err(types::Error::from))
     }
 }
 

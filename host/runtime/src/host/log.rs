@@ -1,9 +1,15 @@
 //! `log`: the plugin's log. Needs no platform; the invocation gathers it.
 
-use purlin_domain::{Json, log::LogLevel};
+use purlin_domain::{
+    Json,
+    log::{LogLevel, escape_control},
+};
 
 use super::Host;
-use crate::{bindings::purlin::platform::log as wit, state::State};
+use crate::{
+    bindings::purlin::platform::log as wit,
+    state::{State, json},
+};
 
 impl<H: Host> wit::Host for State<H> {
     async fn write(&mut self, level: wit::Level, message: String, fields: Option<String>) -> wasmtime::Result<()> {
@@ -15,7 +21,8 @@ impl<H: Host> wit::Host for State<H> {
             wit::Level::Error => LogLevel::Error,
         };
         // Fields that are not JSON are kept as the text they are.
-        let fields = fields.map_or(Json::Null, |text| serde_json::from_str(&text).unwrap_or(Json::String(text)));
+        let fields = fields
+            .map_or(Json::Null, |text| json("/fields", &text).unwrap_or_else(|_| Json::String(escape_control(&text))));
         self.log.write(level, &message, fields);
         Ok(())
     }

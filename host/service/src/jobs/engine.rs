@@ -8,9 +8,10 @@ use purlin_domain::{
     access::Authority,
     audit::Origin,
     event::{Cause, Event},
-    id::{EventId, UserId},
+    id::{EventId, TenantId, UserId},
     job::{DELIVERY, Failure, JobRun, backoff},
     limits::{CRASHES_MAX, GuestLimits},
+    log::escape_control,
     plan,
     principal::{Actor, Principal},
 };
@@ -39,11 +40,14 @@ pub async fn claim(platform: &Platform, worker: Uuid, count: u32) -> Result<Vec<
     Ok(claimed)
 }
 
-/// Prolong every lease of this worker.
-pub async fn beat(platform: &Platform, worker: Uuid) -> Result<()> {
+/// Prolong the leases of jobs that this worker runs.
+pub async fn beat(platform: &Platform, held: &[(TenantId, Fence)]) -> Result<()> {
+    if held.is_empty() {
+        return Ok(());
+    }
     let now = platform.now();
     let mut tx = platform.db.platform().await?;
-    jobs::beat(&mut tx, worker, now, now + platform.settings.lease).await?;
+    jobs::beat(&mut tx, held, now, now + platform.settings.lease).await?;
     Ok(tx.commit().await?)
 }
 
@@ -145,19 +149,15 @@ impl Assignment {
 
     /// The acknowledgement of this claim.
     pub fn ack(&self, result: Option<purlin_domain::Json>) -> Ack {
-        Ack { fence: fence(&self.claimed), result }
+        Ack { fence: self.claimed.fence(), result }
     }
-}
-
-fn fence(claimed: &Claimed) -> Fence {
-    Fence { job: claimed.id, run_lease: claimed.run_lease }
 }
 
 /// Write that a run failed: it waits for its next attempt, or is a dead letter. Whether
 /// the claim still held.
 pub async fn fail(platform: &Platform, claimed: &Claimed, failure: &Failure) -> Result<bool> {
     let now = platform.now();
-    let error: String = failure.message().chars().take(ERROR_CHARS_MAX).collect();
+    let error: String = escape_control(failure.message()).chars().take(ERROR_CHARS_MAX).collect();
     let spent = claimed.attempt >= claimed.attempts_max;
     let attempt = u32::try_from(claimed.attempt).unwrap_or(u32::MAX);
     let outcome = match failure {
@@ -166,18 +166,18 @@ pub async fn fail(platform: &Platform, claimed: &Claimed, failure: &Failure) -> 
         Failure::Retry(_) => Outcome::Retry { run_at: now + backoff(attempt, rand::random()), error },
         Failure::RetryAfter(pause, _) => Outcome::Retry { run_at: now + *pause, error },
     };
-    finish(platform, claimed, &outcome).await
+    finish(platform, claimed.tenant_id, claimed.fence(), &outcome).await
 }
 
 /// Give a job back that could not run now, as when its plugin was disabled between the
-/// claim and the run. No attempt is used up. Whether the claim still held.
-pub async fn release(platform: &Platform, claimed: &Claimed) -> Result<bool> {
-    finish(platform, claimed, &Outcome::Released { run_at: platform.now() }).await
+/// claim and the run, or the host stops. No attempt is used up. Whether the claim still held.
+pub async fn release(platform: &Platform, tenant: TenantId, fence: Fence) -> Result<bool> {
+    finish(platform, tenant, fence, &Outcome::Released { run_at: platform.now() }).await
 }
 
-async fn finish(platform: &Platform, claimed: &Claimed, outcome: &Outcome) -> Result<bool> {
-    let mut tx = platform.db.write(claimed.tenant_id).await?;
-    let held = jobs::finish(&mut tx, fence(claimed), outcome, platform.now()).await?;
+async fn finish(platform: &Platform, tenant: TenantId, fence: Fence, outcome: &Outcome) -> Result<bool> {
+    let mut tx = platform.db.write(tenant).await?;
+    let held = jobs::finish(&mut tx, fence, outcome, platform.now()).await?;
     tx.commit().await?;
     Ok(held)
 }

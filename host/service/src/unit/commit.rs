@@ -1,5 +1,7 @@
 //! The commit: one short transaction that holds every effect, or none.
 
+use std::collections::BTreeSet;
+
 use purlin_domain::{
     Json, Timestamp,
     audit::{AuditEntry, difference},
@@ -9,6 +11,7 @@ use purlin_domain::{
 };
 use purlin_store::{
     StoreError, TenantTx, audit,
+    installations::{self, Installation},
     jobs::{self, Enqueue, Fence, Outcome},
     records,
 };
@@ -32,6 +35,9 @@ pub enum CommitError {
     /// Something that was read has changed, or a key was taken: do it all again.
     #[error("conflict: {0}")]
     Conflict(String),
+    /// The plugin was disabled, or runs in another version or with other grants now.
+    #[error("the tenant changed what the plugin may do")]
+    Withdrawn,
     /// Somebody else has the job now; what this run did must not count.
     #[error("the lease was lost")]
     LeaseLost,
@@ -53,9 +59,16 @@ impl From<StoreError> for CommitError {
 impl Unit {
     /// Commit everything together, with the acknowledgement where there is one.
     ///
-    /// The fence comes first, then what was seen, then the writes, all in the order of
-    /// their keys, so that two commits never wait for each other in a circle.
+    /// The fence comes first, then the tenant's consent, then the records that were seen or
+    /// written, in the order of their keys, so that two commits do not wait for each other
+    /// in a circle.
     pub async fn commit(mut self, ack: Option<Ack>) -> Result<(), CommitError> {
+        if self.stale {
+            return Err(CommitError::Conflict("a record changed between two reads".to_owned()));
+        }
+        if let Some(result) = ack.as_ref().and_then(|ack| ack.result.as_ref()) {
+            self.payload_within(result).map_err(ServiceError::from)?;
+        }
         let now = self.platform.now();
         let by = self.principal.actor.user();
         let mut tx = self.platform.db.write(self.principal.tenant).await?;
@@ -65,7 +78,7 @@ impl Unit {
                 return Err(CommitError::LeaseLost);
             }
         }
-        self.check_seen(&mut tx).await?;
+        self.check_consent(&mut tx).await?;
         self.write_records(&mut tx, now, by).await?;
         let mut new_events = self.record_events();
         new_events.append(&mut self.events);
@@ -87,34 +100,37 @@ impl Unit {
         Ok(())
     }
 
-    /// What was read and not rewritten must still be as it was.
-    async fn check_seen(&self, tx: &mut TenantTx) -> Result<(), CommitError> {
-        for ((of, id), version) in self.seen.iter().filter(|(key, _)| !self.writes.contains_key(key)) {
-            if records::hold_version(tx, of, *id).await? != Some(*version) {
-                return Err(changed(of, *id));
-            }
-        }
-        Ok(())
+    /// What the plugin was allowed when it began must still be what it is allowed.
+    async fn check_consent(&self, tx: &mut TenantTx) -> Result<(), CommitError> {
+        let Some(plugin) = &self.plugin else { return Ok(()) };
+        let began = &plugin.installation;
+        let now = installations::by_plugin(tx, &began.plugin).await?;
+        let same = |now: &Installation| {
+            now.state == began.state && now.version_id == began.version_id && now.grants == began.grants
+        };
+        if now.is_some_and(|now| same(&now)) { Ok(()) } else { Err(CommitError::Withdrawn) }
     }
 
     async fn write_records(&self, tx: &mut TenantTx, now: Timestamp, by: Option<UserId>) -> Result<(), CommitError> {
+        // What was read must still be as it was, and what is rewritten must be what was read.
         // Keys that are given up go first: another write of this unit may claim them.
-        for ((of, id), write) in &self.writes {
-            match write {
-                Write::Create(_) => {}
-                Write::Update { before, after } => {
-                    if !records::update(tx, of, *id, before.version, &after.data, after.updated_at, by).await? {
-                        return Err(changed(of, *id));
-                    }
-                    if self.keys(of, &before.data) != self.keys(of, &after.data) {
+        let keys: BTreeSet<&Key> = self.seen.keys().chain(self.writes.keys()).collect();
+        for key @ (of, id) in keys {
+            let holds = match (self.writes.get(key), self.seen.get(key)) {
+                (Some(Write::Create(_)), _) | (None, None) => true,
+                (Some(Write::Update { before, after }), _) => {
+                    let updated =
+                        records::update(tx, of, *id, before.version, &after.data, after.updated_at, by).await?;
+                    if updated && self.keys(of, &before.data) != self.keys(of, &after.data) {
                         records::delete_keys(tx, of, *id).await?;
                     }
+                    updated
                 }
-                Write::Delete { before } => {
-                    if !records::delete(tx, of, *id, before.version).await? {
-                        return Err(changed(of, *id));
-                    }
-                }
+                (Some(Write::Delete { before }), _) => records::delete(tx, of, *id, before.version).await?,
+                (None, Some(version)) => records::hold_version(tx, of, *id).await? == Some(*version),
+            };
+            if !holds {
+                return Err(changed(of, *id));
             }
         }
         for ((of, id), write) in &self.writes {

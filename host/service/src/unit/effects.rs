@@ -109,8 +109,11 @@ impl Unit {
         Ok(id)
     }
 
-    /// Record that a person enqueued this job.
+    /// Record that a person enqueued this job; one that was there already was not.
     pub(crate) fn record_enqueue(&mut self, id: JobId, kind: &str) {
+        if self.jobs.iter().all(|(job, _)| job.id != id) {
+            return;
+        }
         self.audit.push(AuditEntry {
             action: "job.enqueued".to_owned(),
             resource_type: "job".to_owned(),
@@ -125,7 +128,9 @@ impl Unit {
             return Ok(Some(job.id));
         }
         let mut tx = self.platform.db.read(self.principal.tenant).await.map_err(unavailable)?;
-        jobs::unfinished_with_key(&mut tx, kind, key).await.map_err(unavailable)
+        let found = jobs::unfinished_with_key(&mut tx, kind, key).await.map_err(unavailable)?;
+        // One that this unit cancels makes room.
+        Ok(found.filter(|id| self.cancels.iter().all(|(cancelled, _)| cancelled != id)))
     }
 
     /// The state of a job of the acting plugin, as this unit sees it.

@@ -47,17 +47,14 @@ impl Unit {
             return write.current().cloned().ok_or(HostError::NotFound);
         }
         let mut tx = self.platform.db.read(self.principal.tenant).await.map_err(unavailable)?;
-        let record = records::by_id(&mut tx, of, id).await.map_err(unavailable)?.ok_or(HostError::NotFound)?;
-        match self.seen.get(&key) {
-            // Two reads of one record that differ: the first is outdated, so the commit would fail anyway.
-            Some(version) if *version != record.version => {
-                Err(HostError::Conflict("the record changed between two reads".to_owned()))
-            }
-            _ => {
-                self.seen.insert(key, record.version);
-                Ok(record)
-            }
+        let record = records::by_id(&mut tx, of, id).await.map_err(unavailable)?;
+        if self.seen.get(&key).is_some_and(|version| record.as_ref().map(|r| r.version) != Some(*version)) {
+            self.stale = true;
+            return Err(HostError::Conflict("the record changed between two reads".to_owned()));
         }
+        let record = record.ok_or(HostError::NotFound)?;
+        self.seen.insert(key, record.version);
+        Ok(record)
     }
 
     /// A page of a collection, this unit's writes merged in.
@@ -78,20 +75,24 @@ impl Unit {
             records::list(&mut tx, of, &prepared.filter, &prepared.sort, after, prepared.size.saturating_add(margin))
                 .await
                 .map_err(unavailable)?;
+        // Where more follows, it follows this row, whether this unit rewrote it or not.
+        let edge = page.rows.last().filter(|_| page.more).cloned();
         let mut rows: Vec<Record> =
             page.rows.into_iter().filter(|row| written.iter().all(|(id, _)| *id != row.id)).collect();
-        let values = |row: &Record| -> Vec<Option<Operand>> {
-            prepared.sort.iter().map(|key| row.operand(&key.field)).collect()
+        let values = |row: &Record| values(&prepared, row);
+        let within = |row: &Record| {
+            let own = values(row);
+            after.is_none_or(|after| sort::compare(&prepared.sort, &own, after).is_gt())
+                && edge.as_ref().is_none_or(|edge| sort::compare(&prepared.sort, &own, &values(edge)).is_le())
         };
-        let beyond =
-            |row: &Record| after.is_none_or(|after| sort::compare(&prepared.sort, &values(row), after).is_gt());
         rows.extend(
-            written.into_iter().filter_map(|(_, row)| row).filter(|row| passes(&prepared.filter, row) && beyond(row)),
+            written.into_iter().filter_map(|(_, row)| row).filter(|row| passes(&prepared.filter, row) && within(row)),
         );
         rows.sort_by(|a, b| sort::compare(&prepared.sort, &values(a), &values(b)));
-        let more = page.more || rows.len() > prepared.size as usize;
-        rows.truncate(prepared.size as usize);
-        let next = rows.last().filter(|_| more).map(|last| prepared.cursor(&self.platform, last));
+        let size = prepared.size as usize;
+        let last = if rows.len() > size { rows.get(size - 1) } else { edge.as_ref() };
+        let next = last.map(|last| prepared.cursor(&self.platform, last));
+        rows.truncate(size);
         Ok(RecordPage { rows, next })
     }
 
@@ -128,6 +129,11 @@ impl Unit {
     fn written<'a>(&'a self, of: &'a CollectionRef) -> impl Iterator<Item = (RecordId, &'a Write)> {
         self.writes.iter().filter(move |((collection, _), _)| collection == of).map(|((_, id), write)| (*id, write))
     }
+}
+
+/// The values of the sort keys.
+fn values(prepared: &Prepared, row: &Record) -> Vec<Option<Operand>> {
+    prepared.sort.iter().map(|key| row.operand(&key.field)).collect()
 }
 
 fn passes(filter: &Filter, row: &Record) -> bool {
