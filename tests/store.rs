@@ -16,8 +16,8 @@ async fn migrations_go_up_down_and_up_again_and_repeat_without_effect(database: 
     migrate::up(&config).await.unwrap();
     assert_eq!(migrate::status(&config).await.unwrap(), all, "a second run changes nothing");
     Db::open(&config).await.unwrap().close().await;
-    migrate::down(&config, 0).await.unwrap();
-    migrate::down(&config, 0).await.unwrap();
+    migrate::down(&config, Some(0)).await.unwrap();
+    migrate::down(&config, Some(0)).await.unwrap();
     assert_eq!(applied().await, 0);
     migrate::up(&config).await.unwrap();
     Db::open(&config).await.unwrap().close().await;
@@ -31,7 +31,7 @@ async fn migrations_go_down_and_up_on_a_database_full_of_data(database: Database
         .create("inventory/items", serde_json::json!({ "sku": "A", "name": "x" }))
         .await;
     assert!(host.stop().await);
-    migrate::down(&host.database.config(), 0).await.unwrap();
+    migrate::down(&host.database.config(), Some(0)).await.unwrap();
     host.restart(Options::default()).await;
     host.tenant("acme").await;
 }
@@ -46,6 +46,8 @@ async fn the_command_line_migrates_and_tells(database: Database) {
     assert!(run(&["migrate", "status"]).contains("0001 platform                       pending"));
     assert!(run(&["migrate", "up"]).contains("applied"));
     assert!(run(&["migrate", "status"]).contains("applied"));
+    assert!(run(&["migrate", "down"]).contains("pending"));
+    assert!(run(&["migrate", "up"]).contains("applied"));
     assert!(run(&["migrate", "down", "--to", "0"]).contains("pending"));
 }
 
@@ -53,7 +55,7 @@ async fn the_command_line_migrates_and_tells(database: Database) {
 async fn a_database_without_tables_is_refused_with_what_to_do() {
     let Some(database) = Database::postgres().await else { return crate::support::skipped("PostgreSQL") };
     migrate::up(&database.config()).await.unwrap();
-    migrate::down(&database.config(), 0).await.unwrap();
+    migrate::down(&database.config(), None).await.unwrap();
     match Db::open(&database.config()).await {
         Err(StoreError::Setup(what)) => assert!(what.contains("purlin migrate up"), "{what}"),
         other => panic!("{other:?}"),

@@ -43,11 +43,11 @@ enum Command {
 enum Direction {
     /// Apply what is pending.
     Up,
-    /// Take migrations back.
+    /// Take back the last migration, or several, with the data they made room for.
     Down {
-        /// Down to this version; 0 takes back everything, with all data.
+        /// Down to this version; 0 takes back everything.
         #[arg(long)]
-        to: i64,
+        to: Option<i64>,
     },
     /// Show what is applied and what is pending.
     Status,

@@ -37,8 +37,15 @@ pub async fn up(config: &Config) -> Result<()> {
     }
 }
 
-/// Take back every migration above `target`; 0 takes back all.
-pub async fn down(config: &Config, target: i64) -> Result<()> {
+/// Take back every migration above `target`; 0 takes back all, none the last one.
+pub async fn down(config: &Config, target: Option<i64>) -> Result<()> {
+    let target = match target {
+        Some(target) => target,
+        None => {
+            let all = status(config).await?;
+            all.iter().rev().filter(|m| m.applied_at.is_some()).nth(1).map_or(0, |m| m.version)
+        }
+    };
     match config {
         Config::Postgres { url, migrate_url, .. } => {
             let mut conn = PgConnection::connect(migrate_url.as_ref().unwrap_or(url)).await?;
