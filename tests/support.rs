@@ -12,10 +12,7 @@ pub use host::{Host, Options};
 
 /// A test that cannot run here says so; under CI that is a failure.
 pub fn skipped(what: &str) {
-    assert!(
-        std::env::var("CI").is_ok_and(|ci| ci != "true") || std::env::var("CI").is_err(),
-        "{what} must be tested in CI"
-    );
+    assert_ne!(std::env::var("CI").as_deref(), Ok("true"), "{what} must be tested in CI");
     eprintln!("NOT TESTED: {what} is not here; run `cargo xtask test`");
 }
 
