@@ -55,7 +55,7 @@ async fn the_command_line_migrates_and_tells(database: Database) {
 async fn a_database_without_tables_is_refused_with_what_to_do() {
     let Some(database) = Database::postgres().await else { return crate::support::skipped("PostgreSQL") };
     migrate::up(&database.config()).await.unwrap();
-    migrate::down(&database.config(), None).await.unwrap();
+    migrate::down(&database.config(), Some(0)).await.unwrap();
     match Db::open(&database.config()).await {
         Err(StoreError::Setup(what)) => assert!(what.contains("purlin migrate up"), "{what}"),
         other => panic!("{other:?}"),

@@ -19,7 +19,7 @@ async fn registering_makes_a_tenant_with_an_administrator_who_is_signed_in(datab
     assert_eq!(ada.get("/api/v1/users/me").await.expect(200)["roles"], json!(["admin"]));
     let types: Vec<Value> =
         ada.rows("/api/v1/events?sort=created_at").await.iter().map(|e| e["type"].clone()).collect();
-    assert_eq!(types, ["tenant.created", "user.created"]);
+    assert_eq!(types, ["tenant.created", "tenant.provisioned", "user.created"]);
 }
 
 #[db_test]

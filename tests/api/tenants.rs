@@ -12,7 +12,7 @@ async fn an_administrator_changes_the_tenant(database: Database) {
     let tenant = ada.patch("/api/v1/tenants/me", &change).await.expect(200);
     assert_eq!(tenant["domain"], "acme.example");
     let tenant = ada.patch("/api/v1/tenants/me", &json!({ "settings": { "theme": null } })).await.expect(200);
-    assert_eq!(tenant["settings"], json!({ "currency": "EUR" }));
+    assert_eq!(tenant["settings"], json!({ "currency": "EUR", "locale": "en", "time_zone": "UTC" }));
     assert_eq!(ada.get("/api/v1/tenants/me").await.expect(200)["name"], "Acme & Co");
     assert_eq!(ada.rows("/api/v1/audit-logs?filter[action]=tenant.updated").await.len(), 2);
 }

@@ -6,7 +6,7 @@ use purlin_domain::{
     id::{EventId, JobId, RecordId, TenantId, UserId},
     record::CollectionRef,
 };
-use purlin_store::{Db, audit, events, installations, jobs, plugin_logs, records, tenants, users};
+use purlin_store::{Db, Slice, audit, events, installations, jobs, plugin_logs, records, tenants, users};
 use purlin_test_macros::db_test;
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -139,7 +139,7 @@ async fn the_store_finds_nothing_of_another_tenant(database: Database) {
                 Filter::Is(Field::column("message", FieldType::Text), Op::Like, vec![Operand::Text("*".to_owned())]);
             let own_rows = asking != TenantId(Uuid::nil());
             assert_eq!(
-                !plugin_logs::list(tx, "inventory", &name, &[], None, 10).await.unwrap().rows.is_empty(),
+                !plugin_logs::list(tx, "inventory", &Slice::first(&name, &[], 10)).await.unwrap().rows.is_empty(),
                 own_rows
             );
             assert_eq!(tenants::own(tx).await.unwrap().is_some(), own_rows);

@@ -11,7 +11,7 @@ use std::{
 use serde_json::json;
 use tokio::time::sleep;
 
-use super::{Client, Database, component, target};
+use super::{Client, Database, Mailbox, component, target};
 
 pub const OPERATOR_PASSWORD: &str = "the operator's password";
 
@@ -61,6 +61,7 @@ impl Host {
             .env("PURLIN_DATABASE_CONNECTIONS", "8")
             .env("PURLIN_LEASE_SECONDS", "3")
             .env("PURLIN_POLL_MS", "100")
+            .env("PURLIN_AUTH_REQUESTS_PER_MINUTE", "100000")
             .env("PURLIN_LOG", "info,purlin=debug")
             .envs(database.url.iter().map(|url| ("DATABASE_URL", url)))
             .envs(options.environment.iter().map(|(name, value)| (name, value)));
@@ -86,6 +87,29 @@ impl Host {
             "password": "correct horse battery",
         });
         self.anonymous().signed_in("/api/v1/auth/register", &registration, 201).await
+    }
+
+    /// Another user of the tenant, with these of its system roles, signed in.
+    pub async fn member(&self, admin: &Client, email: &str, roles: &[&str]) -> Client {
+        let all = admin.rows("/api/v1/roles").await;
+        let id = |name: &&str| all.iter().find(|role| role["name"] == **name).unwrap()["id"].clone();
+        let ids: Vec<_> = roles.iter().map(id).collect();
+        let new = json!({ "email": email, "password": "correct horse battery", "role_ids": ids });
+        admin.post("/api/v1/users", &new).await.expect(201);
+        let slug = &admin.me["tenant"]["slug"];
+        let login = json!({ "email": email, "password": "correct horse battery", "tenant": slug });
+        self.anonymous().signed_in("/api/v1/auth/login", &login, 200).await
+    }
+
+    /// Suspend a tenant, as whoever runs the platform.
+    pub async fn suspend(&self, tenant: &Client) {
+        let id = tenant.me["tenant"]["id"].as_str().unwrap();
+        self.operator().await.post(&format!("/api/v1/tenants/{id}/suspend"), &json!({})).await.expect(200);
+    }
+
+    /// Mails that the host wrote to its folder.
+    pub fn mailbox(&self) -> Mailbox {
+        Mailbox::of(self.database.directory.path())
     }
 
     /// Upload these plugins.

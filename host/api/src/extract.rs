@@ -3,12 +3,19 @@
 use axum::{
     Json,
     extract::{FromRequest, FromRequestParts, Path, Query, Request},
-    http::{StatusCode, header::IF_MATCH, request::Parts},
+    http::{
+        HeaderMap, StatusCode,
+        header::{HOST, IF_MATCH},
+        request::Parts,
+    },
 };
-use purlin_domain::text::{NUL, has_nul};
+use purlin_domain::{
+    Timestamp,
+    text::{NUL, has_nul},
+};
 use purlin_service::{
     ServiceError,
-    list::{ListQuery, Parameter},
+    list::{ListQuery, Parameter, Search},
 };
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -53,7 +60,7 @@ impl<S: Send + Sync> FromRequestParts<S> for InQuery {
         let pairs = Query::<Vec<(String, String)>>::from_request_parts(parts, state)
             .await
             .map_err(|rejection| Problem::bad_parameter("", rejection.body_text()))?;
-        let mut query = ListQuery::default();
+        let mut query = ListQuery { count: wants_count(&parts.headers), ..ListQuery::default() };
         for (name, value) in pairs.0 {
             match name.as_str() {
                 "sort" => query.sort = value.split(',').filter(|key| !key.is_empty()).map(str::to_owned).collect(),
@@ -63,10 +70,43 @@ impl<S: Send + Sync> FromRequestParts<S> for InQuery {
                     query.size = Some(size);
                 }
                 "page[after]" => query.after = Some(value),
+                "page[before]" => query.before = Some(value),
                 _ => query.parameters.push(filter(name, value)?),
             }
         }
         Ok(Self(query))
+    }
+}
+
+/// The body of a search.
+pub(crate) struct Searched(pub(crate) ListQuery);
+
+impl<S: Send + Sync> FromRequest<S> for Searched {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        let count = wants_count(request.headers());
+        let Body(search) = Body::<Search>::from_request(request, state).await?;
+        Ok(Self(ListQuery { count, ..search.into() }))
+    }
+}
+
+/// `Prefer: count=exact` (RFC 7240).
+fn wants_count(headers: &HeaderMap) -> bool {
+    let preferences = headers.get_all("prefer").iter().filter_map(|value| value.to_str().ok());
+    preferences.flat_map(|list| list.split([',', ';'])).any(|preference| preference.trim() == "count=exact")
+}
+
+/// The host name that a request was sent to, without its port.
+pub(crate) struct HostName(pub(crate) Option<String>);
+
+impl<S: Sync> FromRequestParts<S> for HostName {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Problem> {
+        let host = parts.headers.get(HOST).and_then(|value| value.to_str().ok());
+        let name = host.map(|host| host.rsplit_once(':').map_or(host, |(name, _)| name).to_owned());
+        Ok(Self(name.filter(|name| name.len() <= 253)))
     }
 }
 
@@ -80,7 +120,7 @@ fn filter(name: String, value: String) -> Result<Parameter, Problem> {
         _ => {
             return Err(Problem::bad_parameter(
                 &name,
-                "use filter[field]=…, filter[field][op]=…, sort, page[size] or page[after]",
+                "use filter[field]=…, filter[field][op]=…, sort, page[size], page[after] or page[before]",
             ));
         }
     };
@@ -101,18 +141,33 @@ impl<S: Sync> FromRequestParts<S> for IfMatch {
         }
         let version =
             text.strip_prefix("\"v").and_then(|rest| rest.strip_suffix('"')).and_then(|number| number.parse().ok());
-        // A tag that is none of ours matches nothing.
-        version.map(|v| Self(Some(v))).ok_or_else(|| {
-            Problem::new(
-                StatusCode::PRECONDITION_FAILED,
-                "precondition_failed",
-                "this If-Match names no version of this resource",
-            )
-        })
+        version.map(|v| Self(Some(v))).ok_or_else(no_version)
     }
 }
 
-/// The tag of a version.
-pub(crate) fn etag(version: i64) -> String {
-    format!("\"v{version}\"")
+/// When what an `If-Match` names last changed; none without the header, or with `*`.
+pub(crate) struct Unchanged(pub(crate) Option<Timestamp>);
+
+impl<S: Sync> FromRequestParts<S> for Unchanged {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Problem> {
+        let Some(value) = parts.headers.get(IF_MATCH) else { return Ok(Self(None)) };
+        let text = value.to_str().unwrap_or_default().trim();
+        if text == "*" {
+            return Ok(Self(None));
+        }
+        let tag = text.strip_prefix("\"t").and_then(|rest| rest.strip_suffix('"')).and_then(|tag| tag.split_once('-'));
+        let micros = tag.and_then(|(micros, _)| i64::from_str_radix(micros, 16).ok());
+        micros.and_then(Timestamp::from_timestamp_micros).map(|at| Self(Some(at))).ok_or_else(no_version)
+    }
+}
+
+/// A tag that is none of ours matches nothing.
+fn no_version() -> Problem {
+    Problem::new(
+        StatusCode::PRECONDITION_FAILED,
+        "precondition_failed",
+        "this If-Match names no version of this resource",
+    )
 }

@@ -1,54 +1,163 @@
-//! The guard before every operation: who calls, and may they.
+//! Around every operation: who calls, may they, did they ask this before, and do they know
+//! the answer already.
 
 use std::sync::Arc;
 
 use axum::{
-    extract::{RawPathParams, Request, State},
-    http::header::AUTHORIZATION,
+    body::{Body, to_bytes},
+    extract::{OriginalUri, RawPathParams, Request, State},
+    http::{HeaderMap, Method, StatusCode, header::AUTHORIZATION},
     middleware::{Next, from_fn_with_state},
-    response::Response,
+    response::{IntoResponse, Response},
     routing::MethodRouter,
 };
-use purlin_domain::{access::Permission, audit::Origin};
-use purlin_service::{ServiceError, access};
-
+use purlin_domain::{
+    access::Permission,
+    audit::Origin,
+    limits::BODY_BYTES_MAX,
+    principal::{Idempotency, Principal},
+};
+use purlin_service::{
+    ServiceError, access,
+    idempotency::{self, KEY_CHARACTERS_MAX, Replay},
+};
 use tower_http::timeout::TimeoutLayer;
 
-use crate::{App, Needs, Operation, problem::Problem, request::TIMED_OUT};
+use crate::{
+    App, Needs, Operation,
+    problem::Problem,
+    reply::{Reply, located, unless_known},
+    request::TIMED_OUT,
+};
+
+/// What the guard of an operation knows of it.
+#[derive(Clone)]
+struct Guard {
+    app: App,
+    needs: Needs,
+    /// The status of success, of an operation that takes an `Idempotency-Key`.
+    repeatable: Option<StatusCode>,
+}
 
 /// The operation's handler behind its guard.
 pub(crate) fn guarded(app: &App, operation: Operation) -> MethodRouter<App> {
+    let repeatable = operation.is_mutation().then_some(operation.status);
+    let guard = Guard { app: Arc::clone(app), needs: operation.needs, repeatable };
     operation
         .handler
-        .route_layer(from_fn_with_state((Arc::clone(app), operation.needs), admit))
+        .route_layer(from_fn_with_state(guard, admit))
         .route_layer(TimeoutLayer::with_status_code(TIMED_OUT, operation.timeout))
 }
 
 async fn admit(
-    State((app, needs)): State<(App, Needs)>,
+    State(guard): State<Guard>,
+    OriginalUri(uri): OriginalUri,
     parameters: RawPathParams,
     mut request: Request,
     next: Next,
 ) -> Result<Response, Problem> {
-    if needs == Needs::Nothing {
-        return Ok(next.run(request).await);
+    let asked = (request.method() == Method::GET).then(|| request.headers().clone());
+    if guard.needs == Needs::Nothing {
+        return Ok(located(next.run(request).await, &uri));
     }
     let token =
         bearer(&request).ok_or(ServiceError::Unauthenticated("sign in and send `Authorization: Bearer <token>`"))?;
     let origin = request.extensions().get::<Origin>().cloned().unwrap_or_default();
-    let principal = access::authenticate(&app, token, origin).await?;
-    match needs {
+    let mut principal = access::authenticate(&guard.app, token, origin).await?;
+    require(&guard, &principal, &parameters)?;
+    if let Some(status) = guard.repeatable
+        && let Some(key) = idempotency_key(request.headers())?
+    {
+        let (identified, digest) = digest(request).await?;
+        request = identified;
+        principal.idempotency = Some(Idempotency { key, request_hash: digest, status: status.as_u16() });
+    }
+    let response = match &principal.idempotency {
+        None => run(principal, request, next).await,
+        Some(key) => once(&guard.app, principal.clone(), key.clone(), request, next).await?,
+    };
+    let response = located(response, &uri);
+    Ok(match asked {
+        Some(headers) => unless_known(&headers, response),
+        None => response,
+    })
+}
+
+async fn run(principal: Principal, mut request: Request, next: Next) -> Response {
+    request.extensions_mut().insert(principal);
+    next.run(request).await
+}
+
+/// Answer a request that names a key: anew, or as it was answered before. One that meets
+/// its own repetition waits for neither: whichever commits second is answered as the first.
+async fn once(
+    app: &App,
+    principal: Principal,
+    key: Idempotency,
+    request: Request,
+    next: Next,
+) -> Result<Response, Problem> {
+    if let Some(replay) = idempotency::find(app, &principal, &key).await? {
+        return replayed(replay);
+    }
+    let response = run(principal.clone(), request, next).await;
+    if response.extensions().get::<Problem>().is_some_and(Problem::is_repetition)
+        && let Some(replay) = idempotency::find(app, &principal, &key).await?
+    {
+        return replayed(replay);
+    }
+    Ok(response)
+}
+
+fn replayed(replay: Replay) -> Result<Response, Problem> {
+    let status = StatusCode::from_u16(replay.status).map_err(ServiceError::internal)?;
+    let mut response = Reply::new(status, replay.body)?.into_response();
+    response.headers_mut().insert("idempotency-replayed", axum::http::HeaderValue::from_static("true"));
+    Ok(response)
+}
+
+fn require(guard: &Guard, principal: &Principal, parameters: &RawPathParams) -> Result<(), Problem> {
+    match guard.needs {
         Needs::Nothing | Needs::SignedIn => {}
-        Needs::Permission(resource, action) => access::require(&principal, &Permission::new(resource, action))?,
+        Needs::Permission(resource, action) => access::require(principal, &Permission::new(resource, action))?,
         Needs::Collection(action) => {
             let named = |name: &str| parameters.iter().find(|(key, _)| *key == name).map_or("", |(_, value)| value);
             let resource = format!("{}.{}", named("plugin"), named("collection"));
-            access::require(&principal, &Permission::new(resource, action))?;
+            access::require(principal, &Permission::new(resource, action))?;
         }
-        Needs::Operator => access::require_operator(&principal)?,
+        Needs::Operator => access::require_operator(principal)?,
     }
-    request.extensions_mut().insert(principal);
-    Ok(next.run(request).await)
+    Ok(())
+}
+
+/// The key, with or without the quotes of a structured field.
+fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
+    let Some(value) = headers.get("idempotency-key") else { return Ok(None) };
+    let text = value.to_str().unwrap_or_default().trim();
+    let key = text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(text);
+    if key.is_empty() || key.len() > KEY_CHARACTERS_MAX || !key.chars().all(|c| c.is_ascii_graphic()) {
+        let why = format!("an Idempotency-Key has 1 to {KEY_CHARACTERS_MAX} visible ASCII characters");
+        return Err(Problem::new(StatusCode::BAD_REQUEST, "idempotency_key", why));
+    }
+    Ok(Some(key.to_owned()))
+}
+
+/// The same request, read, and a digest of what it asks.
+async fn digest(request: Request) -> Result<(Request, String), Problem> {
+    let (parts, body) = request.into_parts();
+    let body = to_bytes(body, BODY_BYTES_MAX).await.map_err(|_| {
+        Problem::from_body_status(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            format!("a body has at most {BODY_BYTES_MAX} bytes, sent whole"),
+        )
+    })?;
+    let mut hasher = blake3::Hasher::new();
+    let target = parts.extensions.get::<OriginalUri>().map_or_else(|| parts.uri.to_string(), |uri| uri.0.to_string());
+    for part in [parts.method.as_str().as_bytes(), target.as_bytes(), &body] {
+        hasher.update(&(part.len() as u64).to_le_bytes()).update(part);
+    }
+    let digest = hasher.finalize().to_hex().to_string();
+    Ok((Request::from_parts(parts, Body::from(body)), digest))
 }
 
 fn bearer(request: &Request) -> Option<&str> {

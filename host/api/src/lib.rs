@@ -6,17 +6,30 @@ mod caller;
 mod extract;
 mod guard;
 mod linger;
+mod openapi;
 mod operation;
 mod problem;
+mod reply;
 mod request;
 mod route;
 
 use std::sync::Arc;
 
-use axum::{Router, extract::DefaultBodyLimit, middleware};
+use axum::{
+    Router,
+    extract::DefaultBodyLimit,
+    http::{HeaderName, HeaderValue, Method, header},
+    middleware::from_fn_with_state,
+};
+use ipnet::IpNet;
 use purlin_domain::limits::BODY_BYTES_MAX;
 use purlin_service::Platform;
-use tower_http::catch_panic::CatchPanicLayer;
+use tokio::sync::Semaphore;
+use tower_http::{
+    catch_panic::CatchPanicLayer,
+    compression::CompressionLayer,
+    cors::{AllowOrigin, CorsLayer},
+};
 
 pub use operation::{Needs, Operation};
 pub use route::operations;
@@ -24,17 +37,67 @@ pub use route::operations;
 /// What every route shares.
 pub type App = Arc<Platform>;
 
+/// How the host meets the network.
+#[derive(Clone, Debug)]
+pub struct Edge {
+    /// Origins whose pages may call the API; `*` for all.
+    pub cors_origins: Vec<String>,
+    /// Proxies whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Vec<IpNet>,
+    /// Requests at the same time; more are answered 503 at once.
+    pub requests_at_once: usize,
+}
+
 /// Every route, guarded as the table of operations says.
-pub fn router(app: App) -> Router {
+pub fn router(app: App, edge: &Edge) -> Router {
     let mut router = Router::new();
     for operation in operations() {
         router = router.route(operation.path, guard::guarded(&app, operation));
     }
+    let slots = Arc::new(Semaphore::new(edge.requests_at_once));
+    let proxies: Arc<[IpNet]> = edge.trusted_proxies.clone().into();
     router
         .fallback(problem::unknown_path)
         .method_not_allowed_fallback(problem::unknown_method)
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .layer(CatchPanicLayer::custom(problem::panicked))
-        .layer(middleware::from_fn(request::with_id))
+        .layer(from_fn_with_state(slots, request::admit))
+        .layer(from_fn_with_state(proxies, request::with_id))
+        .layer(CompressionLayer::new())
+        .layer(cors(&edge.cors_origins))
         .with_state(app)
+}
+
+/// The OpenAPI document.
+pub fn openapi() -> serde_json::Value {
+    openapi::document()
+}
+
+fn cors(origins: &[String]) -> CorsLayer {
+    let layer = CorsLayer::new()
+        .allow_methods([Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE])
+        .allow_headers([
+            header::AUTHORIZATION,
+            header::CONTENT_TYPE,
+            header::IF_MATCH,
+            header::IF_NONE_MATCH,
+            HeaderName::from_static("idempotency-key"),
+            HeaderName::from_static("prefer"),
+            HeaderName::from_static("x-request-id"),
+        ])
+        .expose_headers([
+            header::ETAG,
+            header::LOCATION,
+            header::RETRY_AFTER,
+            HeaderName::from_static("idempotency-replayed"),
+            HeaderName::from_static("x-request-id"),
+            HeaderName::from_static("ratelimit-limit"),
+            HeaderName::from_static("ratelimit-remaining"),
+            HeaderName::from_static("ratelimit-reset"),
+        ])
+        .max_age(std::time::Duration::from_secs(600));
+    if origins.iter().any(|origin| origin == "*") {
+        return layer.allow_origin(AllowOrigin::any());
+    }
+    layer.allow_origin(AllowOrigin::list(origins.iter().filter_map(|origin| HeaderValue::from_str(origin).ok())))
 }

@@ -1,6 +1,6 @@
 //! Errors as RFC 9457 problems. Details go to the log once, never to the client.
 
-use std::any::Any;
+use std::{any::Any, time::Duration};
 
 use axum::{
     Json,
@@ -20,6 +20,20 @@ pub(crate) struct Problem {
     code: &'static str,
     detail: String,
     errors: Vec<ProblemPart>,
+    rate: Option<Rate>,
+}
+
+/// What the headers of a 429 say.
+#[derive(Clone, Copy, Debug)]
+struct Rate {
+    limit: u32,
+    retry_after: Duration,
+    reset_after: Duration,
+}
+
+/// Whole seconds, rounded up: who waits that long is not too early.
+fn seconds(duration: Duration) -> u64 {
+    duration.as_millis().div_ceil(1_000).try_into().unwrap_or(u64::MAX)
 }
 
 /// One of the things that are wrong.
@@ -32,11 +46,16 @@ enum ProblemPart {
 
 impl Problem {
     pub(crate) fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
-        Self { status, code, detail: detail.into(), errors: Vec::new() }
+        Self { status, code, detail: detail.into(), errors: Vec::new(), rate: None }
     }
 
     pub(crate) fn bad_parameter(parameter: &str, detail: impl Into<String>) -> Self {
         ServiceError::BadParameter(parameter.to_owned(), detail.into()).into()
+    }
+
+    /// Whether the same request was answered at the same moment.
+    pub(crate) fn is_repetition(&self) -> bool {
+        self.code == "repeated"
     }
 
     /// The whole answer.
@@ -55,6 +74,17 @@ impl Problem {
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         match self.status {
+            StatusCode::TOO_MANY_REQUESTS => {
+                let Rate { limit, retry_after, reset_after } = self.rate.unwrap_or(Rate {
+                    limit: 0,
+                    retry_after: Duration::from_secs(1),
+                    reset_after: Duration::from_secs(1),
+                });
+                headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds(retry_after).max(1)));
+                headers.insert("ratelimit-limit", HeaderValue::from(limit));
+                headers.insert("ratelimit-remaining", HeaderValue::from(0));
+                headers.insert("ratelimit-reset", HeaderValue::from(seconds(reset_after).max(1)));
+            }
             StatusCode::UNAUTHORIZED => {
                 drop(headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")))
             }
@@ -78,6 +108,13 @@ impl From<ServiceError> for Problem {
         let detail = error.to_string();
         match error {
             ServiceError::Unauthenticated(_) => Self::new(StatusCode::UNAUTHORIZED, "unauthenticated", detail),
+            ServiceError::SecondFactorRequired => Self::new(StatusCode::UNAUTHORIZED, "second_factor_required", detail),
+            ServiceError::TooMany { limit, retry_after, reset_after } => Self {
+                rate: Some(Rate { limit, retry_after, reset_after }),
+                ..Self::new(StatusCode::TOO_MANY_REQUESTS, "too_many_requests", detail)
+            },
+            ServiceError::KeyReused => Self::new(StatusCode::UNPROCESSABLE_ENTITY, "idempotency_key_reused", detail),
+            ServiceError::Repeated => Self::new(StatusCode::CONFLICT, "repeated", detail),
             ServiceError::Forbidden(_) => Self::new(StatusCode::FORBIDDEN, "forbidden", detail),
             ServiceError::Closed(code, _) => Self::new(StatusCode::FORBIDDEN, code, detail),
             ServiceError::NotFound => Self::new(StatusCode::NOT_FOUND, "not_found", "there is no such thing here"),
@@ -144,6 +181,11 @@ impl Problem {
         let code = if status == StatusCode::PAYLOAD_TOO_LARGE { "too_large" } else { "body" };
         Self::new(status, code, detail)
     }
+}
+
+/// More requests at once than the host takes.
+pub(crate) fn busy() -> Problem {
+    Problem::new(StatusCode::SERVICE_UNAVAILABLE, "busy", "the host is at its limit of requests at once; try again")
 }
 
 /// A path that leads nowhere.

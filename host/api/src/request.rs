@@ -1,40 +1,54 @@
 //! Around every request: its id, its origin, one line in the log, the body of a problem.
 
-use std::{net::SocketAddr, time::Instant};
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use axum::{
-    extract::{ConnectInfo, Request},
-    http::{HeaderValue, StatusCode, header::USER_AGENT},
+    body::Body,
+    extract::{ConnectInfo, Request, State},
+    http::{HeaderMap, HeaderValue, StatusCode, header::USER_AGENT},
     middleware::Next,
-    response::Response,
+    response::{IntoResponse, Response},
 };
+use ipnet::IpNet;
 use purlin_domain::{
     audit::Origin,
     clock::{Clock, SystemClock},
 };
 
-use crate::{linger, problem::Problem};
+use tokio::sync::Semaphore;
+use tower_http::timeout::TimeoutBody;
+
+use crate::{
+    linger,
+    problem::{self, Problem},
+};
 
 /// How an operation that took too long is told from others; no handler answers so.
 pub(crate) const TIMED_OUT: StatusCode = StatusCode::REQUEST_TIMEOUT;
+/// Between two pieces of a body; a client that is slower has gone, or means harm.
+const BODY_PAUSE_MAX: Duration = Duration::from_secs(8);
 const REQUEST_ID: &str = "x-request-id";
 const USER_AGENT_BYTES_MAX: usize = 300;
 
 /// Take or make the request's id, pass the origin on, answer with both.
-pub(crate) async fn with_id(mut request: Request, next: Next) -> Response {
+pub(crate) async fn with_id(State(proxies): State<Arc<[IpNet]>>, mut request: Request, next: Next) -> Response {
     let given = request.headers().get(REQUEST_ID).and_then(|value| value.to_str().ok()).filter(|id| is_well_formed(id));
     let id = given.map_or_else(|| SystemClock.id().to_string(), str::to_owned);
     let agent = request.headers().get(USER_AGENT).and_then(|value| value.to_str().ok());
     let origin = Origin {
         request_id: id.clone(),
-        ip: request.extensions().get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(address)| address.ip()),
+        ip: client_ip(&request, &proxies),
         user_agent: agent.map(|agent| agent.chars().take(USER_AGENT_BYTES_MAX).collect()),
     };
     request.extensions_mut().insert(origin);
     let (method, path, began) = (request.method().clone(), request.uri().path().to_owned(), Instant::now());
 
     let (parts, body) = request.into_parts();
-    let (body, rest) = linger::split(body);
+    let (body, rest) = linger::split(Body::new(TimeoutBody::new(BODY_PAUSE_MAX, body)));
     let mut response = next.run(Request::from_parts(parts, body)).await;
     if !response.status().is_success() {
         rest.discard().await;
@@ -61,6 +75,61 @@ pub(crate) async fn with_id(mut request: Request, next: Next) -> Response {
     response
 }
 
+/// Let a request in while there is room, and turn it away at once while there is none: one
+/// that waited would be answered when nobody waits for it any more.
+pub(crate) async fn admit(State(slots): State<Arc<Semaphore>>, request: Request, next: Next) -> Response {
+    // Whether the process lives is asked when it is busiest.
+    if request.uri().path().starts_with("/health") {
+        return next.run(request).await;
+    }
+    match slots.try_acquire() {
+        Ok(_slot) => next.run(request).await,
+        Err(_) => problem::busy().into_response(),
+    }
+}
+
+/// The address of the client: of the connection, or what a proxy that is trusted says. Of
+/// several proxies the last that is not trusted counts, since whoever it is wrote the rest.
+fn client_ip(request: &Request, proxies: &[IpNet]) -> Option<IpAddr> {
+    let ConnectInfo(peer) = request.extensions().get::<ConnectInfo<SocketAddr>>()?;
+    Some(forwarded(peer.ip(), request.headers(), proxies))
+}
+
+fn forwarded(peer: IpAddr, headers: &HeaderMap, proxies: &[IpNet]) -> IpAddr {
+    let trusted = |ip: &IpAddr| proxies.iter().any(|net| net.contains(ip));
+    let named = headers.get_all("x-forwarded-for").iter().filter_map(|value| value.to_str().ok());
+    let chain: Vec<&str> = named.flat_map(|value| value.split(',')).map(str::trim).collect();
+    let mut client = peer;
+    for hop in chain.iter().rev() {
+        if !trusted(&client) {
+            break;
+        }
+        let Ok(ip) = hop.parse() else { break };
+        client = ip;
+    }
+    client
+}
+
 fn is_well_formed(id: &str) -> bool {
     (8..=128).contains(&id.len()) && id.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_trusted_proxy_says_who_the_client_is() {
+        let ip = |text: &str| text.parse::<IpAddr>().unwrap();
+        let proxies = ["10.0.0.0/8".parse().unwrap()];
+        let from = |peer: &str, header: &str| {
+            let headers = HeaderMap::from_iter([("x-forwarded-for".parse().unwrap(), header.parse().unwrap())]);
+            forwarded(ip(peer), &headers, &proxies)
+        };
+        assert_eq!(from("192.0.2.9", "198.51.100.1"), ip("192.0.2.9"), "a stranger is not believed");
+        assert_eq!(from("10.0.0.1", "198.51.100.1"), ip("198.51.100.1"));
+        assert_eq!(from("10.0.0.1", "203.0.113.7, 198.51.100.1, 10.0.0.2"), ip("198.51.100.1"));
+        assert_eq!(from("10.0.0.1", "nonsense"), ip("10.0.0.1"));
+        assert_eq!(forwarded(ip("10.0.0.1"), &HeaderMap::new(), &proxies), ip("10.0.0.1"));
+    }
 }

@@ -2,11 +2,13 @@
 
 use std::{fmt, str::FromStr};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// The right to do `action` to `resource`; either may be `*`. A resource is a word
 /// (`jobs`) or `plugin.collection`; `inventory.*` covers every collection of a plugin.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[schemars(with = "String")]
 #[serde(try_from = "String", into = "String")]
 pub struct Permission {
     /// What it is about.
@@ -69,7 +71,7 @@ impl From<Permission> for String {
 }
 
 /// Permissions held together.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub struct PermissionSet(pub Vec<Permission>);
 
@@ -85,16 +87,24 @@ impl PermissionSet {
     }
 }
 
-/// Authority is user ∩ plugin grant ∩ tenant plan. A part that does not take part in
-/// this call (no plugin in an ordinary request, no user behind a plugin's job) is `None`.
-#[derive(Clone, Debug)]
+/// Authority is user ∩ API key ∩ plugin grant ∩ tenant plan. A part that does not take part
+/// in this call (no plugin in an ordinary request, no user behind a plugin's job) is `None`.
+#[derive(Clone, Debug, Default)]
 pub struct Authority {
     /// What the user's roles allow.
     pub user: Option<PermissionSet>,
+    /// What the API key is for.
+    pub scopes: Option<PermissionSet>,
     /// What the tenant granted to the plugin.
     pub grants: Option<PermissionSet>,
     /// What the tenant's plan includes.
     pub plan: PermissionSet,
+}
+
+/// Whether whoever holds these may hand out `wanted`: nobody grants what they lack. A
+/// wildcard is handed out only by who holds it as widely.
+pub fn may_grant(authority: &Authority, wanted: &Permission) -> bool {
+    authority.decide(wanted) == Decision::Allowed
 }
 
 /// Whether something is allowed, and if not, who says so.
@@ -115,7 +125,11 @@ impl Authority {
         if !allows(&self.grants) {
             return Decision::NotGranted;
         }
-        if allows(&self.user) && self.plan.allows(wanted) { Decision::Allowed } else { Decision::Denied }
+        if allows(&self.user) && allows(&self.scopes) && self.plan.allows(wanted) {
+            Decision::Allowed
+        } else {
+            Decision::Denied
+        }
     }
 
     /// How the decision came about, one line a step.
@@ -126,6 +140,7 @@ impl Authority {
         };
         let mut lines = Vec::new();
         lines.extend(self.user.as_ref().map(|set| line("user", set)));
+        lines.extend(self.scopes.as_ref().map(|set| line("api key", set)));
         lines.extend(self.grants.as_ref().map(|set| line("plugin grants", set)));
         lines.push(line("plan", &self.plan));
         lines
@@ -155,12 +170,15 @@ mod tests {
         let set = |texts: &[&str]| PermissionSet(texts.iter().map(|t| p(t)).collect());
         let authority = Authority {
             user: Some(set(&["a.x:*", "a.y:read"])),
+            scopes: None,
             grants: Some(set(&["a.x:read", "a.z:read"])),
             plan: PermissionSet::all(),
         };
         assert_eq!(authority.decide(&p("a.x:read")), Decision::Allowed);
         assert_eq!(authority.decide(&p("a.x:update")), Decision::NotGranted);
         assert_eq!(authority.decide(&p("a.z:read")), Decision::Denied);
+        let narrow_key = Authority { scopes: Some(set(&["a.y:read"])), ..authority.clone() };
+        assert_eq!(narrow_key.decide(&p("a.x:read")), Decision::Denied);
         let small_plan = Authority { plan: set(&["b.*:*"]), ..authority };
         assert_eq!(small_plan.decide(&p("a.x:read")), Decision::Denied);
     }

@@ -43,11 +43,37 @@ pub fn difference(before: &Json, after: &Json) -> Json {
     Json::Object(changes)
 }
 
+/// A document in the one form that is hashed: keys sorted, numbers as both databases give
+/// them back.
+pub fn canonical(value: &Json) -> Json {
+    match value {
+        Json::Object(members) => {
+            let mut sorted: Vec<(&String, Json)> = members.iter().map(|(k, v)| (k, canonical(v))).collect();
+            sorted.sort_by(|(a, _), (b, _)| a.cmp(b));
+            Json::Object(sorted.into_iter().map(|(k, v)| (k.clone(), v)).collect())
+        }
+        Json::Array(items) => items.iter().map(canonical).collect(),
+        // A database may write 100.0 as 100, and has no negative zero.
+        Json::Number(number) if number.is_f64() => match number.as_f64() {
+            Some(whole) if whole.fract() == 0.0 && whole.abs() < 9e15 => Json::from(whole as i64),
+            _ => value.clone(),
+        },
+        other => other.clone(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn a_document_has_one_canonical_form() {
+        let a: Json = serde_json::from_str(r#"{"b": [1.0, -0.0, 1.5], "a": {"y": 1, "x": 2}}"#).unwrap();
+        let b: Json = serde_json::from_str(r#"{"a": {"x": 2, "y": 1}, "b": [1, 0, 1.5]}"#).unwrap();
+        assert_eq!(canonical(&a).to_string(), canonical(&b).to_string());
+    }
 
     #[test]
     fn only_what_differs_is_told() {

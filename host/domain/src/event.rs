@@ -1,5 +1,6 @@
 //! Events: facts that were committed, and what caused them.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -37,7 +38,7 @@ pub struct NewEvent {
 }
 
 /// A published event, in the words of CloudEvents 1.0.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Event {
     /// Its id.
     pub id: EventId,

@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{Json, Timestamp, id::JobId};
 
 /// Where a job is in its life.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum JobState {
     /// Waits for its time and a worker; also between two attempts.
@@ -52,6 +53,9 @@ impl TryFrom<String> for JobState {
 
 /// The kind of every job that delivers an event to a plugin.
 pub const DELIVERY: &str = "core.deliver";
+
+/// The name under which the platform's own jobs run, where others name their plugin.
+pub const CORE: &str = "core";
 
 /// Attempts of a delivery, and of a job whose kind does not say.
 pub const ATTEMPTS_DEFAULT: u32 = 10;

@@ -36,6 +36,8 @@ pub enum Limit {
     ChainDepth,
     /// Invocations that descend from one root cause.
     ChainSize,
+    /// Bytes of record data that the tenant's plan has room for.
+    Storage,
 }
 
 impl fmt::Display for Limit {
@@ -55,6 +57,7 @@ impl fmt::Display for Limit {
             Self::PayloadBytes => "payload_bytes",
             Self::ChainDepth => "chain_depth",
             Self::ChainSize => "chain_size",
+            Self::Storage => "storage",
         })
     }
 }

@@ -1,14 +1,92 @@
-//! What a tenant's plan includes.
+//! What a tenant's plan includes: permissions, and ceilings.
 
-use crate::access::PermissionSet;
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::access::{Permission, PermissionSet};
 
 /// The plan a tenant is on when nobody chose another.
 pub const DEFAULT: &str = "standard";
 
-/// The permissions a plan includes. `None` for a plan that does not exist.
-pub fn allows(plan: &str) -> Option<PermissionSet> {
-    match plan {
-        DEFAULT => Some(PermissionSet::all()),
-        _ => None,
+/// A plan. A ceiling that is missing is none.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Plan {
+    /// What its tenants may do at all; cuts what roles and grants say.
+    #[serde(default = "everything")]
+    pub permissions: PermissionSet,
+    /// Users who are not deleted, at most.
+    pub users_max: Option<u64>,
+    /// Enabled plugins at most.
+    pub plugins_max: Option<u64>,
+    /// Invocations of plugins that begin within one minute, at most.
+    pub invocations_per_minute_max: Option<u64>,
+    /// Bytes of record data at most.
+    pub storage_bytes_max: Option<u64>,
+    /// Days that rows of the audit log are kept; for ever when missing.
+    pub audit_days: Option<u32>,
+}
+
+fn everything() -> PermissionSet {
+    PermissionSet::all()
+}
+
+/// The plans of a host, by name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Plans(pub BTreeMap<String, Plan>);
+
+impl Default for Plans {
+    fn default() -> Self {
+        let plan = |users_max, plugins_max, invocations_per_minute_max, storage_bytes_max, audit_days| Plan {
+            permissions: PermissionSet::all(),
+            users_max,
+            plugins_max,
+            invocations_per_minute_max,
+            storage_bytes_max,
+            audit_days,
+        };
+        Self(BTreeMap::from([
+            ("free".to_owned(), plan(Some(5), Some(2), Some(60), Some(100 << 20), Some(30))),
+            (DEFAULT.to_owned(), plan(Some(10_000), Some(50), Some(6_000), Some(10 << 30), Some(365))),
+            ("unlimited".to_owned(), plan(None, None, None, None, None)),
+        ]))
     }
 }
+
+impl Plans {
+    /// The plan of this name. One that the host no longer knows includes nothing.
+    pub fn get(&self, name: &str) -> Plan {
+        self.0.get(name).cloned().unwrap_or(Plan {
+            permissions: PermissionSet::default(),
+            users_max: Some(0),
+            plugins_max: Some(0),
+            invocations_per_minute_max: Some(0),
+            storage_bytes_max: Some(0),
+            audit_days: None,
+        })
+    }
+
+    /// Whether there is a plan of this name.
+    pub fn knows(&self, name: &str) -> bool {
+        self.0.contains_key(name)
+    }
+}
+
+/// The permissions of the roles that every tenant has: name, what it is for, permissions.
+pub fn system_roles() -> [(&'static str, &'static str, Vec<Permission>); 3] {
+    [
+        (ADMIN, "May do everything in the tenant", vec![Permission::new("*", "*")]),
+        (
+            "member",
+            "May see everything in the tenant and enqueue jobs",
+            vec![Permission::new("*", "read"), Permission::new("jobs", "create")],
+        ),
+        ("viewer", "May see everything in the tenant", vec![Permission::new("*", "read")]),
+    ]
+}
+
+/// The system role that may do everything. A tenant never loses its last one.
+pub const ADMIN: &str = "admin";

@@ -1,9 +1,9 @@
 //! Who acts, in which tenant, with what authority.
 
 use crate::{
-    access::{Authority, Decision, Permission},
+    access::{Authority, Decision, Permission, PermissionSet},
     audit::Origin,
-    id::{TenantId, UserId},
+    id::{ApiKeyId, SessionId, TenantId, UserId},
 };
 
 /// Who does something.
@@ -11,6 +11,8 @@ use crate::{
 pub enum Actor {
     /// A person.
     User(UserId),
+    /// A person's API key.
+    ApiKey(ApiKeyId, UserId),
     /// A plugin's own service principal in the tenant.
     Plugin(String),
     /// The platform itself.
@@ -22,6 +24,7 @@ impl Actor {
     pub fn kind(&self) -> &'static str {
         match self {
             Self::User(_) => "user",
+            Self::ApiKey(..) => "api_key",
             Self::Plugin(_) => "plugin",
             Self::System => "system",
         }
@@ -31,15 +34,16 @@ impl Actor {
     pub fn name(&self) -> String {
         match self {
             Self::User(id) => id.to_string(),
+            Self::ApiKey(id, _) => id.to_string(),
             Self::Plugin(name) => name.clone(),
             Self::System => "purlin".to_owned(),
         }
     }
 
-    /// The person, where it is one.
+    /// The person, where it is one or acts by a key of theirs.
     pub fn user(&self) -> Option<UserId> {
         match self {
-            Self::User(id) => Some(*id),
+            Self::User(id) | Self::ApiKey(_, id) => Some(*id),
             Self::Plugin(_) | Self::System => None,
         }
     }
@@ -57,13 +61,42 @@ pub struct Principal {
     pub on_behalf_of: Option<UserId>,
     /// What it may do.
     pub authority: Authority,
+    /// The sign-in it acts under, where it is one.
+    pub session: Option<SessionId>,
     /// Whether it runs the platform: may upload plugins and see every tenant.
     pub operator: bool,
     /// Where it comes from, for the audit log.
     pub origin: Origin,
+    /// What makes a repetition of this request have no second effect.
+    pub idempotency: Option<Idempotency>,
+}
+
+/// An `Idempotency-Key`, and what it was sent with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Idempotency {
+    /// The key, as the caller chose it.
+    pub key: String,
+    /// A digest of method, path and body.
+    pub request_hash: String,
+    /// The status that the operation answers when it did what was asked.
+    pub status: u16,
 }
 
 impl Principal {
+    /// The platform itself, acting in a tenant.
+    pub fn system(tenant: TenantId, origin: Origin) -> Self {
+        Self {
+            tenant,
+            actor: Actor::System,
+            on_behalf_of: None,
+            authority: Authority { plan: PermissionSet::all(), ..Authority::default() },
+            session: None,
+            operator: false,
+            origin,
+            idempotency: None,
+        }
+    }
+
     /// Whether it may do this.
     pub fn decide(&self, wanted: &Permission) -> Decision {
         self.authority.decide(wanted)

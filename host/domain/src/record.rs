@@ -1,11 +1,12 @@
 //! Records: the rows of collections.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{Json, Timestamp, id::RecordId};
 
 /// A row of a collection.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Record {
     /// Its id.
     pub id: RecordId,

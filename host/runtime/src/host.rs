@@ -64,8 +64,8 @@ impl From<HostError> for wit::Error {
                 Limit::PayloadBytes => Self::Limit(wit::Limit::PayloadBytes),
                 Limit::ChainDepth => Self::Limit(wit::Limit::ChainDepth),
                 Limit::ChainSize => Self::Limit(wit::Limit::ChainSize),
-                // These end the invocation; no call returns them.
-                Limit::Wall | Limit::Cpu | Limit::Memory | Limit::HostCalls | Limit::CallBytes => {
+                // These end the invocation or keep its commit; no call returns them.
+                Limit::Storage | Limit::Wall | Limit::Cpu | Limit::Memory | Limit::HostCalls | Limit::CallBytes => {
                     Self::Unavailable(format!("the {limit} limit was met"))
                 }
             },

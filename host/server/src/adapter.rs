@@ -127,11 +127,11 @@ impl Records for UnitHost {
     async fn query(&mut self, collection: &str, query: Query) -> Result<RecordPage, HostError> {
         let of = self.0.collection_ref(collection)?;
         let query = ListQuery {
-            parameters: Vec::new(),
             tree: query.filter,
             sort: query.sort,
             size: Some(query.size),
             after: query.after,
+            ..ListQuery::default()
         };
         self.0.query(&of, &query).await
     }

@@ -6,10 +6,14 @@ use std::{
 };
 
 use clap::{Parser, Subcommand};
-use purlin_service::store::migrate;
+use purlin_domain::clock::SystemClock;
+use purlin_service::{
+    ServiceError, keys,
+    store::{Db, migrate},
+};
 use rlimit::Resource;
 
-use crate::{config::Config, data_dir, serve, telemetry};
+use crate::{config::Config, data_dir, master_key, serve, telemetry};
 
 /// The subcommand by which the host calls itself to compile a component.
 pub(crate) const COMPILE: &str = "compile-component";
@@ -34,6 +38,11 @@ enum Command {
         #[command(subcommand)]
         direction: Direction,
     },
+    /// See, rotate and retire the keys that sign access tokens.
+    Keys {
+        #[command(subcommand)]
+        action: KeyAction,
+    },
     /// Compile a component from stdin to stdout. The host calls this itself.
     #[command(name = COMPILE, hide = true)]
     Compile,
@@ -53,11 +62,26 @@ enum Direction {
     Status,
 }
 
+#[derive(Subcommand)]
+enum KeyAction {
+    /// Show every key and what it is used for.
+    List,
+    /// Make a new key. It is published at once and signs ten seconds later; tokens that older
+    /// keys signed stay good.
+    Rotate,
+    /// Refuse from now on what a key signed. Wait until its tokens have ended.
+    Retire {
+        /// The key, as `keys list` shows it.
+        id: String,
+    },
+}
+
 pub(crate) fn run() -> ExitCode {
     let cli = Cli::parse();
     let done = match cli.command {
         Command::Compile => compile(),
         Command::Serve => with_config(cli.config.as_deref(), serve::serve),
+        Command::Keys { action } => with_config(cli.config.as_deref(), |config| keys(config, action)),
         Command::Migrate { direction } => with_config(cli.config.as_deref(), |config| migrate(config, direction)),
     };
     match done {
@@ -77,6 +101,27 @@ fn with_config<F: Future<Output = Result<(), String>>>(
     telemetry::start(&config)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|e| e.to_string())?;
     runtime.block_on(work(config))
+}
+
+async fn keys(config: Config, action: KeyAction) -> Result<(), String> {
+    let db = Db::open(&config.store()).await.map_err(|e| e.to_string())?;
+    let clock = SystemClock;
+    match action {
+        KeyAction::List => {}
+        KeyAction::Rotate => {
+            let id = keys::rotate(&db, &clock, &master_key::load(&config)?).await.map_err(|e| e.to_string())?;
+            say(&format!("made {id}; it signs in {} s", keys::SIGNS_AFTER.as_secs()));
+        }
+        KeyAction::Retire { id } => keys::retire(&db, &clock, &id).await.map_err(|e| match e {
+            ServiceError::NotFound => format!("there is no key {id}; `purlin keys list` shows them"),
+            other => other.to_string(),
+        })?,
+    }
+    for key in keys::list(&db, &clock).await.map_err(|e| e.to_string())? {
+        say(&format!("{} {:<10} made {}", key.id, key.state, key.created_at.format("%Y-%m-%d %H:%M:%S")));
+    }
+    db.close().await;
+    Ok(())
 }
 
 async fn migrate(config: Config, direction: Direction) -> Result<(), String> {

@@ -9,6 +9,8 @@ use figment::{
     Figment,
     providers::{Format, Serialized, Toml},
 };
+use ipnet::IpNet;
+use purlin_domain::plan::{DEFAULT, Plans};
 use purlin_service::store;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -34,8 +36,10 @@ pub(crate) struct Config {
     pub(crate) sqlite_readers: u32,
     /// A Redis URL; hints between hosts pass through it.
     pub(crate) redis_url: Option<String>,
-    /// The private key that signs tokens; made in the data directory when missing.
-    pub(crate) signing_key_file: Option<PathBuf>,
+    /// The master key that secrets are sealed under; made in the data directory when missing.
+    pub(crate) master_key_file: Option<PathBuf>,
+    /// Where signed checkpoints of the audit log are kept; in the data directory when missing.
+    pub(crate) checkpoint_dir: Option<PathBuf>,
     /// Where compiled components are kept; in the data directory when missing.
     pub(crate) cache_dir: Option<PathBuf>,
     /// The `iss` of every token.
@@ -48,6 +52,24 @@ pub(crate) struct Config {
     pub(crate) operator_email: String,
     /// The operator's password; made up and kept in the data directory when missing.
     pub(crate) operator_password: Option<String>,
+    /// Requests a minute from one address to what needs no token: register, sign in, refresh.
+    pub(crate) auth_requests_per_minute: u32,
+    /// Where people reach the applications; links in mails begin so.
+    pub(crate) public_url: String,
+    /// An SMTP server, such as `smtps://user:password@mail.example`; mails go to a folder without it.
+    pub(crate) smtp_url: Option<String>,
+    /// The sender of mails.
+    pub(crate) mail_from: String,
+    /// The folder for mails where there is no SMTP server; in the data directory when missing.
+    pub(crate) mail_dir: Option<PathBuf>,
+    /// Origins whose pages may call the API; `*` for all.
+    pub(crate) cors_origins: Vec<String>,
+    /// Networks of proxies whose `X-Forwarded-For` is believed.
+    pub(crate) trusted_proxies: Vec<IpNet>,
+    /// Requests at the same time; more are answered 503 at once.
+    pub(crate) requests_at_once: u32,
+    /// Connections at the same time; more wait.
+    pub(crate) connections: u32,
     /// Jobs run at the same time.
     pub(crate) workers: u32,
     /// Guests that run at the same time.
@@ -64,6 +86,8 @@ pub(crate) struct Config {
     pub(crate) log: String,
     /// `text` or `json`.
     pub(crate) log_format: LogFormat,
+    /// The plans that tenants can be on, by name.
+    pub(crate) plans: Plans,
 }
 
 /// How log lines are written.
@@ -87,13 +111,23 @@ impl Default for Config {
             database_connections: 20,
             sqlite_readers: 4,
             redis_url: None,
-            signing_key_file: None,
+            master_key_file: None,
+            checkpoint_dir: None,
             cache_dir: None,
             issuer: "purlin".to_owned(),
             access_token_minutes: 15,
             registration_open: true,
             operator_email: "operator@purlin.local".to_owned(),
             operator_password: None,
+            auth_requests_per_minute: 60,
+            public_url: "http://127.0.0.1:8080".to_owned(),
+            smtp_url: None,
+            mail_from: "purlin@localhost".to_owned(),
+            mail_dir: None,
+            cors_origins: Vec::new(),
+            trusted_proxies: Vec::new(),
+            requests_at_once: 1_000,
+            connections: 10_000,
             workers: 8,
             guests: 32,
             lease_seconds: 30,
@@ -102,6 +136,7 @@ impl Default for Config {
             job_history_days: 30,
             log: "info".to_owned(),
             log_format: LogFormat::Text,
+            plans: Plans::default(),
         }
     }
 }
@@ -130,12 +165,18 @@ impl Config {
             ("lease_seconds", self.lease_seconds),
             ("poll_ms", self.poll_ms),
             ("access_token_minutes", self.access_token_minutes),
+            ("auth_requests_per_minute", u64::from(self.auth_requests_per_minute)),
+            ("requests_at_once", u64::from(self.requests_at_once)),
+            ("connections", u64::from(self.connections)),
         ];
         if let Some((name, _)) = positive.iter().find(|(_, value)| *value == 0) {
             return Err(format!("settings: `{name}` must be at least 1"));
         }
         if self.guests > 1_000 || self.workers > 1_000 {
             return Err("settings: `workers` and `guests` are at most 1000".to_owned());
+        }
+        if !self.plans.knows(DEFAULT) {
+            return Err(format!("settings: `plans` must have a plan `{DEFAULT}`: new tenants are on it"));
         }
         match &self.database_url {
             Some(url) if !url.starts_with("postgres://") && !url.starts_with("postgresql://") => {
@@ -172,7 +213,11 @@ fn environment() -> serde_json::Map<String, Value> {
         };
         let Ok(text) = std::env::var(variable) else { continue };
         let value = match default {
-            Value::Number(_) | Value::Bool(_) => serde_json::from_str(&text).unwrap_or(Value::String(text)),
+            Value::Number(_) | Value::Bool(_) | Value::Object(_) => {
+                serde_json::from_str(&text).unwrap_or(Value::String(text))
+            }
+            // A list is written with commas between.
+            Value::Array(_) => text.split(',').map(str::trim).filter(|item| !item.is_empty()).collect(),
             _ => Value::String(text),
         };
         set.insert(name.clone(), value);

@@ -1,18 +1,18 @@
 //! One claimed job from its claim to its end: prepare the component, call the guest,
 //! commit its unit of work; again from the start when a conflict says so.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use purlin_domain::{
     clock::Clock,
-    job::Failure,
+    job::{CORE, Failure},
     log::{LogLevel, LogLine, escape_control},
 };
 use purlin_runtime::{Call, Ended, Invocation, Prepared, Runtime};
 use purlin_service::{
     Platform, ServiceError,
-    jobs::{self, Assignment, Claimed, Work},
-    plugin_logs, plugins,
+    jobs::{self, Assignment, Begun, Claimed, Work},
+    native, plugin_logs, plugins,
     unit::CommitError,
 };
 use tokio::runtime::Handle;
@@ -41,9 +41,12 @@ struct Failed {
 impl Invoker {
     /// Run a claimed job to its end. Only its own lease can keep the end from being written.
     pub(crate) async fn run(&self, claimed: Claimed) {
+        if claimed.plugin == CORE {
+            return self.settled(&claimed, native::run(&self.platform, &claimed).await);
+        }
         let assignment = match jobs::begin(&self.platform, claimed.clone()).await {
-            Ok(Some(assignment)) => assignment,
-            Ok(None) => return self.give_back(&claimed).await,
+            Ok(Begun::Ready(assignment)) => assignment,
+            Ok(Begun::Later(pause)) => return self.give_back(&claimed, pause).await,
             Err(error) => return self.settle(&claimed, &Failure::Retry(error.to_string())).await,
         };
         let outcome = self.attempt(&assignment).await;
@@ -58,7 +61,7 @@ impl Invoker {
         match failure {
             None => {}
             Some(Some(failure)) => self.settle(&claimed, &failure).await,
-            Some(None) => self.give_back(&claimed).await,
+            Some(None) => self.give_back(&claimed, Duration::ZERO).await,
         }
     }
 
@@ -158,8 +161,8 @@ impl Invoker {
         LogLine { time: clock.now(), level, message, fields }
     }
 
-    async fn give_back(&self, claimed: &Claimed) {
-        self.settled(claimed, jobs::release(&self.platform, claimed.tenant_id, claimed.fence()).await);
+    async fn give_back(&self, claimed: &Claimed, pause: Duration) {
+        self.settled(claimed, jobs::release(&self.platform, claimed.tenant_id, claimed.fence(), pause).await);
     }
 
     async fn settle(&self, claimed: &Claimed, failure: &Failure) {

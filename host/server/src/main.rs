@@ -3,14 +3,17 @@
 #![forbid(unsafe_code)]
 
 mod adapter;
+mod checkpoints;
 mod command;
 mod config;
 mod data_dir;
 mod fault;
+mod http;
 mod inspector;
 mod invoke;
+mod mailer;
+mod master_key;
 mod serve;
-mod signing_key;
 mod telemetry;
 mod worker;
 

@@ -1,22 +1,25 @@
 //! `purlin serve`: wire the rooms together and run until a signal.
 
-use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
+use purlin_api::Edge;
 use purlin_domain::clock::{Clock, SystemClock};
 use purlin_domain::limits::UnitLimits;
 use purlin_runtime::{Compiler, Runtime};
 use purlin_service::{
-    Platform, Settings, jobs, operator,
+    Outside, Platform, Settings, audit, jobs, keys, operator,
     store::{Db, bus::Bus, migrate},
 };
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
     sync::watch,
+    task::JoinSet,
 };
 
 use crate::{
-    adapter::UnitHost, config::Config, data_dir, inspector::Inspector, invoke::Invoker, signing_key, worker::Worker,
+    adapter::UnitHost, checkpoints::CheckpointFiles, config::Config, data_dir, http, inspector::Inspector,
+    invoke::Invoker, mailer::Mailer, master_key, worker::Worker,
 };
 
 /// How long requests and jobs may take to end once the host was told to stop.
@@ -52,41 +55,56 @@ pub(crate) async fn serve(config: Config) -> Result<(), String> {
     let worker = tokio::spawn(worker.run(stopping.clone()));
     let address = listener.local_addr().map_err(|e| e.to_string())?;
     tracing::info!(database = platform.db.kind(), "listening on http://{address}");
-    let served = serve_http(listener, Arc::clone(&platform), stopping, stop).await;
+    stop_on_signal(stop);
+    let looks = look_after(&platform);
+    let app = purlin_api::router(Arc::clone(&platform), &edge(&config));
+    http::serve(listener, app, config.connections as usize, stopping, GRACE).await;
 
     worker.await.map_err(|e| e.to_string())?;
-    drop(guests);
+    drop((guests, looks));
     platform.db.close().await;
-    served
+    Ok(())
 }
 
-async fn serve_http(
-    listener: TcpListener,
-    platform: Arc<Platform>,
-    stopping: watch::Receiver<bool>,
-    stop: watch::Sender<bool>,
-) -> Result<(), String> {
-    let service = purlin_api::router(platform).into_make_service_with_connect_info::<SocketAddr>();
-    let signalled = async move {
+fn edge(config: &Config) -> Edge {
+    Edge {
+        cors_origins: config.cors_origins.clone(),
+        trusted_proxies: config.trusted_proxies.clone(),
+        requests_at_once: config.requests_at_once as usize,
+    }
+}
+
+/// Tell everything to stop when a signal comes.
+fn stop_on_signal(stop: watch::Sender<bool>) {
+    tokio::spawn(async move {
         wait_for_signal().await;
         tracing::info!("stopping");
         stop.send_replace(true);
-    };
-    let serving = axum::serve(listener, service).with_graceful_shutdown(signalled);
-    // Connections that are still busy when the grace is over are dropped.
-    let mut stopping = stopping;
-    let over = async move {
-        while !*stopping.borrow() {
-            if stopping.changed().await.is_err() {
-                break;
+    });
+}
+
+/// What has to be looked at again and again while the host serves.
+fn look_after(platform: &Arc<Platform>) -> JoinSet<()> {
+    let mut looks = JoinSet::new();
+    let of_keys = Arc::clone(platform);
+    looks.spawn(async move {
+        loop {
+            tokio::time::sleep(keys::REFRESH_EVERY).await;
+            if let Err(error) = keys::refresh(&of_keys).await {
+                tracing::warn!(%error, "the signing keys could not be read; those known are used");
             }
         }
-        tokio::time::sleep(GRACE).await;
-    };
-    tokio::select! {
-        done = serving => done.map_err(|e| e.to_string()),
-        () = over => Ok(()),
-    }
+    });
+    let of_audit = Arc::clone(platform);
+    looks.spawn(async move {
+        loop {
+            if let Err(error) = audit::chain(&of_audit).await {
+                tracing::warn!(%error, "the audit log could not be chained; it will be tried again");
+            }
+            tokio::time::sleep(audit::CHAIN_EVERY).await;
+        }
+    });
+    looks
 }
 
 async fn wire(config: &Config) -> Result<(Arc<Platform>, Arc<Runtime<UnitHost>>), String> {
@@ -114,10 +132,19 @@ async fn wire(config: &Config) -> Result<(Arc<Platform>, Arc<Runtime<UnitHost>>)
         plugin_log_life: DAY * u32::try_from(config.plugin_log_days).map_err(|e| e.to_string())?,
         job_history_life: DAY * u32::try_from(config.job_history_days).map_err(|e| e.to_string())?,
         limits: UnitLimits::default(),
+        plans: config.plans.clone(),
+        public_url: config.public_url.clone(),
+        auth_requests_per_minute: config.auth_requests_per_minute,
     };
-    let keys = signing_key::load(config)?;
-    let inspector = Arc::new(Inspector(Arc::clone(&runtime)));
-    let platform = Platform::new(db, bus, clock, keys, inspector, settings).map_err(|e| e.to_string())?;
+    let secrets = master_key::load(config)?;
+    let checkpoints = config.checkpoint_dir.clone().unwrap_or_else(|| config.data_dir.join("audit-checkpoints"));
+    let outside = Outside {
+        bus,
+        inspector: Arc::new(Inspector(Arc::clone(&runtime))),
+        mailer: Arc::new(Mailer::open(config)?),
+        checkpoints: Arc::new(CheckpointFiles::open(checkpoints)?),
+    };
+    let platform = Platform::new(db, clock, secrets, outside, settings).map_err(|e| e.to_string())?;
     Ok((Arc::new(platform), runtime))
 }
 

@@ -10,10 +10,10 @@ use purlin_domain::id::{JobId, TenantId};
 use purlin_service::{
     Platform,
     jobs::{self, Claimed, Fence},
-    maintenance,
+    maintenance, tenants,
 };
 use tokio::{
-    sync::{Semaphore, mpsc, watch},
+    sync::{Notify, Semaphore, mpsc, watch},
     task::JoinSet,
     time::{Instant, sleep, timeout},
 };
@@ -25,36 +25,57 @@ const MAINTENANCE_EVERY: Duration = Duration::from_secs(3_600);
 /// After a claim failed, as when the database restarts.
 const PAUSE_AFTER_ERROR: Duration = Duration::from_secs(1);
 
+/// Between two looks for suspended tenants, whose jobs are to stop.
+const SUSPENDED_EVERY: Duration = Duration::from_secs(2);
+
 /// The claims this worker holds, for as long as they run.
 #[derive(Clone, Default)]
-struct Held(Arc<Mutex<HashMap<JobId, (TenantId, Fence)>>>);
+struct Held(Arc<Mutex<HashMap<JobId, Claim>>>);
+
+/// A claim, and what stops it.
+#[derive(Clone)]
+struct Claim {
+    tenant: TenantId,
+    fence: Fence,
+    stop: Arc<Notify>,
+}
 
 impl Held {
-    fn lock(&self) -> MutexGuard<'_, HashMap<JobId, (TenantId, Fence)>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<JobId, Claim>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Hold a claim until what is returned is dropped.
     fn hold(&self, claimed: &Claimed) -> Hold {
-        self.lock().insert(claimed.id, (claimed.tenant_id, claimed.fence()));
-        Hold { held: self.clone(), fence: claimed.fence() }
+        let stop = Arc::new(Notify::new());
+        let claim = Claim { tenant: claimed.tenant_id, fence: claimed.fence(), stop: Arc::clone(&stop) };
+        self.lock().insert(claimed.id, claim);
+        Hold { held: self.clone(), fence: claimed.fence(), stop }
+    }
+
+    /// Stop what runs for this tenant.
+    fn stop(&self, tenant: TenantId) {
+        for claim in self.lock().values().filter(|claim| claim.tenant == tenant) {
+            claim.stop.notify_one();
+        }
     }
 
     fn all(&self) -> Vec<(TenantId, Fence)> {
-        self.lock().values().copied().collect()
+        self.lock().values().map(|claim| (claim.tenant, claim.fence)).collect()
     }
 }
 
 struct Hold {
     held: Held,
     fence: Fence,
+    stop: Arc<Notify>,
 }
 
 impl Drop for Hold {
     /// Let go of this claim, not of a later one of the same job.
     fn drop(&mut self) {
         let mut held = self.held.lock();
-        if held.get(&self.fence.job).is_some_and(|(_, fence)| *fence == self.fence) {
+        if held.get(&self.fence.job).is_some_and(|claim| claim.fence == self.fence) {
             held.remove(&self.fence.job);
         }
     }
@@ -85,6 +106,7 @@ impl Worker {
         helpers.spawn(rescue(Arc::clone(&platform)));
         helpers.spawn(tidy(Arc::clone(&platform)));
         helpers.spawn(pass_hints_on(Arc::clone(&platform)));
+        helpers.spawn(stop_suspended(Arc::clone(&platform), held.clone()));
 
         let slots = Arc::new(Semaphore::new(self.jobs_at_once as usize));
         let mut running = JoinSet::new();
@@ -141,6 +163,10 @@ impl Worker {
                         tracing::warn!(job = %claim.1.job, "stopped: this worker could not prolong its leases");
                         give_back(&platform, vec![claim]).await;
                     }
+                    () = hold.stop.notified() => {
+                        tracing::info!(job = %claim.1.job, "stopped: its tenant was suspended");
+                        give_back(&platform, vec![claim]).await;
+                    }
                 }
                 drop((hold, slot));
             });
@@ -163,7 +189,7 @@ impl Worker {
 /// What the host stopped by itself is no crash and no attempt.
 async fn give_back(platform: &Platform, unfinished: Vec<(TenantId, Fence)>) {
     for (tenant, fence) in unfinished {
-        if let Err(error) = jobs::release(platform, tenant, fence).await {
+        if let Err(error) = jobs::release(platform, tenant, fence, Duration::ZERO).await {
             tracing::warn!(%error, job = %fence.job, "a job could not be given back; it is when its lease ends");
         }
     }
@@ -232,13 +258,30 @@ async fn tidy(platform: Arc<Platform>) {
     }
 }
 
+/// Stop what runs for tenants that were suspended, here or on another host.
+async fn stop_suspended(platform: Arc<Platform>, held: Held) {
+    loop {
+        tokio::select! {
+            () = platform.suspended.notified() => {}
+            () = sleep(SUSPENDED_EVERY) => {}
+        }
+        if held.all().is_empty() {
+            continue;
+        }
+        match tenants::suspended(&platform).await {
+            Ok(suspended) => suspended.into_iter().for_each(|tenant| held.stop(tenant)),
+            Err(error) => tracing::warn!(%error, "whether a tenant was suspended is not known"),
+        }
+    }
+}
+
 /// Hints from other hosts ring the same bell as those of this one.
 async fn pass_hints_on(platform: Arc<Platform>) {
     let Some(bus) = platform.bus.clone() else { return };
-    let (sender, mut hints) = mpsc::channel(1);
+    let (sender, mut hints) = mpsc::channel(64);
     let ring = async {
-        while hints.recv().await.is_some() {
-            platform.jobs_enqueued.notify_one();
+        while let Some(hint) = hints.recv().await {
+            platform.hear(hint);
         }
     };
     tokio::join!(bus.listen(sender), ring);

@@ -1,20 +1,119 @@
-//! Reading the audit log. Writing it is part of every mutation.
+//! The audit log: written with every mutation, chained shortly after, read and verified.
+//!
+//! A row carries a MAC from the beginning. Its place in the tenant's hash chain is given
+//! after its transaction, by whichever host holds the head of the chain: writers of a
+//! tenant never wait for each other.
 
-use purlin_domain::principal::Principal;
-use purlin_store::audit::{self, AuditRow};
+mod chain;
+mod verify;
+
+use purlin_domain::{
+    Timestamp,
+    audit::{AuditEntry, canonical},
+    id::TenantId,
+    principal::Principal,
+};
+use purlin_store::{
+    PlatformTx, TenantTx,
+    audit::{self, AuditRow},
+};
 use uuid::Uuid;
+
+pub use chain::{CHAIN_EVERY, chain, expire};
+pub use verify::{Finding, Verification, verify};
 
 use crate::{
     Platform, Result, ServiceError,
     list::{ListPage, ListQuery, Prepared},
+    secrets::Use,
 };
+
+/// Write what a principal did, in the transaction that does it.
+pub(crate) async fn append(
+    platform: &Platform,
+    tx: &mut TenantTx,
+    principal: &Principal,
+    entries: Vec<AuditEntry>,
+    now: Timestamp,
+) -> Result<()> {
+    let rows: Vec<(AuditRow, String)> = entries
+        .into_iter()
+        .map(|entry| {
+            let row = audit::row(principal, platform.clock.id(), entry, now);
+            let mac = mac(platform, principal.tenant, &row);
+            (row, mac)
+        })
+        .collect();
+    Ok(audit::append(tx, &rows).await?)
+}
+
+/// Write what whoever runs the platform did to it.
+pub(crate) async fn append_platform(
+    platform: &Platform,
+    tx: &mut PlatformTx,
+    principal: &Principal,
+    entry: AuditEntry,
+    now: Timestamp,
+) -> Result<()> {
+    let row = audit::row(principal, platform.clock.id(), entry, now);
+    let mac = mac(platform, principal.tenant, &row);
+    Ok(audit::append_platform(tx, principal.tenant, &row, &mac).await?)
+}
+
+/// The MAC of a row: everything it says, in one form.
+fn mac(platform: &Platform, tenant: TenantId, row: &AuditRow) -> String {
+    let optional = |text: &Option<String>| text.as_ref().map_or_else(String::new, |text| format!("+{text}"));
+    let parts = [
+        tenant.to_string(),
+        row.id.to_string(),
+        row.actor_kind.clone(),
+        row.actor.clone(),
+        optional(&row.on_behalf_of.map(|id| id.to_string())),
+        row.action.clone(),
+        row.resource_type.clone(),
+        optional(&row.resource_id),
+        canonical(&row.changes).to_string(),
+        optional(&row.ip),
+        optional(&row.user_agent),
+        row.request_id.clone(),
+        row.created_at.timestamp_micros().to_string(),
+    ];
+    let parts: Vec<&[u8]> = parts.iter().map(String::as_bytes).collect();
+    hex(&platform.secrets.mac(Use::Audit, &parts))
+}
+
+/// The hash of a row at this place: over the hash before it and its own MAC.
+fn link(platform: &Platform, tenant: TenantId, before: &str, seq: i64, mac: &str) -> String {
+    let parts: [&[u8]; 4] = [tenant.0.as_bytes(), before.as_bytes(), &seq.to_le_bytes(), mac.as_bytes()];
+    hex(&platform.secrets.mac(Use::Audit, &parts))
+}
+
+fn hex(bytes: &[u8; 32]) -> String {
+    blake3::Hash::from_bytes(*bytes).to_hex().to_string()
+}
 
 /// A page of the tenant's audit log.
 pub async fn list(platform: &Platform, principal: &Principal, query: &ListQuery) -> Result<ListPage<AuditRow>> {
-    let prepared = Prepared::new(platform, principal.tenant, "audit-logs", &audit::fields(), query)?;
+    let query = within_window(platform, query);
+    let prepared = Prepared::new(platform, principal.tenant, "audit-logs", &audit::fields(), &query)?;
     let mut tx = platform.db.read(principal.tenant).await?;
-    let page = audit::list(&mut tx, &prepared.filter, &prepared.sort, prepared.after.as_deref(), prepared.size).await?;
-    Ok(prepared.page(platform, page.rows, page.more))
+    let page = audit::list(&mut tx, &prepared.slice()).await?;
+    Ok(prepared.page(platform, page))
+}
+
+/// Days that a list goes back when it does not say.
+const WINDOW_DAYS: i64 = 90;
+
+/// A list that does not say from when looks at the last 90 days, so that it does not read
+/// every month there is.
+fn within_window(platform: &Platform, query: &ListQuery) -> ListQuery {
+    let mut query = query.clone();
+    let says = query.parameters.iter().any(|p| p.field == "created_at" || p.field == "id" || p.field == "request_id")
+        || query.tree.as_ref().is_some_and(|tree| tree.to_string().contains("\"created_at\""));
+    if !says {
+        query.not_before = Some(platform.now() - chrono::TimeDelta::days(WINDOW_DAYS));
+    }
+    query
 }
 
 /// One row of it.

@@ -1,12 +1,16 @@
-//! What every mutation of the platform leaves behind: an audit row and an event, in the
-//! transaction that makes it.
+//! A mutation: one transaction that changes something for somebody, and leaves an audit
+//! row, an event, the jobs it causes and the answer to a repetition of the request.
 
-use purlin_domain::{Json, Timestamp, audit::AuditEntry, event::Cause, principal::Principal};
-use purlin_store::{TenantTx, audit};
+use purlin_domain::{Json, Timestamp, audit::AuditEntry, event::Cause, job::NewJob, principal::Principal};
+use purlin_store::{
+    TenantTx,
+    jobs::{self, Enqueue},
+};
+use serde::Serialize;
 
-use crate::{Platform, Result, events};
+use crate::{Platform, Result, ServiceError, audit, events, idempotency};
 
-/// A mutation of one thing.
+/// What happened to one thing.
 pub(crate) struct Change {
     /// What happened: the audit action and the event type, such as `user.updated`.
     pub(crate) what: &'static str,
@@ -14,34 +18,85 @@ pub(crate) struct Change {
     pub(crate) resource_type: &'static str,
     /// Which one.
     pub(crate) id: String,
-    /// What changed, for the audit log.
+    /// What changed, for the audit log. Secrets are not among it.
     pub(crate) changes: Json,
-    /// What subscribers are told.
-    pub(crate) data: Json,
+    /// What subscribers are told; nobody is when missing.
+    pub(crate) data: Option<Json>,
 }
 
-/// Write the audit rows and publish the events of what a principal did.
-pub(crate) async fn tell(
-    platform: &Platform,
-    tx: &mut TenantTx,
-    principal: &Principal,
+/// A mutation under way. Dropped before it is finished, nothing of it stays.
+pub(crate) struct Mutation<'a> {
+    platform: &'a Platform,
+    principal: &'a Principal,
+    pub(crate) tx: TenantTx,
+    pub(crate) now: Timestamp,
     changes: Vec<Change>,
-    now: Timestamp,
-) -> Result<()> {
-    let mut entries = Vec::new();
-    let mut new = Vec::new();
-    for Change { what, resource_type, id, changes, data } in changes {
-        new.push(events::core(platform, what, id.clone(), data));
-        let entry = AuditEntry {
-            action: what.to_owned(),
-            resource_type: resource_type.to_owned(),
-            resource_id: Some(id),
-            changes,
-        };
-        entries.push((platform.clock.id(), entry));
+    jobs: Vec<NewJob>,
+}
+
+impl<'a> Mutation<'a> {
+    /// Begin one in the principal's tenant.
+    pub(crate) async fn begin(platform: &'a Platform, principal: &'a Principal) -> Result<Self> {
+        let tx = platform.db.write(principal.tenant).await?;
+        Ok(Self { platform, principal, tx, now: platform.now(), changes: Vec::new(), jobs: Vec::new() })
     }
-    audit::append(tx, principal, &entries, now).await?;
-    let user = principal.actor.user();
-    let cause = Cause { user, event: None, root: platform.clock.id(), depth: 0 };
-    events::publish(platform, tx, &new, &cause, now, user).await
+
+    /// A time for `updated_at` that differs from the last one, whatever the clock says.
+    pub(crate) fn after(&self, last: Timestamp) -> Timestamp {
+        self.now.max(last + chrono::TimeDelta::microseconds(1))
+    }
+
+    /// Note what changed.
+    pub(crate) fn note(&mut self, change: Change) {
+        self.changes.push(change);
+    }
+
+    /// Enqueue a job of the platform's own with it.
+    pub(crate) fn enqueue(&mut self, job: NewJob) {
+        self.jobs.push(job);
+    }
+
+    /// Write what is left to write, and commit. Who had authority in the tenant is looked
+    /// up anew from then on.
+    pub(crate) async fn finish<T: Serialize>(self, reply: T) -> Result<T> {
+        let Self { platform, principal, mut tx, now, changes, jobs: queued, .. } = self;
+        let mut new = Vec::new();
+        let mut entries = Vec::new();
+        for Change { what, resource_type, id, changes, data } in changes {
+            new.extend(data.map(|data| events::core(platform, what, id.clone(), data)));
+            entries.push(AuditEntry {
+                action: what.to_owned(),
+                resource_type: resource_type.to_owned(),
+                resource_id: Some(id),
+                changes,
+            });
+        }
+        audit::append(platform, &mut tx, principal, entries, now).await?;
+        let user = principal.actor.user();
+        let cause = Cause { user, event: None, root: platform.clock.id(), depth: 0 };
+        events::publish(platform, &mut tx, new, &cause, now, user).await?;
+        let queued: Vec<Enqueue<'_>> = queued.iter().map(Enqueue::core).collect();
+        jobs::insert(&mut tx, &queued, &cause, now, user).await?;
+        if let Some(key) = &principal.idempotency {
+            let reply = serde_json::to_value(&reply).map_err(ServiceError::internal)?;
+            idempotency::keep(platform, &mut tx, principal, key, &reply, now).await?;
+        }
+        tx.commit().await?;
+        platform.forget_access(principal.tenant);
+        platform.wake_workers();
+        Ok(reply)
+    }
+}
+
+/// What another request did at the same moment.
+pub(crate) fn conflict() -> ServiceError {
+    ServiceError::Conflict("conflict", "another request changed it at the same moment".to_owned())
+}
+
+/// Refuse unless it is still what the caller saw.
+pub(crate) fn expect(updated_at: Timestamp, expected: Option<Timestamp>) -> Result<()> {
+    match expected {
+        Some(seen) if seen != updated_at => Err(ServiceError::PreconditionFailed),
+        _ => Ok(()),
+    }
 }

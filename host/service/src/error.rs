@@ -1,5 +1,7 @@
 //! Why the platform did not do as asked, in the caller's terms.
 
+use std::time::Duration;
+
 use purlin_domain::{
     error::{HostError, Violation},
     limits::Limit,
@@ -15,6 +17,25 @@ pub enum ServiceError {
     /// No valid credentials; the text says no more than the caller may know.
     #[error("{0}")]
     Unauthenticated(&'static str),
+    /// The password is right, and a code of the second factor is needed with it.
+    #[error("send a code of the second factor, or a recovery code, as `code`")]
+    SecondFactorRequired,
+    /// Too many requests of this kind: how many are allowed at once, and when the next may come.
+    #[error("too many requests; try again in {} s", .retry_after.as_secs().max(1))]
+    TooMany {
+        /// Requests allowed at once.
+        limit: u32,
+        /// When the next is allowed.
+        retry_after: Duration,
+        /// When all are allowed again.
+        reset_after: Duration,
+    },
+    /// The `Idempotency-Key` was used for another request.
+    #[error("this Idempotency-Key was used for another request; use a new one")]
+    KeyReused,
+    /// Another request under the same `Idempotency-Key` did this at the same moment.
+    #[error("the same request was answered meanwhile")]
+    Repeated,
     /// The caller lacks this permission within its own tenant.
     #[error("permission {0} is missing")]
     Forbidden(String),
@@ -96,6 +117,10 @@ impl From<ServiceError> for HostError {
             ServiceError::BadParameter(name, detail) => Self::invalid(&format!("/{name}"), "parameter", detail),
             ServiceError::Limit(limit) => Self::Limit(limit),
             ServiceError::Unauthenticated(detail) => Self::Unavailable(detail.to_owned()),
+            error @ (ServiceError::SecondFactorRequired
+            | ServiceError::TooMany { .. }
+            | ServiceError::KeyReused
+            | ServiceError::Repeated) => Self::Unavailable(error.to_string()),
             ServiceError::Unavailable(detail) => Self::Unavailable(detail),
             ServiceError::Internal(detail) => {
                 tracing::error!(detail, "a host call failed");

@@ -39,7 +39,7 @@ pub(crate) fn core(platform: &Platform, event_type: &str, subject: String, data:
 pub(crate) async fn publish(
     platform: &Platform,
     tx: &mut TenantTx,
-    new: &[NewEvent],
+    new: Vec<NewEvent>,
     cause: &Cause,
     now: Timestamp,
     by: Option<UserId>,
@@ -47,7 +47,7 @@ pub(crate) async fn publish(
     if new.is_empty() {
         return Ok(());
     }
-    events::insert(tx, new, cause, now).await?;
+    events::insert(tx, &new, cause, now).await?;
     let mut deliveries = Vec::new();
     for plugin in catalog::enabled(platform, tx).await? {
         for event in new.iter().filter(|event| receives(&plugin, &event.event_type)) {
@@ -79,9 +79,8 @@ fn receives(plugin: &Enabled, event_type: &str) -> bool {
 pub async fn list(platform: &Platform, principal: &Principal, query: &ListQuery) -> Result<ListPage<Event>> {
     let prepared = Prepared::new(platform, principal.tenant, "events", &events::fields(), query)?;
     let mut tx = platform.db.read(principal.tenant).await?;
-    let page =
-        events::list(&mut tx, &prepared.filter, &prepared.sort, prepared.after.as_deref(), prepared.size).await?;
-    Ok(prepared.page(platform, page.rows, page.more))
+    let page = events::list(&mut tx, &prepared.slice()).await?;
+    Ok(prepared.page(platform, page))
 }
 
 /// One event.

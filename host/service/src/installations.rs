@@ -12,18 +12,19 @@ use purlin_domain::{
 use purlin_store::{
     TenantTx,
     installations::{self, Installation},
-    plugins,
+    plugins, tenants, usage,
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::{
     Platform, Result, ServiceError, access,
-    change::{self, Change},
+    change::{Change, Mutation},
 };
 
 /// What a tenant's administrator agrees to.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Consent {
     /// The plugin.
@@ -36,7 +37,7 @@ pub struct Consent {
 }
 
 /// An installation, and what its version asks for.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct InstallationView {
     /// The installation.
     #[serde(flatten)]
@@ -47,12 +48,11 @@ pub struct InstallationView {
 
 /// Enable a plugin, or change the version or the grants of an enabled one.
 pub async fn enable(platform: &Platform, principal: &Principal, consent: Consent) -> Result<InstallationView> {
-    let now = platform.now();
     let by = principal.actor.user();
     let present = installations::by_plugin(&mut platform.db.read(principal.tenant).await?, &consent.plugin).await?;
     let (version_id, asks_for) = wanted(platform, &consent, present.as_ref()).await?;
-    let mut tx = platform.db.write(principal.tenant).await?;
-    let before = installations::hold(&mut tx, &consent.plugin).await?;
+    let mut change = Mutation::begin(platform, principal).await?;
+    let before = installations::hold(&mut change.tx, &consent.plugin).await?;
     if before.as_ref().map(|i| (i.version_id, &i.grants)) != present.as_ref().map(|i| (i.version_id, &i.grants)) {
         return Err(ServiceError::Conflict(
             "conflict",
@@ -66,25 +66,36 @@ pub async fn enable(platform: &Platform, principal: &Principal, consent: Consent
     };
     check_grants(principal, &grants, &asks_for)?;
     let document = serde_json::to_value(&grants).map_err(ServiceError::internal)?;
-    installations::enable(&mut tx, platform.clock.id(), &consent.plugin, version_id, &document, now, by).await?;
-    let after = installations::by_plugin(&mut tx, &consent.plugin)
+    let (id, now) = (platform.clock.id(), change.now);
+    installations::enable(&mut change.tx, id, &consent.plugin, version_id, &document, now, by).await?;
+    within_plan(platform, &mut change.tx).await?;
+    let after = installations::by_plugin(&mut change.tx, &consent.plugin)
         .await?
         .ok_or_else(|| ServiceError::internal("the installation is gone"))?;
-    tell(platform, &mut tx, principal, "plugin.enabled", before.as_ref(), &after).await?;
-    tx.commit().await?;
-    platform.wake_workers();
-    Ok(InstallationView { installation: after, asks_for })
+    change.note(changed("plugin.enabled", before.as_ref(), &after));
+    change.finish(InstallationView { installation: after, asks_for }).await
+}
+
+/// Refuse when the plan has no room for the plugins that are enabled now.
+async fn within_plan(platform: &Platform, tx: &mut TenantTx) -> Result<()> {
+    let tenant = tenants::own(tx).await?.ok_or(ServiceError::NotFound)?;
+    let Some(ceiling) = platform.settings.plans.get(&tenant.plan).plugins_max else { return Ok(()) };
+    if usage::plugins(tx).await? > i64::try_from(ceiling).unwrap_or(i64::MAX) {
+        return Err(ServiceError::Closed("plan_limit", "the tenant's plan has no room for another plugin"));
+    }
+    Ok(())
 }
 
 /// Disable a plugin: nothing of it runs, its data and its waiting jobs stay.
 pub async fn disable(platform: &Platform, principal: &Principal, plugin: &str) -> Result<()> {
-    let mut tx = platform.db.write(principal.tenant).await?;
-    let before = installations::hold(&mut tx, plugin).await?.ok_or(ServiceError::NotFound)?;
-    if installations::disable(&mut tx, plugin, platform.now(), principal.actor.user()).await? {
+    let mut change = Mutation::begin(platform, principal).await?;
+    let before = installations::hold(&mut change.tx, plugin).await?.ok_or(ServiceError::NotFound)?;
+    let now = change.now;
+    if installations::disable(&mut change.tx, plugin, now, principal.actor.user()).await? {
         let after = Installation { state: "disabled".to_owned(), ..before.clone() };
-        tell(platform, &mut tx, principal, "plugin.disabled", Some(&before), &after).await?;
+        change.note(changed("plugin.disabled", Some(&before), &after));
     }
-    Ok(tx.commit().await?)
+    change.finish(()).await
 }
 
 /// The tenant's plugins.
@@ -153,21 +164,13 @@ fn check_grants(principal: &Principal, grants: &PermissionSet, asks_for: &[Permi
     Ok(())
 }
 
-async fn tell(
-    platform: &Platform,
-    tx: &mut TenantTx,
-    principal: &Principal,
-    what: &'static str,
-    before: Option<&Installation>,
-    after: &Installation,
-) -> Result<()> {
+fn changed(what: &'static str, before: Option<&Installation>, after: &Installation) -> Change {
     let shown = |i: &Installation| json!({ "version": i.version, "state": i.state, "grants": i.grants });
-    let change = Change {
+    Change {
         what,
         resource_type: "installation",
         id: after.plugin.clone(),
         changes: difference(&before.map_or(Json::Null, shown), &shown(after)),
-        data: json!({ "plugin": after.plugin, "version": after.version }),
-    };
-    change::tell(platform, tx, principal, vec![change], platform.now()).await
+        data: Some(json!({ "plugin": after.plugin, "version": after.version })),
+    }
 }

@@ -4,12 +4,13 @@ mod engine;
 
 use std::sync::Arc;
 
-use purlin_domain::{Json, id::JobId, principal::Principal};
+use purlin_domain::{Json, Timestamp, id::JobId, job::JobState, principal::Principal};
 use purlin_store::jobs::{self, Job, JobSummary};
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-pub use engine::{Assignment, Work, beat, begin, claim, fail, release, rescue, take_over};
+pub use engine::{Assignment, Begun, Work, beat, begin, claim, fail, release, rescue, take_over};
 pub use purlin_store::jobs::{Claimed, Fence};
 
 use crate::{
@@ -19,7 +20,7 @@ use crate::{
 };
 
 /// A job somebody wants done.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct JobRequest {
     /// A kind that an enabled plugin declares, for example `inventory.valuation`.
@@ -38,12 +39,48 @@ fn empty() -> Json {
     json!({})
 }
 
+/// How a job is doing.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct JobStatus {
+    /// Its id.
+    pub id: JobId,
+    /// Where it is in its life.
+    pub state: JobState,
+    /// Runs so far, crashes not counted.
+    pub attempt: i64,
+    /// Runs at most.
+    pub attempts_max: i64,
+    /// Not before this instant.
+    pub run_at: Timestamp,
+    /// How far it is, 0 to 100.
+    pub progress: Option<i64>,
+    /// What it says of that.
+    pub progress_message: Option<String>,
+    /// Why the last run failed.
+    pub last_error: Option<String>,
+}
+
+impl From<Job> for JobStatus {
+    fn from(job: Job) -> Self {
+        Self {
+            id: job.id,
+            state: job.state,
+            attempt: job.attempt,
+            attempts_max: job.attempts_max,
+            run_at: job.run_at,
+            progress: job.progress,
+            progress_message: job.progress_message,
+            last_error: job.last_error,
+        }
+    }
+}
+
 /// A page of the tenant's jobs, deliveries of events included.
 pub async fn list(platform: &Platform, principal: &Principal, query: &ListQuery) -> Result<ListPage<JobSummary>> {
     let prepared = Prepared::new(platform, principal.tenant, "jobs", &jobs::fields(), query)?;
     let mut tx = platform.db.read(principal.tenant).await?;
-    let page = jobs::list(&mut tx, &prepared.filter, &prepared.sort, prepared.after.as_deref(), prepared.size).await?;
-    Ok(prepared.page(platform, page.rows, page.more))
+    let page = jobs::list(&mut tx, &prepared.slice()).await?;
+    Ok(prepared.page(platform, page))
 }
 
 /// One job.
@@ -65,8 +102,14 @@ pub async fn enqueue(platform: &Arc<Platform>, principal: &Principal, request: J
         let JobRequest { kind, payload, delay_ms, unique_key } = &request;
         let id = unit.enqueue_for(&plugin, kind, payload.clone(), *delay_ms, unique_key.clone()).await?;
         unit.record_enqueue(id, kind);
+        // One that was there already is answered as it is; a new one as it begins.
+        let job = match unit.new_job(id) {
+            Some(job) => job,
+            None => get(platform, principal, id).await?,
+        };
+        unit.answer(serde_json::to_value(&job).map_err(ServiceError::internal)?);
         match unit.commit(None).await {
-            Ok(()) => return get(platform, principal, id).await,
+            Ok(()) => return Ok(job),
             Err(CommitError::Failed(error)) => return Err(error),
             Err(CommitError::LeaseLost | CommitError::Withdrawn) => {
                 return Err(ServiceError::internal("a request has no lease to lose"));

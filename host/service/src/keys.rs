@@ -1,4 +1,13 @@
-//! The keys that sign access tokens, and what is derived from them.
+//! The keys that sign access tokens: made, rotated and retired without a request that
+//! fails, on every host that shares the database.
+//!
+//! A new key is published first and signs a little later, when every host knows it. What
+//! older keys signed is accepted until they are retired.
+
+use std::{
+    sync::{Arc, PoisonError, RwLock},
+    time::Duration,
+};
 
 use aws_lc_rs::{
     encoding::AsDer,
@@ -7,57 +16,183 @@ use aws_lc_rs::{
 };
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use jsonwebtoken::{DecodingKey, EncodingKey};
-use purlin_domain::Json;
+use purlin_domain::{Json, Timestamp, clock::Clock};
+use purlin_store::{
+    Db,
+    signing_keys::{self, SigningKey},
+};
+use serde::Serialize;
 use serde_json::json;
 
-use crate::{Result, ServiceError};
+use crate::{Platform, Result, ServiceError, secrets::Secrets};
 
-const PEM_LABEL: &str = "PRIVATE KEY";
+/// Between two looks at the keys in the database.
+pub const REFRESH_EVERY: Duration = Duration::from_secs(3);
+/// From making a key to signing with it: longer than any host takes to know it.
+pub const SIGNS_AFTER: Duration = Duration::from_secs(10);
 
-/// An RSA key pair, ready to sign and to verify.
-pub struct Keys {
-    pub(crate) id: String,
-    pub(crate) encoding: EncodingKey,
-    pub(crate) decoding: DecodingKey,
-    /// Authenticates cursors: the same on every host that shares the private key.
-    pub(crate) cursor_secret: [u8; 32],
-    modulus: String,
-    exponent: String,
+/// A key, ready to verify, and to sign while it has its private half.
+struct Key {
+    row: SigningKey,
+    decoding: DecodingKey,
+    encoding: Option<EncodingKey>,
 }
 
-impl Keys {
-    /// A new 2,048-bit private key as PKCS #8 in PEM.
-    pub fn generate() -> Result<String> {
-        let pair = KeyPair::generate(KeySize::Rsa2048).map_err(ServiceError::internal)?;
-        let der = AsDer::<aws_lc_rs::encoding::Pkcs8V1Der<'_>>::as_der(&pair).map_err(ServiceError::internal)?;
-        Ok(pem::encode(&pem::Pem::new(PEM_LABEL, der.as_ref())))
+/// The keys of the host, as last read from the database.
+#[derive(Default)]
+pub(crate) struct Keyring {
+    keys: RwLock<Arc<Vec<Key>>>,
+}
+
+impl Keyring {
+    fn keys(&self) -> Arc<Vec<Key>> {
+        Arc::clone(&self.keys.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Read a private key as PKCS #8 in PEM, 2,048 bits at least.
-    pub fn from_pem(text: &str) -> Result<Self> {
-        let unusable = |why: String| ServiceError::Internal(format!("the signing key is unusable: {why}"));
-        let document = pem::parse(text).map_err(|e| unusable(e.to_string()))?;
-        if document.tag() != PEM_LABEL {
-            return Err(unusable(format!("expected a PEM block `{PEM_LABEL}` (PKCS #8), found `{}`", document.tag())));
+    /// The key that signs at this moment.
+    pub(crate) fn signing(&self, now: Timestamp) -> Result<(String, EncodingKey)> {
+        let keys = self.keys();
+        let usable = || keys.iter().filter(|key| key.row.retired_at.is_none());
+        // The newest whose time has come; the oldest when that of none has.
+        let key = usable().find(|key| key.row.signs_from <= now).or_else(|| usable().last());
+        key.and_then(|key| Some((key.row.id.clone(), key.encoding.clone()?)))
+            .ok_or_else(|| ServiceError::internal("there is no key that signs"))
+    }
+
+    /// What verifies tokens of this key, unless it was retired.
+    pub(crate) fn verifying(&self, id: &str) -> Option<DecodingKey> {
+        let keys = self.keys();
+        keys.iter().find(|key| key.row.id == id && key.row.retired_at.is_none()).map(|key| key.decoding.clone())
+    }
+
+    /// What verifies signatures of this key, retired or not: for what outlives tokens.
+    pub(crate) fn verifying_ever(&self, id: &str) -> Option<DecodingKey> {
+        self.keys().iter().find(|key| key.row.id == id).map(|key| key.decoding.clone())
+    }
+
+    /// The public keys, as a JWK Set (RFC 7517).
+    pub(crate) fn jwks(&self) -> Json {
+        let keys = self.keys();
+        let public: Vec<&Json> =
+            keys.iter().filter(|key| key.row.retired_at.is_none()).map(|key| &key.row.public_key).collect();
+        json!({ "keys": public })
+    }
+}
+
+/// Read the keys from the database.
+pub async fn refresh(platform: &Platform) -> Result<()> {
+    let rows = signing_keys::all(&mut platform.db.platform_read().await?).await?;
+    let keys = rows.into_iter().map(|row| read(&platform.secrets, row)).collect::<Result<Vec<Key>>>()?;
+    *platform.keys.keys.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(keys);
+    Ok(())
+}
+
+/// Make the first key where there is none, then read them all.
+pub(crate) async fn prepare(platform: &Platform) -> Result<()> {
+    refresh(platform).await?;
+    let now = platform.now();
+    if platform.keys.signing(now).is_err() {
+        insert(&platform.db, &platform.secrets, now, now).await?;
+        refresh(platform).await?;
+    }
+    Ok(())
+}
+
+fn read(secrets: &Secrets, row: SigningKey) -> Result<Key> {
+    let part = |name: &str| row.public_key.get(name).and_then(Json::as_str).unwrap_or_default().to_owned();
+    let decoding = DecodingKey::from_rsa_components(&part("n"), &part("e")).map_err(ServiceError::internal)?;
+    let encoding = match &row.private_key {
+        Some(sealed) => {
+            let pem = secrets.open(&context(&row.id), sealed)?;
+            Some(EncodingKey::from_rsa_pem(&pem).map_err(ServiceError::internal)?)
         }
-        let pair = KeyPair::from_pkcs8(document.contents()).map_err(|e| unusable(e.to_string()))?;
-        let public = pair.public_key();
-        let modulus = public.modulus().big_endian_without_leading_zero().to_vec();
-        let exponent = public.exponent().big_endian_without_leading_zero().to_vec();
-        Ok(Self {
-            id: blake3::hash(&modulus).to_hex().chars().take(16).collect(),
-            encoding: EncodingKey::from_rsa_pem(text.as_bytes()).map_err(|e| unusable(e.to_string()))?,
-            decoding: DecodingKey::from_rsa_raw_components(&modulus, &exponent),
-            cursor_secret: blake3::derive_key("purlin 2026 list cursors", document.contents()),
-            modulus: URL_SAFE_NO_PAD.encode(&modulus),
-            exponent: URL_SAFE_NO_PAD.encode(&exponent),
-        })
-    }
+        None => None,
+    };
+    Ok(Key { row, decoding, encoding })
+}
 
-    /// The public key as a JWK Set (RFC 7517).
-    pub fn jwks(&self) -> Json {
-        json!({ "keys": [{
-            "kty": "RSA", "use": "sig", "alg": "RS256", "kid": self.id, "n": self.modulus, "e": self.exponent,
-        }] })
+fn context(id: &str) -> String {
+    format!("signing key {id}")
+}
+
+async fn insert(db: &Db, secrets: &Secrets, now: Timestamp, signs_from: Timestamp) -> Result<String> {
+    let pair = KeyPair::generate(KeySize::Rsa2048).map_err(ServiceError::internal)?;
+    let der = AsDer::<aws_lc_rs::encoding::Pkcs8V1Der<'_>>::as_der(&pair).map_err(ServiceError::internal)?;
+    let private = pem::encode(&pem::Pem::new("PRIVATE KEY", der.as_ref()));
+    let public = pair.public_key();
+    let modulus = public.modulus().big_endian_without_leading_zero();
+    let id: String = blake3::hash(modulus).to_hex().chars().take(16).collect();
+    let public_key = json!({
+        "kty": "RSA", "use": "sig", "alg": "RS256", "kid": id,
+        "n": URL_SAFE_NO_PAD.encode(modulus),
+        "e": URL_SAFE_NO_PAD.encode(public.exponent().big_endian_without_leading_zero()),
+    });
+    let private_key = Some(secrets.seal(&context(&id), private.as_bytes())?);
+    let row = SigningKey { id, public_key, private_key, signs_from, retired_at: None, created_at: now };
+    let mut tx = db.platform().await?;
+    signing_keys::insert(&mut tx, &row).await?;
+    tx.commit().await?;
+    Ok(row.id)
+}
+
+/// A key, for the person who runs the host.
+#[derive(Clone, Debug, Serialize)]
+pub struct KeyInfo {
+    /// The `kid`.
+    pub id: String,
+    /// `signing`, `next` (published, signs soon), `verifying` (what it signed is accepted) or `retired`.
+    pub state: &'static str,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When it begins to sign.
+    pub signs_from: Timestamp,
+    /// When it was retired.
+    pub retired_at: Option<Timestamp>,
+}
+
+/// Every key, the newest first.
+pub async fn list(db: &Db, clock: &dyn Clock) -> Result<Vec<KeyInfo>> {
+    let now = clock.now();
+    let rows = signing_keys::all(&mut db.platform_read().await?).await?;
+    let signing = rows
+        .iter()
+        .find(|row| row.retired_at.is_none() && row.signs_from <= now)
+        .or_else(|| rows.iter().rfind(|row| row.retired_at.is_none()))
+        .map(|row| row.id.clone());
+    let state = |row: &SigningKey| match row {
+        row if row.retired_at.is_some() => "retired",
+        row if Some(&row.id) == signing.as_ref() => "signing",
+        row if row.signs_from > now => "next",
+        _ => "verifying",
+    };
+    let info = |row: &SigningKey| KeyInfo {
+        id: row.id.clone(),
+        state: state(row),
+        created_at: row.created_at,
+        signs_from: row.signs_from,
+        retired_at: row.retired_at,
+    };
+    Ok(rows.iter().map(info).collect())
+}
+
+/// Make a key that signs from soon on; its `kid`.
+pub async fn rotate(db: &Db, clock: &dyn Clock, secrets: &Secrets) -> Result<String> {
+    let now = clock.now();
+    insert(db, secrets, now, now + SIGNS_AFTER).await
+}
+
+/// Refuse from now on what a key signed, and forget its private half. Refused itself for
+/// the key that signs.
+pub async fn retire(db: &Db, clock: &dyn Clock, id: &str) -> Result<()> {
+    let keys = list(db, clock).await?;
+    let key = keys.iter().find(|key| key.id == id).ok_or(ServiceError::NotFound)?;
+    if key.state == "signing" {
+        return Err(ServiceError::Conflict(
+            "key_signs",
+            "this key signs; rotate first, and retire it when the tokens it signed have ended".to_owned(),
+        ));
     }
+    let mut tx = db.platform().await?;
+    signing_keys::retire(&mut tx, id, clock.now()).await?;
+    Ok(tx.commit().await?)
 }

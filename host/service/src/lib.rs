@@ -4,24 +4,36 @@
 #![forbid(unsafe_code)]
 
 pub mod access;
+mod access_cache;
+pub mod api_keys;
 pub mod audit;
 pub mod auth;
 mod catalog;
 mod change;
+pub mod checkpoints;
 mod error;
 pub mod events;
+pub mod idempotency;
 pub mod installations;
+pub mod invitations;
 pub mod jobs;
 pub mod keys;
+mod limiter;
 pub mod list;
+pub mod mail;
 pub mod maintenance;
+pub mod native;
+mod opaque;
 pub mod operator;
 pub mod password;
 mod platform;
 pub mod plugin_logs;
 pub mod plugins;
 pub mod records;
+pub mod roles;
 mod schema;
+pub mod secrets;
+mod storage;
 pub mod tenants;
 pub mod tokens;
 pub mod unit;
@@ -29,5 +41,5 @@ pub mod users;
 
 pub use catalog::{Enabled, Loaded};
 pub use error::{Result, ServiceError};
-pub use platform::{Platform, Settings};
+pub use platform::{Outside, Platform, Settings};
 pub use purlin_store as store;

@@ -1,17 +1,19 @@
 //! Lists: what a caller asks for, checked against what a resource offers, and the
 //! cursors that lead from page to page.
 
+mod keys;
+
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use purlin_domain::{
-    Json,
+    Json, Timestamp,
     error::{HostError, Violation},
     filter::{Field, FieldType, Filter, Op, Operand, PREDICATES_MAX},
     id::TenantId,
-    record::Record,
     sort::{self, SortKey},
 };
-use purlin_store::{audit::AuditRow, jobs::JobSummary, plugin_logs::PluginLog};
-use serde::Serialize;
+use purlin_store::{Page, Slice};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use crate::{Platform, Result, ServiceError};
 
@@ -45,8 +47,53 @@ pub struct ListQuery {
     pub sort: Vec<String>,
     /// Rows wanted.
     pub size: Option<u32>,
-    /// Where the page begins.
+    /// The cursor that the page follows.
     pub after: Option<String>,
+    /// The cursor that the page precedes.
+    pub before: Option<String>,
+    /// Whether to count all that passes.
+    pub count: bool,
+    /// Nothing created before this, when the caller does not say how far to go back.
+    pub not_before: Option<Timestamp>,
+}
+
+/// The body of a search: what a query string says, with a tree as its filter.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Search {
+    /// A filter tree: `{"field", "op", "value"}`, `{"and": […]}`, `{"or": […]}` or `{"not": …}`.
+    pub filter: Option<Json>,
+    /// Sort keys, a `-` before those that descend.
+    #[serde(default)]
+    pub sort: Vec<String>,
+    /// Which page.
+    #[serde(default)]
+    pub page: SearchPage,
+}
+
+/// Which page of a search.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SearchPage {
+    /// Rows wanted, 1 to 200.
+    pub size: Option<u32>,
+    /// The cursor that the page follows.
+    pub after: Option<String>,
+    /// The cursor that the page precedes.
+    pub before: Option<String>,
+}
+
+impl From<Search> for ListQuery {
+    fn from(search: Search) -> Self {
+        Self {
+            tree: search.filter,
+            sort: search.sort,
+            size: search.page.size,
+            after: search.page.after,
+            before: search.page.before,
+            ..Self::default()
+        }
+    }
 }
 
 /// A checked query.
@@ -55,15 +102,18 @@ pub struct Prepared {
     pub filter: Filter,
     /// In what order.
     pub sort: Vec<SortKey>,
-    /// After which values.
-    pub after: Option<Vec<Option<Operand>>>,
+    /// From which row on, by its values.
+    pub from: Option<Vec<Option<Operand>>>,
+    /// Whether the page precedes that row.
+    pub backwards: bool,
     /// How many.
     pub size: u32,
+    count: bool,
     context: String,
 }
 
 /// A page of an answer.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct ListPage<T> {
     /// The rows.
     pub data: Vec<T>,
@@ -72,14 +122,17 @@ pub struct ListPage<T> {
 }
 
 /// Where a page lies in its list.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct PageInfo {
     /// Rows asked for, after the cut.
     pub size: u32,
     /// Pass as `page[after]` for the next page; null on the last.
     pub next: Option<String>,
-    /// The page before; not offered, always null.
+    /// Pass as `page[before]` for the page before; null on the first.
     pub prev: Option<String>,
+    /// How many rows pass in all; only with `Prefer: count=exact`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub total: Option<i64>,
 }
 
 /// A row whose sort keys can be put into a cursor.
@@ -98,19 +151,52 @@ impl Prepared {
         query: &ListQuery,
     ) -> Result<Self> {
         let filter = filter(query, fields)?;
-        let keys =
-            if query.sort.is_empty() { vec!["-created_at"] } else { query.sort.iter().map(String::as_str).collect() };
+        let by_default = if fields.iter().any(|f| f.name == "created_at") { "-created_at" } else { "" };
+        let keys: Vec<&str> =
+            if query.sort.is_empty() { vec![by_default] } else { query.sort.iter().map(String::as_str).collect() };
+        let keys = keys.into_iter().filter(|key| !key.is_empty());
         let sort = sort::parse(keys, fields).map_err(|v| ServiceError::BadParameter("sort".to_owned(), v.detail))?;
         let context = format!("{tenant}|{resource}|{sort:?}|{filter:?}");
-        let after = query.after.as_deref().map(|cursor| open(platform, &context, &sort, cursor)).transpose()?;
+        let (name, cursor, backwards) = match (&query.after, &query.before) {
+            (Some(_), Some(_)) => {
+                let why = "a page follows a cursor or precedes one, not both".to_owned();
+                return Err(ServiceError::BadParameter("page[before]".to_owned(), why));
+            }
+            (after, None) => ("page[after]", after, false),
+            (None, before) => ("page[before]", before, true),
+        };
+        let from = cursor.as_deref().map(|cursor| open(platform, &context, &sort, name, cursor)).transpose()?;
         let size = query.size.unwrap_or(SIZE_DEFAULT).clamp(1, SIZE_MAX);
-        Ok(Self { filter, sort, after, size, context })
+        let filter = match query.not_before {
+            Some(time) => {
+                let field = Field::column("created_at", FieldType::Timestamp);
+                Filter::And(vec![filter, Filter::Is(field, Op::Gte, vec![Operand::Timestamp(time)])])
+            }
+            None => filter,
+        };
+        Ok(Self { filter, sort, from, backwards, size, count: query.count, context })
     }
 
-    /// The page that these rows make.
-    pub fn page<T: Sortable>(&self, platform: &Platform, rows: Vec<T>, more: bool) -> ListPage<T> {
-        let next = rows.last().filter(|_| more).map(|last| self.cursor(platform, last));
-        ListPage { data: rows, page: PageInfo { size: self.size, next, prev: None } }
+    /// What the store is asked for.
+    pub fn slice(&self) -> Slice<'_> {
+        Slice {
+            filter: &self.filter,
+            sort: &self.sort,
+            from: self.from.as_deref(),
+            backwards: self.backwards,
+            size: self.size,
+            count: self.count,
+        }
+    }
+
+    /// The page that was found.
+    pub fn page<T: Sortable>(&self, platform: &Platform, found: Page<T>) -> ListPage<T> {
+        let Page { rows, more, total } = found;
+        // The row that a cursor was made from lies on its other side.
+        let (next, prev) = if self.backwards { (true, more) } else { (more, self.from.is_some()) };
+        let next = rows.last().filter(|_| next).map(|last| self.cursor(platform, last));
+        let prev = rows.first().filter(|_| prev).map(|first| self.cursor(platform, first));
+        ListPage { data: rows, page: PageInfo { size: self.size, next, prev, total } }
     }
 
     /// The cursor that leads on from this row. It holds the row's values, so it outlives the row.
@@ -155,17 +241,23 @@ fn in_filter(violation: Violation) -> ServiceError {
 }
 
 fn mac(platform: &Platform, context: &str, payload: &[u8]) -> [u8; MAC_BYTES] {
-    let mut hasher = blake3::Hasher::new_keyed(&platform.keys.cursor_secret);
+    let mut hasher = blake3::Hasher::new_keyed(&platform.secrets.cursors);
     hasher.update(&(context.len() as u64).to_le_bytes()).update(context.as_bytes()).update(payload);
     let mut mac = [0; MAC_BYTES];
     hasher.finalize_xof().fill(&mut mac);
     mac
 }
 
-fn open(platform: &Platform, context: &str, sort: &[SortKey], cursor: &str) -> Result<Vec<Option<Operand>>> {
+fn open(
+    platform: &Platform,
+    context: &str,
+    sort: &[SortKey],
+    name: &str,
+    cursor: &str,
+) -> Result<Vec<Option<Operand>>> {
     let bad = || {
         ServiceError::BadParameter(
-            "page[after]".to_owned(),
+            name.to_owned(),
             "this cursor does not belong to this list; begin again without it".to_owned(),
         )
     };
@@ -183,42 +275,6 @@ fn open(platform: &Platform, context: &str, sort: &[SortKey], cursor: &str) -> R
         value => Operand::of(key.field.field_type, &value).map(Some).map_err(|_| bad()),
     };
     sort.iter().zip(values).map(operand).collect()
-}
-
-impl Sortable for Record {
-    fn operand(&self, field: &Field) -> Option<Operand> {
-        match field.name.as_str() {
-            "id" => Some(Operand::Uuid(self.id.0)),
-            "created_at" => Some(Operand::Timestamp(self.created_at)),
-            "updated_at" => Some(Operand::Timestamp(self.updated_at)),
-            name => self.data.get(name).and_then(|value| Operand::of(field.field_type, value).ok()),
-        }
-    }
-}
-
-/// The sort keys of rows that have just these.
-macro_rules! sortable {
-    ($($row:ty { $($name:literal => |$r:ident| $operand:expr),* $(,)? })*) => {$(
-        impl Sortable for $row {
-            fn operand(&self, field: &Field) -> Option<Operand> {
-                match field.name.as_str() {
-                    $($name => { let $r = self; Some($operand) })*
-                    _ => None,
-                }
-            }
-        }
-    )*};
-}
-
-sortable! {
-    AuditRow { "id" => |r| Operand::Uuid(r.id), "created_at" => |r| Operand::Timestamp(r.created_at) }
-    PluginLog { "id" => |r| Operand::Uuid(r.id), "created_at" => |r| Operand::Timestamp(r.created_at) }
-    purlin_domain::event::Event { "id" => |r| Operand::Uuid(r.id.0), "created_at" => |r| Operand::Timestamp(r.time) }
-    JobSummary {
-        "id" => |r| Operand::Uuid(r.id.0),
-        "created_at" => |r| Operand::Timestamp(r.created_at),
-        "run_at" => |r| Operand::Timestamp(r.run_at),
-    }
 }
 
 /// The filter of a guest's count: a tree, or everything.

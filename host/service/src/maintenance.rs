@@ -1,8 +1,12 @@
 //! What has to be done now and then: forget what is old, prepare next months' partitions.
 
-use purlin_store::{jobs, plugin_logs};
+use chrono::TimeDelta;
+use purlin_store::{idempotency as answers, jobs, one_time_tokens, plugin_logs, sessions};
 
-use crate::{Platform, Result};
+use crate::{Platform, Result, audit, idempotency};
+
+/// How long a session or a token that ended is remembered, so that its end can be told.
+const ENDED_KEPT: TimeDelta = TimeDelta::days(1);
 
 /// One round. Safe to run on every host at any time.
 pub async fn run(platform: &Platform) -> Result<()> {
@@ -11,9 +15,13 @@ pub async fn run(platform: &Platform) -> Result<()> {
     let mut tx = platform.db.platform().await?;
     let lines = plugin_logs::delete_before(&mut tx, now - platform.settings.plugin_log_life).await?;
     let jobs = jobs::delete_finished_before(&mut tx, now - platform.settings.job_history_life).await?;
+    let sessions = sessions::delete_expired(&mut tx, now - ENDED_KEPT).await?;
+    let tokens = one_time_tokens::delete_expired(&mut tx, now - ENDED_KEPT).await?;
+    let answers = answers::delete_before(&mut tx, now - idempotency::KEPT).await?;
     tx.commit().await?;
-    if lines + jobs > 0 {
-        tracing::info!(lines, jobs, "forgot old plugin log lines and jobs");
+    let audit_rows = audit::expire(platform).await?;
+    if lines + jobs + sessions + tokens + answers + audit_rows > 0 {
+        tracing::info!(lines, jobs, sessions, tokens, answers, audit_rows, "forgot what is old");
     }
     Ok(())
 }

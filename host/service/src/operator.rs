@@ -5,17 +5,19 @@ use purlin_store::users;
 
 use crate::{
     Platform, Result, ServiceError,
-    auth::{FirstAdmin, StoreOrService, email_violation, normalise, password_violation, provision},
-    catalog,
+    auth::{FirstAdmin, email_violation, normalise, password_violation, provision},
+    catalog, keys,
 };
 
 /// The slug of the tenant that operators belong to.
 pub const TENANT: &str = "operators";
 
-/// Put the permissions into the catalogue, prepare next months' partitions.
+/// Put the permissions into the catalogue, prepare next months' partitions, make a key that
+/// signs where there is none.
 pub async fn prepare(platform: &Platform) -> Result<()> {
     platform.db.make_partitions(platform.now()).await?;
-    catalog::seed(platform).await
+    catalog::seed(platform).await?;
+    keys::prepare(platform).await
 }
 
 /// Whether somebody runs the platform already.
@@ -40,11 +42,9 @@ pub async fn create(platform: &Platform, email: &str, password: &str) -> Result<
         first_name: None,
         last_name: None,
         is_operator: true,
+        is_verified: true,
     };
     let origin = Origin { request_id: "first-run".to_owned(), ip: None, user_agent: None };
-    match provision(platform, &first, &origin).await {
-        Ok(_) => Ok(()),
-        Err(StoreOrService::Store(error)) => Err(error.into()),
-        Err(StoreOrService::Service(error)) => Err(error),
-    }
+    provision(platform, &first, &origin).await?;
+    Ok(())
 }

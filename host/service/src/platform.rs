@@ -1,13 +1,25 @@
 //! What every service call shares.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::Duration,
+};
 
-use purlin_domain::{Timestamp, clock::Clock, limits::UnitLimits};
-use purlin_store::{Db, bus::Bus};
+use purlin_domain::{Timestamp, clock::Clock, id::TenantId, limits::UnitLimits, plan::Plans};
+use purlin_store::{
+    Db,
+    bus::{Bus, Hint},
+};
 use tokio::sync::Notify;
 use uuid::Uuid;
 
-use crate::{catalog::Catalog, keys::Keys, password::Hasher, plugins::Inspect};
+use crate::{
+    access_cache::AccessCache, catalog::Catalog, checkpoints::KeepCheckpoints, keys::Keyring, limiter::Limiter,
+    mail::SendMail, password::Hasher, plugins::Inspect, secrets::Secrets, storage::StorageMeter,
+};
 
 /// What the operator chose.
 #[derive(Clone, Debug)]
@@ -26,6 +38,24 @@ pub struct Settings {
     pub job_history_life: Duration,
     /// What bounds a unit of work.
     pub limits: UnitLimits,
+    /// The plans that tenants can be on.
+    pub plans: Plans,
+    /// Where people reach the applications; links in mails begin so.
+    pub public_url: String,
+    /// Requests a minute from one address to what needs no token.
+    pub auth_requests_per_minute: u32,
+}
+
+/// What the platform is given from outside.
+pub struct Outside {
+    /// Hints to and from other hosts, where there is a bus.
+    pub bus: Option<Bus>,
+    /// Looks into uploaded components.
+    pub inspector: Arc<dyn Inspect>,
+    /// Sends mails.
+    pub mailer: Arc<dyn SendMail>,
+    /// Keeps signed checkpoints of the audit log apart from the database.
+    pub checkpoints: Arc<dyn KeepCheckpoints>,
 }
 
 /// The platform: the database, and what is worth keeping in memory.
@@ -42,31 +72,57 @@ pub struct Platform {
     pub jobs_enqueued: Notify,
     /// Looks into uploaded components.
     pub inspector: Arc<dyn Inspect>,
-    pub(crate) keys: Keys,
+    /// Rings when a tenant was suspended by this process.
+    pub suspended: Notify,
+    pub(crate) mailer: Arc<dyn SendMail>,
+    pub(crate) checkpoints: Arc<dyn KeepCheckpoints>,
+    pub(crate) secrets: Secrets,
+    pub(crate) keys: Keyring,
+    pub(crate) look_again: AtMostEach,
+    pub(crate) access: AccessCache,
+    pub(crate) limiter: Limiter,
+    pub(crate) storage: StorageMeter,
     pub(crate) hasher: Hasher,
     pub(crate) catalog: Catalog,
+}
+
+/// Lets one through each second.
+#[derive(Default)]
+pub(crate) struct AtMostEach(AtomicI64);
+
+impl AtMostEach {
+    pub(crate) fn passed(&self, now: Timestamp) -> bool {
+        let (now, last) = (now.timestamp_millis(), self.0.load(Ordering::Relaxed));
+        now - last >= 1_000 && self.0.compare_exchange(last, now, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+    }
 }
 
 impl Platform {
     /// The platform over an open database.
     pub fn new(
         db: Db,
-        bus: Option<Bus>,
         clock: Arc<dyn Clock>,
-        keys: Keys,
-        inspector: Arc<dyn Inspect>,
+        secrets: Secrets,
+        outside: Outside,
         settings: Settings,
     ) -> crate::Result<Self> {
-        let hasher = Hasher::new()?;
         Ok(Self {
             db,
             clock,
             settings,
-            bus,
+            bus: outside.bus,
             jobs_enqueued: Notify::new(),
-            inspector,
-            keys,
-            hasher,
+            suspended: Notify::new(),
+            inspector: outside.inspector,
+            mailer: outside.mailer,
+            checkpoints: outside.checkpoints,
+            secrets,
+            keys: Keyring::default(),
+            look_again: AtMostEach::default(),
+            access: AccessCache::new(),
+            limiter: Limiter::new(),
+            storage: StorageMeter::new(),
+            hasher: Hasher::new()?,
             catalog: Catalog::default(),
         })
     }
@@ -88,6 +144,37 @@ impl Platform {
                     tracing::debug!(%error, "a hint did not reach the bus");
                 }
             });
+        }
+    }
+
+    /// Whatever is remembered of who may do what in this tenant is stale, here and on other
+    /// hosts. Called after a commit.
+    pub(crate) fn forget_access(&self, tenant: TenantId) {
+        self.access.forget(tenant);
+        if let Some(bus) = self.bus.clone() {
+            tokio::spawn(async move {
+                if let Err(error) = bus.forget(tenant).await {
+                    tracing::debug!(%error, "a hint did not reach the bus");
+                }
+            });
+        }
+    }
+
+    /// A hint of another host came.
+    pub fn hear(&self, hint: Hint) {
+        match hint {
+            Hint::Wake => self.jobs_enqueued.notify_one(),
+            Hint::Forget(tenant) => {
+                self.access.forget(tenant);
+                // The tenant may have been suspended.
+                self.suspended.notify_waiters();
+            }
+        }
+    }
+
+    pub(crate) fn keep_checkpoint(&self, tenant: TenantId, token: &str) {
+        if let Err(error) = self.checkpoints.keep(tenant, token) {
+            tracing::error!(error, %tenant, "a checkpoint of the audit log could not be kept apart");
         }
     }
 

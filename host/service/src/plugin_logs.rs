@@ -43,7 +43,6 @@ pub async fn list(
     let prepared = Prepared::new(platform, principal.tenant, &resource, &plugin_logs::fields(), query)?;
     let mut tx = platform.db.read(principal.tenant).await?;
     installations::by_plugin(&mut tx, plugin).await?.ok_or(ServiceError::NotFound)?;
-    let after = prepared.after.as_deref();
-    let page = plugin_logs::list(&mut tx, plugin, &prepared.filter, &prepared.sort, after, prepared.size).await?;
-    Ok(prepared.page(platform, page.rows, page.more))
+    let page = plugin_logs::list(&mut tx, plugin, &prepared.slice()).await?;
+    Ok(prepared.page(platform, page))
 }

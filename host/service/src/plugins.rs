@@ -7,13 +7,14 @@ use purlin_domain::{
     principal::Principal,
 };
 use purlin_store::{
-    StoreError, audit, permissions,
+    StoreError, permissions,
     plugins::{self, Plugin, Version},
 };
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::json;
 
-use crate::{Platform, Result, ServiceError, access, catalog, catalog::Loaded};
+use crate::{Platform, Result, ServiceError, access, audit, catalog, catalog::Loaded};
 
 /// What a look into a component found.
 #[derive(Clone, Debug)]
@@ -48,7 +49,7 @@ pub enum InspectError {
 }
 
 /// A plugin and its versions.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct PluginWithVersions {
     /// The plugin.
     #[serde(flatten)]
@@ -58,7 +59,7 @@ pub struct PluginWithVersions {
 }
 
 /// A version in short.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct VersionSummary {
     /// The version, by Semantic Versioning.
     pub version: String,
@@ -156,7 +157,7 @@ async fn store(
         resource_id: Some(version.plugin.clone()),
         changes: json!({ "version": { "before": null, "after": version.version }, "digest": { "before": null, "after": version.digest } }),
     };
-    audit::append_platform(&mut tx, principal, platform.clock.id(), &entry, now).await?;
+    audit::append_platform(platform, &mut tx, principal, entry, now).await?;
     tx.commit().await?;
     Ok(version)
 }

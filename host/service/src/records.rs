@@ -36,9 +36,8 @@ pub async fn list(
     let fields = plugin.loaded.descriptor.collection(&of.collection).ok_or(ServiceError::NotFound)?.fields();
     let resource = format!("apps/{}/{}", of.plugin, of.collection);
     let prepared = Prepared::new(platform, principal.tenant, &resource, &fields, query)?;
-    let page =
-        records::list(&mut tx, of, &prepared.filter, &prepared.sort, prepared.after.as_deref(), prepared.size).await?;
-    Ok(prepared.page(platform, page.rows, page.more))
+    let page = records::list(&mut tx, of, &prepared.slice()).await?;
+    Ok(prepared.page(platform, page))
 }
 
 /// Create a record.
@@ -109,7 +108,10 @@ async fn attempt(
         return Err(CommitError::Conflict("the record changed meanwhile".to_owned()));
     }
     match done? {
-        (record, true) => unit.commit(None).await.map(|()| record),
+        (record, true) => {
+            unit.answer(serde_json::to_value(&record).map_err(ServiceError::internal)?);
+            unit.commit(None).await.map(|()| record)
+        }
         (record, false) => Ok(record),
     }
 }

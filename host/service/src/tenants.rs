@@ -1,21 +1,54 @@
-//! The caller's tenant.
+//! Tenants: the caller's own, and for whoever runs the platform all of them.
 
-use purlin_domain::{Json, audit::difference, error::Violation, principal::Principal};
-use purlin_store::{tenants, tenants::Tenant};
-use serde::Deserialize;
+use std::sync::LazyLock;
+
+use jsonschema::Validator;
+use purlin_domain::{
+    Json, Timestamp, audit::difference, error::Violation, id::TenantId, principal::Principal, tenant::TenantStatus,
+};
+use purlin_store::{StoreError, tenants, tenants::Tenant, usage};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::{
-    Platform, Result, ServiceError,
-    change::{self, Change},
+    Platform, Result, ServiceError, access,
+    change::{Change, Mutation, conflict, expect},
+    list::{ListPage, ListQuery, Prepared},
+    schema,
     users::present,
 };
 
 /// Bytes of settings at most.
 const SETTINGS_BYTES_MAX: usize = 64 << 10;
 
+/// The JSON Schema of a tenant's settings. What the platform itself reads is typed; what
+/// applications keep beside it is theirs.
+pub fn settings_schema() -> Json {
+    json!({
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "type": "object",
+        "properties": {
+            "locale": { "type": "string", "pattern": "^[a-z]{2,3}(-[A-Z]{2})?$", "description": "BCP 47: language, or language and region" },
+            "time_zone": { "type": "string", "pattern": "^[A-Za-z0-9_+/-]{1,64}$", "description": "IANA name, such as Europe/Paris" },
+            "currency": { "type": "string", "pattern": "^[A-Z]{3}$", "description": "ISO 4217" },
+            "mail_sender_name": { "type": "string", "minLength": 1, "maxLength": 100, "pattern": "^[^\\r\\n<>\"]*$" },
+        },
+        "propertyNames": { "pattern": "^[a-z][a-z0-9_]{0,59}$" },
+        "maxProperties": 100,
+    })
+}
+
+/// The settings of a new tenant.
+pub(crate) fn default_settings() -> Json {
+    json!({ "locale": "en", "time_zone": "UTC" })
+}
+
+static SETTINGS: LazyLock<std::result::Result<Validator, String>> =
+    LazyLock::new(|| schema::compile(&settings_schema()));
+
 /// What a tenant's administrator may change of it.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ChangeTenant {
     /// Its name for people.
@@ -27,53 +60,121 @@ pub struct ChangeTenant {
     pub settings: Option<Json>,
 }
 
+/// What whoever runs the platform may change of a tenant.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ChangePlan {
+    /// The plan.
+    pub plan: String,
+}
+
+/// What a tenant uses of its plan.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct Usage {
+    /// The plan.
+    pub plan: String,
+    /// Users who are not deleted.
+    pub users: Used,
+    /// Enabled plugins.
+    pub plugins: Used,
+    /// Bytes of record data.
+    pub storage_bytes: Used,
+    /// Invocations of plugins that begin within one minute.
+    pub invocations_per_minute: Ceiling,
+    /// Days that rows of the audit log are kept; null for ever.
+    pub audit_days: Option<u32>,
+}
+
+/// How much is used, of how much.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct Used {
+    /// Used now.
+    pub used: i64,
+    /// The ceiling; null for none.
+    pub max: Option<u64>,
+}
+
+/// A ceiling on a rate.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct Ceiling {
+    /// The ceiling; null for none.
+    pub max: Option<u64>,
+}
+
 /// The caller's tenant.
 pub async fn me(platform: &Platform, principal: &Principal) -> Result<Tenant> {
     let mut tx = platform.db.read(principal.tenant).await?;
     tenants::own(&mut tx).await?.ok_or(ServiceError::NotFound)
 }
 
+/// What the caller's tenant uses of its plan.
+pub async fn usage_of_me(platform: &Platform, principal: &Principal) -> Result<Usage> {
+    let mut tx = platform.db.read(principal.tenant).await?;
+    let tenant = tenants::own(&mut tx).await?.ok_or(ServiceError::NotFound)?;
+    let plan = platform.settings.plans.get(&tenant.plan);
+    Ok(Usage {
+        plan: tenant.plan,
+        users: Used { used: usage::users(&mut tx).await?, max: plan.users_max },
+        plugins: Used { used: usage::plugins(&mut tx).await?, max: plan.plugins_max },
+        storage_bytes: Used { used: usage::storage_bytes(&mut tx).await?, max: plan.storage_bytes_max },
+        invocations_per_minute: Ceiling { max: plan.invocations_per_minute_max },
+        audit_days: plan.audit_days,
+    })
+}
+
 /// Change the caller's tenant.
-pub async fn change_me(platform: &Platform, principal: &Principal, wanted: ChangeTenant) -> Result<Tenant> {
+pub async fn change_me(
+    platform: &Platform,
+    principal: &Principal,
+    wanted: ChangeTenant,
+    expected: Option<Timestamp>,
+) -> Result<Tenant> {
     check(&wanted)?;
-    let now = platform.now();
-    let mut tx = platform.db.write(principal.tenant).await?;
-    let before = tenants::own(&mut tx).await?.ok_or(ServiceError::NotFound)?;
+    let mut change = Mutation::begin(platform, principal).await?;
+    let before = tenants::own(&mut change.tx).await?.ok_or(ServiceError::NotFound)?;
+    expect(before.updated_at, expected)?;
     let mut after = before.clone();
     after.name = wanted.name.map_or(after.name, |name| name.trim().to_owned());
     after.domain = wanted.domain.map_or(after.domain, |domain| domain.map(|d| d.to_lowercase()));
     if let Some(patch) = wanted.settings {
         json_patch::merge(&mut after.settings, &patch);
-    }
-    if after.settings.to_string().len() > SETTINGS_BYTES_MAX {
-        return Err(ServiceError::invalid(
-            "/settings",
-            "size",
-            format!("settings take at most {SETTINGS_BYTES_MAX} bytes"),
-        ));
+        check_settings(&after.settings)?;
     }
     let shown = |tenant: &Tenant| json!({ "name": tenant.name, "domain": tenant.domain, "settings": tenant.settings });
     let changes = difference(&shown(&before), &shown(&after));
     if changes.as_object().is_none_or(serde_json::Map::is_empty) {
-        return Ok(before);
+        return change.finish(before).await;
     }
-    after.updated_at = now;
-    match tenants::update(&mut tx, &after, before.updated_at).await {
-        Ok(true) => {}
-        Ok(false) => {
-            return Err(ServiceError::Conflict("conflict", "another request changed it at the same moment".to_owned()));
+    update(&mut change, &before, &mut after).await?;
+    let data = Some(json!({ "id": after.id, "name": after.name }));
+    change.note(Change { what: "tenant.updated", resource_type: "tenant", id: after.id.to_string(), changes, data });
+    change.finish(after).await
+}
+
+pub(crate) async fn update(change: &mut Mutation<'_>, before: &Tenant, after: &mut Tenant) -> Result<()> {
+    after.updated_at = change.after(before.updated_at);
+    match tenants::update(&mut change.tx, after, before.updated_at).await {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(conflict()),
+        Err(StoreError::Taken(_)) => {
+            Err(ServiceError::Conflict("domain_taken", "this domain belongs to another tenant".to_owned()))
         }
-        Err(purlin_store::StoreError::Taken(_)) => {
-            return Err(ServiceError::Conflict("domain_taken", "this domain belongs to another tenant".to_owned()));
-        }
-        Err(error) => return Err(error.into()),
+        Err(error) => Err(error.into()),
     }
-    let data = json!({ "id": after.id, "name": after.name });
-    let change = Change { what: "tenant.updated", resource_type: "tenant", id: after.id.to_string(), changes, data };
-    change::tell(platform, &mut tx, principal, vec![change], now).await?;
-    tx.commit().await?;
-    platform.wake_workers();
-    Ok(after)
+}
+
+fn check_settings(settings: &Json) -> Result<()> {
+    if settings.to_string().len() > SETTINGS_BYTES_MAX {
+        let why = format!("settings take at most {SETTINGS_BYTES_MAX} bytes");
+        return Err(ServiceError::invalid("/settings", "size", why));
+    }
+    let validator = SETTINGS.as_ref().map_err(ServiceError::internal)?;
+    let wrong = schema::violations(validator, settings);
+    if wrong.is_empty() {
+        return Ok(());
+    }
+    let below = |v: Violation| Violation { pointer: format!("/settings{}", v.pointer), ..v };
+    Err(ServiceError::Invalid(wrong.into_iter().map(below).collect()))
 }
 
 fn check(change: &ChangeTenant) -> Result<()> {
@@ -98,4 +199,80 @@ fn check(change: &ChangeTenant) -> Result<()> {
         wrong.push(Violation::new("/settings", "type", "settings are an object"));
     }
     if wrong.is_empty() { Ok(()) } else { Err(ServiceError::Invalid(wrong)) }
+}
+
+/// A page of all tenants, for whoever runs the platform.
+pub async fn list(platform: &Platform, principal: &Principal, query: &ListQuery) -> Result<ListPage<Tenant>> {
+    access::require_operator(principal)?;
+    let prepared = Prepared::new(platform, principal.tenant, "tenants", &tenants::fields(), query)?;
+    let page = tenants::list(&mut platform.db.platform_read().await?, &prepared.slice()).await?;
+    Ok(prepared.page(platform, page))
+}
+
+/// One of all tenants.
+pub async fn get(platform: &Platform, principal: &Principal, id: TenantId) -> Result<Tenant> {
+    access::require_operator(principal)?;
+    tenants::own(&mut platform.db.read(id).await?).await?.ok_or(ServiceError::NotFound)
+}
+
+/// Put a tenant on another plan.
+pub async fn change_plan(
+    platform: &Platform,
+    principal: &Principal,
+    id: TenantId,
+    wanted: &ChangePlan,
+    expected: Option<Timestamp>,
+) -> Result<Tenant> {
+    if !platform.settings.plans.knows(&wanted.plan) {
+        return Err(ServiceError::invalid("/plan", "unknown", "there is no such plan on this host"));
+    }
+    operate(platform, principal, id, "tenant.plan_changed", expected, |tenant| tenant.plan.clone_from(&wanted.plan))
+        .await
+}
+
+/// Suspend a tenant: its people, keys, jobs and plugins stop; its data stays.
+pub async fn suspend(platform: &Platform, principal: &Principal, id: TenantId) -> Result<Tenant> {
+    if id == principal.tenant {
+        return Err(ServiceError::Conflict("own_tenant", "you cannot suspend the tenant you belong to".to_owned()));
+    }
+    let tenant =
+        operate(platform, principal, id, "tenant.suspended", None, |t| t.status = TenantStatus::Suspended).await?;
+    platform.suspended.notify_waiters();
+    Ok(tenant)
+}
+
+/// Serve a suspended tenant again.
+pub async fn activate(platform: &Platform, principal: &Principal, id: TenantId) -> Result<Tenant> {
+    operate(platform, principal, id, "tenant.activated", None, |t| t.status = TenantStatus::Active).await
+}
+
+/// Change a tenant on behalf of the platform. The tenant's own log tells so.
+async fn operate(
+    platform: &Platform,
+    principal: &Principal,
+    id: TenantId,
+    what: &'static str,
+    expected: Option<Timestamp>,
+    apply: impl FnOnce(&mut Tenant),
+) -> Result<Tenant> {
+    access::require_operator(principal)?;
+    let there = Principal { tenant: id, ..principal.clone() };
+    let mut change = Mutation::begin(platform, &there).await?;
+    let before = tenants::own(&mut change.tx).await?.ok_or(ServiceError::NotFound)?;
+    expect(before.updated_at, expected)?;
+    let mut after = before.clone();
+    apply(&mut after);
+    let shown = |tenant: &Tenant| json!({ "status": tenant.status, "plan": tenant.plan });
+    let changes = difference(&shown(&before), &shown(&after));
+    if changes.as_object().is_some_and(|changes| !changes.is_empty()) {
+        update(&mut change, &before, &mut after).await?;
+        let data = Some(json!({ "id": id, "status": after.status, "plan": after.plan }));
+        change.note(Change { what, resource_type: "tenant", id: id.to_string(), changes, data });
+    }
+    change.finish(after).await
+}
+
+/// Tenants that are suspended now, so that what runs for them can be stopped.
+pub async fn suspended(platform: &Platform) -> Result<Vec<TenantId>> {
+    Ok(tenants::suspended(&mut platform.db.platform_read().await?).await?)
 }

@@ -1,11 +1,12 @@
 //! Access tokens: JWTs signed with RS256, in the profile of RFC 9068.
 
 use jsonwebtoken::{Algorithm, Header, Validation, decode, decode_header, encode};
-use purlin_domain::id::{TenantId, UserId};
+use purlin_domain::id::{SessionId, TenantId, UserId};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::{Platform, Result, ServiceError};
+use crate::{Platform, Result, ServiceError, keys};
 
 /// The `aud` of every token.
 pub const AUDIENCE: &str = "purlin";
@@ -22,6 +23,7 @@ struct Claims {
     aud: String,
     sub: Uuid,
     tenant: Uuid,
+    sid: Uuid,
     roles: Vec<String>,
     jti: Uuid,
     iat: i64,
@@ -35,62 +37,75 @@ pub struct Subject {
     pub tenant: TenantId,
     /// The user.
     pub user: UserId,
+    /// The sign-in.
+    pub session: SessionId,
 }
 
-/// A token and how long it lives, in seconds.
-#[derive(Clone, Debug, Serialize)]
-pub struct AccessToken {
-    /// The token.
+/// A pair of tokens, and how long the access token lives, in seconds.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct Tokens {
+    /// Sent with every request.
     pub access_token: String,
+    /// Exchanged for the next pair at `/auth/refresh`; good once.
+    pub refresh_token: String,
     /// Always `Bearer`.
     pub token_type: &'static str,
-    /// Seconds until it expires.
+    /// Seconds until the access token expires.
     pub expires_in: u64,
 }
 
-/// A fresh token. The roles are for display; authority is looked up on every request.
-pub fn issue(platform: &Platform, subject: Subject, roles: Vec<String>) -> Result<AccessToken> {
-    let now = platform.now().timestamp();
+/// A fresh access token. The roles are for display; authority is looked up.
+pub(crate) fn issue(platform: &Platform, subject: Subject, roles: Vec<String>) -> Result<(String, u64)> {
+    let now = platform.now();
     let life = platform.settings.access_token_life.as_secs();
     let claims = Claims {
         iss: platform.settings.issuer.clone(),
         aud: AUDIENCE.to_owned(),
         sub: subject.user.0,
         tenant: subject.tenant.0,
+        sid: subject.session.0,
         roles,
         jti: platform.id(),
-        iat: now,
-        exp: now.saturating_add(i64::try_from(life).map_err(ServiceError::internal)?),
+        iat: now.timestamp(),
+        exp: now.timestamp().saturating_add(i64::try_from(life).map_err(ServiceError::internal)?),
     };
+    let (kid, key) = platform.keys.signing(now)?;
     let mut header = Header::new(Algorithm::RS256);
     header.typ = Some(TYPE.to_owned());
-    header.kid = Some(platform.keys.id.clone());
-    let access_token = encode(&header, &claims, &platform.keys.encoding).map_err(ServiceError::internal)?;
-    Ok(AccessToken { access_token, token_type: "Bearer", expires_in: life })
+    header.kid = Some(kid);
+    Ok((encode(&header, &claims, &key).map_err(ServiceError::internal)?, life))
 }
 
 /// Whose token this is, if it is one of ours and still good. Only RS256 is accepted,
 /// whatever the header says.
-pub fn verify(platform: &Platform, token: &str) -> Result<Subject> {
-    let bad = ServiceError::Unauthenticated("the access token is not valid; sign in again");
+pub(crate) async fn verify(platform: &Platform, token: &str) -> Result<Subject> {
+    let bad = || ServiceError::Unauthenticated("the access token is not valid; sign in again");
     if token.len() > BYTES_MAX {
-        return Err(bad);
+        return Err(bad());
     }
-    let Ok(header) = decode_header(token) else { return Err(bad) };
-    if header.alg != Algorithm::RS256
-        || header.typ.as_deref() != Some(TYPE)
-        || header.kid.as_ref() != Some(&platform.keys.id)
-    {
-        return Err(bad);
-    }
+    let header = decode_header(token).map_err(|_| bad())?;
+    let id = header.kid.filter(|_| header.alg == Algorithm::RS256 && header.typ.as_deref() == Some(TYPE));
+    let id = id.ok_or_else(bad)?;
+    let key = match platform.keys.verifying(&id) {
+        Some(key) => key,
+        // Another host may have made it a moment ago.
+        None if platform.look_again.passed(platform.now()) => {
+            keys::refresh(platform).await?;
+            platform.keys.verifying(&id).ok_or_else(bad)?
+        }
+        None => return Err(bad()),
+    };
     let mut validation = Validation::new(Algorithm::RS256);
     validation.leeway = LEEWAY_S;
     validation.validate_nbf = true;
     validation.set_audience(&[AUDIENCE]);
     validation.set_issuer(&[&platform.settings.issuer]);
     validation.set_required_spec_claims(&["exp", "iss", "aud", "sub"]);
-    match decode::<Claims>(token, &platform.keys.decoding, &validation) {
-        Ok(token) => Ok(Subject { tenant: TenantId(token.claims.tenant), user: UserId(token.claims.sub) }),
-        Err(_) => Err(bad),
+    let claims = decode::<Claims>(token, &key, &validation).map_err(|_| bad())?.claims;
+    // The library does not look at when it was issued.
+    let skew = i64::try_from(LEEWAY_S).unwrap_or_default();
+    if claims.iat > platform.now().timestamp() + skew || claims.iat > claims.exp {
+        return Err(bad());
     }
+    Ok(Subject { tenant: TenantId(claims.tenant), user: UserId(claims.sub), session: SessionId(claims.sid) })
 }

@@ -74,6 +74,8 @@ pub struct Unit {
     cancels: Vec<(JobId, String)>,
     audit: Vec<AuditEntry>,
     progress: Option<(i64, Option<String>)>,
+    /// What the request is answered, for a repetition of it.
+    reply: Json,
     /// How many jobs descend from the root cause already, once asked.
     chain_size: Option<i64>,
     plugins: BTreeMap<String, Arc<Loaded>>,
@@ -113,6 +115,7 @@ impl Unit {
             cancels: Vec::new(),
             audit: Vec::new(),
             progress: None,
+            reply: Json::Null,
             chain_size: None,
             plugins: BTreeMap::new(),
         }
@@ -126,6 +129,11 @@ impl Unit {
     /// What led here.
     pub fn cause(&self) -> &Cause {
         &self.cause
+    }
+
+    /// What the request will be answered, once this is committed.
+    pub(crate) fn answer(&mut self, reply: Json) {
+        self.reply = reply;
     }
 
     /// Whether something it read has changed since. It cannot commit; do it all again.

@@ -1,19 +1,30 @@
-//! The caller's own account.
+//! The people of a tenant.
 
-use purlin_domain::{audit::difference, id::UserId, principal::Principal};
-use purlin_store::{roles, users, users::User};
+use purlin_domain::{
+    audit::difference,
+    error::Violation,
+    id::{RoleId, UserId},
+    plan::ADMIN,
+    principal::Principal,
+};
+use purlin_store::{
+    StoreError, TenantTx, api_keys, one_time_tokens, roles, roles::Role, sessions, usage, users, users::User,
+};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::{
-    Platform, Result, ServiceError,
-    auth::name_violation,
-    change::{self, Change},
+    Platform, Result, ServiceError, access,
+    auth::{email_violation, name_violation, normalise, password_violation},
+    change::{Change, Mutation, conflict, expect},
+    list::{ListPage, ListQuery, Prepared},
+    native,
 };
 
 /// A user, with roles.
-#[derive(Debug, Serialize)]
-pub struct Me {
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct UserView {
     /// The user.
     #[serde(flatten)]
     pub user: User,
@@ -22,7 +33,7 @@ pub struct Me {
 }
 
 /// What a user may change of oneself. A field that is missing stays; null empties it.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ChangeMe {
     /// First name.
@@ -33,6 +44,45 @@ pub struct ChangeMe {
     pub last_name: Option<Option<String>>,
 }
 
+/// A user to be made.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewUser {
+    /// The address.
+    pub email: String,
+    /// The password, at least 12 characters. Without one the user gets a mail to set it.
+    pub password: Option<String>,
+    /// First name.
+    pub first_name: Option<String>,
+    /// Last name.
+    pub last_name: Option<String>,
+    /// Roles to begin with.
+    #[serde(default)]
+    pub role_ids: Vec<RoleId>,
+}
+
+/// What may be changed of a user. A field that is missing stays; null empties a name.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ChangeUser {
+    /// The address; it counts as not proven then.
+    pub email: Option<String>,
+    /// First name.
+    #[serde(default, deserialize_with = "present")]
+    pub first_name: Option<Option<String>>,
+    /// Last name.
+    #[serde(default, deserialize_with = "present")]
+    pub last_name: Option<Option<String>>,
+    /// Whether the user may sign in.
+    pub is_active: Option<bool>,
+}
+
+impl From<ChangeMe> for ChangeUser {
+    fn from(me: ChangeMe) -> Self {
+        Self { first_name: me.first_name, last_name: me.last_name, ..Self::default() }
+    }
+}
+
 /// Tells a null from a missing field.
 pub(crate) fn present<'de, T: Deserialize<'de>, D: serde::Deserializer<'de>>(
     value: D,
@@ -41,16 +91,176 @@ pub(crate) fn present<'de, T: Deserialize<'de>, D: serde::Deserializer<'de>>(
 }
 
 /// The caller.
-pub async fn me(platform: &Platform, principal: &Principal) -> Result<Me> {
-    let mut tx = platform.db.read(principal.tenant).await?;
-    let user = users::by_id(&mut tx, own_id(principal)?).await?.ok_or(ServiceError::NotFound)?;
-    let roles = roles::names_of_user(&mut tx, user.id).await?;
-    Ok(Me { user, roles })
+pub async fn me(platform: &Platform, principal: &Principal) -> Result<UserView> {
+    get(platform, principal, own_id(principal)?).await
 }
 
 /// Change the caller's own account.
-pub async fn change_me(platform: &Platform, principal: &Principal, wanted: ChangeMe) -> Result<Me> {
-    let wrong: Vec<_> = [
+pub async fn change_me(
+    platform: &Platform,
+    principal: &Principal,
+    wanted: ChangeMe,
+    expected: Option<purlin_domain::Timestamp>,
+) -> Result<UserView> {
+    change(platform, principal, own_id(principal)?, wanted.into(), expected).await
+}
+
+fn own_id(principal: &Principal) -> Result<UserId> {
+    principal.actor.user().ok_or(ServiceError::NotFound)
+}
+
+/// A user of the tenant.
+pub async fn get(platform: &Platform, principal: &Principal, id: UserId) -> Result<UserView> {
+    let mut tx = platform.db.read(principal.tenant).await?;
+    let user = users::by_id(&mut tx, id).await?.ok_or(ServiceError::NotFound)?;
+    let roles = roles::names_of_user(&mut tx, id).await?;
+    Ok(UserView { user, roles })
+}
+
+/// A page of the tenant's users.
+pub async fn list(platform: &Platform, principal: &Principal, query: &ListQuery) -> Result<ListPage<User>> {
+    let prepared = Prepared::new(platform, principal.tenant, "users", &users::fields(), query)?;
+    let mut tx = platform.db.read(principal.tenant).await?;
+    let page = users::list(&mut tx, &prepared.slice()).await?;
+    Ok(prepared.page(platform, page))
+}
+
+/// Make a user.
+pub async fn create(platform: &Platform, principal: &Principal, new: NewUser) -> Result<UserView> {
+    let wrong: Vec<Violation> = [
+        email_violation("/email", &new.email),
+        new.password.as_deref().and_then(|password| password_violation("/password", password)),
+        name_violation("/first_name", new.first_name.as_deref()),
+        name_violation("/last_name", new.last_name.as_deref()),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
+    if !wrong.is_empty() {
+        return Err(ServiceError::Invalid(wrong));
+    }
+    let sets_own = new.password.is_none();
+    let hash = match new.password {
+        Some(password) => platform.hasher.hash(password).await?,
+        None => String::new(),
+    };
+    let mut change = Mutation::begin(platform, principal).await?;
+    let user = User {
+        id: platform.id(),
+        email: normalise(&new.email),
+        password_hash: hash,
+        first_name: new.first_name,
+        last_name: new.last_name,
+        is_active: true,
+        is_verified: false,
+        is_operator: false,
+        last_login_at: None,
+        created_at: change.now,
+        updated_at: change.now,
+    };
+    let view = insert(platform, &mut change, principal, user, &new.role_ids).await?;
+    let kind = if sets_own { native::PASSWORD_RESET } else { native::WELCOME };
+    let job = native::mail_job(platform, kind, view.user.id.0, change.now);
+    change.enqueue(job);
+    change.finish(view).await
+}
+
+/// Add a user with these roles, within the plan, and tell so.
+pub(crate) async fn insert(
+    platform: &Platform,
+    change: &mut Mutation<'_>,
+    principal: &Principal,
+    user: User,
+    role_ids: &[RoleId],
+) -> Result<UserView> {
+    let by = principal.actor.user();
+    match users::insert(&mut change.tx, &user, by).await {
+        Err(StoreError::Taken(_)) => {
+            let why = "somebody in the tenant has this address already".to_owned();
+            return Err(ServiceError::Conflict("email_taken", why));
+        }
+        done => done?,
+    }
+    within_plan(platform, &mut change.tx).await?;
+    let now = change.now;
+    let mut names = Vec::new();
+    for (i, id) in role_ids.iter().enumerate() {
+        let role = grantable(&mut change.tx, principal, *id, &format!("/role_ids/{i}")).await?;
+        if roles::assign(&mut change.tx, user.id, role.id, now, by).await? {
+            names.push(role.name);
+        }
+    }
+    change.note(Change {
+        what: "user.created",
+        resource_type: "user",
+        id: user.id.to_string(),
+        changes: json!({
+            "email": { "before": null, "after": user.email },
+            "roles": { "before": null, "after": names },
+        }),
+        data: Some(json!({ "id": user.id, "email": user.email })),
+    });
+    names.sort();
+    Ok(UserView { user, roles: names })
+}
+
+/// Refuse when the plan has no room for the users that there are now.
+async fn within_plan(platform: &Platform, tx: &mut TenantTx) -> Result<()> {
+    let tenant = purlin_store::tenants::own(tx).await?.ok_or(ServiceError::NotFound)?;
+    let Some(ceiling) = platform.settings.plans.get(&tenant.plan).users_max else { return Ok(()) };
+    if usage::users(tx).await? > i64::try_from(ceiling).unwrap_or(i64::MAX) {
+        return Err(ServiceError::Closed("plan_limit", "the tenant's plan has no room for another user"));
+    }
+    Ok(())
+}
+
+/// A role that the principal may give: nobody grants what they lack.
+pub(crate) async fn grantable(tx: &mut TenantTx, principal: &Principal, id: RoleId, pointer: &str) -> Result<Role> {
+    let role = roles::by_id(tx, id).await?;
+    let role = role.ok_or_else(|| ServiceError::invalid(pointer, "unknown", "there is no such role in the tenant"))?;
+    require_what_it_permits(tx, principal, id).await?;
+    Ok(role)
+}
+
+async fn require_what_it_permits(tx: &mut TenantTx, principal: &Principal, id: RoleId) -> Result<()> {
+    let permits = roles::permissions_of(tx, id).await?;
+    let permits: Vec<_> = permits.iter().map(|p| p.permission()).collect();
+    access::require_all(principal, &permits)
+}
+
+/// Nobody takes over, or locks out, somebody who may do more.
+async fn require_what_they_may(tx: &mut TenantTx, principal: &Principal, user: UserId) -> Result<()> {
+    if principal.actor.user() == Some(user) {
+        return Ok(());
+    }
+    for role in roles::of_user(tx, user).await? {
+        require_what_it_permits(tx, principal, role.id).await?;
+    }
+    Ok(())
+}
+
+/// Refuse to leave the tenant without an active administrator.
+async fn keep_an_admin(tx: &mut TenantTx, user: UserId) -> Result<()> {
+    let is_admin = roles::of_user(tx, user).await?.iter().any(|role| role.is_system && role.name == ADMIN);
+    if is_admin && roles::other_admins(tx, user).await? == 0 {
+        return Err(ServiceError::Conflict(
+            "last_admin",
+            "this is the last active administrator; make another one first".to_owned(),
+        ));
+    }
+    Ok(())
+}
+
+/// Change a user.
+pub async fn change(
+    platform: &Platform,
+    principal: &Principal,
+    id: UserId,
+    wanted: ChangeUser,
+    expected: Option<purlin_domain::Timestamp>,
+) -> Result<UserView> {
+    let wrong: Vec<Violation> = [
+        wanted.email.as_deref().and_then(|email| email_violation("/email", email)),
         name_violation("/first_name", wanted.first_name.as_ref().and_then(|n| n.as_deref())),
         name_violation("/last_name", wanted.last_name.as_ref().and_then(|n| n.as_deref())),
     ]
@@ -60,29 +270,156 @@ pub async fn change_me(platform: &Platform, principal: &Principal, wanted: Chang
     if !wrong.is_empty() {
         return Err(ServiceError::Invalid(wrong));
     }
-    let now = platform.now();
-    let mut tx = platform.db.write(principal.tenant).await?;
-    let before = users::by_id(&mut tx, own_id(principal)?).await?.ok_or(ServiceError::NotFound)?;
+    let mut change = Mutation::begin(platform, principal).await?;
+    let before = users::by_id(&mut change.tx, id).await?.ok_or(ServiceError::NotFound)?;
+    expect(before.updated_at, expected)?;
     let mut after = before.clone();
     after.first_name = wanted.first_name.unwrap_or(after.first_name);
     after.last_name = wanted.last_name.unwrap_or(after.last_name);
-    let names = |user: &User| json!({ "first_name": user.first_name, "last_name": user.last_name });
-    let changes = difference(&names(&before), &names(&after));
-    if changes.as_object().is_some_and(|c| !c.is_empty()) {
-        after.updated_at = now;
-        if !users::update(&mut tx, &after, before.updated_at, principal.actor.user()).await? {
-            return Err(ServiceError::Conflict("conflict", "another request changed it at the same moment".to_owned()));
-        }
-        let data = json!({ "id": after.id, "first_name": after.first_name, "last_name": after.last_name });
-        let change = Change { what: "user.updated", resource_type: "user", id: after.id.to_string(), changes, data };
-        change::tell(platform, &mut tx, principal, vec![change], now).await?;
+    after.is_active = wanted.is_active.unwrap_or(after.is_active);
+    if let Some(email) = wanted.email.map(|email| normalise(&email)).filter(|email| *email != before.email) {
+        (after.email, after.is_verified) = (email, false);
     }
-    let roles = roles::names_of_user(&mut tx, after.id).await?;
-    tx.commit().await?;
-    platform.wake_workers();
-    Ok(Me { user: after, roles })
+    let shown = |user: &User| {
+        json!({ "email": user.email, "first_name": user.first_name, "last_name": user.last_name,
+            "is_active": user.is_active, "is_verified": user.is_verified })
+    };
+    let changes = difference(&shown(&before), &shown(&after));
+    let names = roles::names_of_user(&mut change.tx, id).await?;
+    if changes.as_object().is_none_or(serde_json::Map::is_empty) {
+        return change.finish(UserView { user: before, roles: names }).await;
+    }
+    require_what_they_may(&mut change.tx, principal, id).await?;
+    if before.is_active && !after.is_active {
+        keep_an_admin(&mut change.tx, id).await?;
+        let now = change.now;
+        sessions::revoke_others(&mut change.tx, id, None, now).await?;
+    }
+    after.updated_at = change.after(before.updated_at);
+    match users::update(&mut change.tx, &after, before.updated_at, principal.actor.user()).await {
+        Err(StoreError::Taken(_)) => {
+            let why = "somebody in the tenant has this address already".to_owned();
+            return Err(ServiceError::Conflict("email_taken", why));
+        }
+        Ok(false) => return Err(conflict()),
+        done => done?,
+    };
+    if after.email != before.email {
+        one_time_tokens::delete_of_user(&mut change.tx, id).await?;
+        let job = native::mail_job(platform, native::VERIFICATION, id.0, change.now);
+        change.enqueue(job);
+    }
+    let mut data = shown(&after);
+    data["id"] = json!(id);
+    let id = id.to_string();
+    change.note(Change { what: "user.updated", resource_type: "user", id, changes, data: Some(data) });
+    change.finish(UserView { user: after, roles: names }).await
 }
 
-fn own_id(principal: &Principal) -> Result<UserId> {
-    principal.actor.user().ok_or(ServiceError::NotFound)
+/// Delete a user: sessions, keys and roles go, the row stays until it is erased, and the
+/// address is free again.
+pub async fn delete(
+    platform: &Platform,
+    principal: &Principal,
+    id: UserId,
+    expected: Option<purlin_domain::Timestamp>,
+) -> Result<()> {
+    let mut change = Mutation::begin(platform, principal).await?;
+    let before = users::by_id(&mut change.tx, id).await?.ok_or(ServiceError::NotFound)?;
+    expect(before.updated_at, expected)?;
+    require_what_they_may(&mut change.tx, principal, id).await?;
+    keep_an_admin(&mut change.tx, id).await?;
+    let (now, by) = (change.now, principal.actor.user());
+    users::delete(&mut change.tx, id, now, by).await?;
+    sessions::revoke_others(&mut change.tx, id, None, now).await?;
+    api_keys::delete_of_user(&mut change.tx, id).await?;
+    one_time_tokens::delete_of_user(&mut change.tx, id).await?;
+    for role in roles::of_user(&mut change.tx, id).await? {
+        roles::unassign(&mut change.tx, id, role.id).await?;
+    }
+    change.note(Change {
+        what: "user.deleted",
+        resource_type: "user",
+        id: id.to_string(),
+        changes: json!({ "deleted": { "before": false, "after": true } }),
+        data: Some(json!({ "id": id })),
+    });
+    change.finish(()).await
+}
+
+/// Erase what is personal of a deleted user, by a job; its id.
+pub async fn erase(platform: &Platform, principal: &Principal, id: UserId) -> Result<Enqueued> {
+    let mut change = Mutation::begin(platform, principal).await?;
+    if !users::is_deleted(&mut change.tx, id).await? {
+        return match users::by_id(&mut change.tx, id).await? {
+            Some(_) => Err(ServiceError::Conflict("not_deleted", "delete the user first".to_owned())),
+            None => Err(ServiceError::NotFound),
+        };
+    }
+    let job = native::erase_job(platform, id, change.now);
+    let enqueued = Enqueued { id: job.id };
+    change.note(Change {
+        what: "user.erasure_requested",
+        resource_type: "user",
+        id: id.to_string(),
+        changes: json!({}),
+        data: None,
+    });
+    change.enqueue(job);
+    change.finish(enqueued).await
+}
+
+/// A job that was enqueued.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct Enqueued {
+    /// Its id; `GET /jobs/{id}` tells how it goes.
+    pub id: purlin_domain::id::JobId,
+}
+
+/// Give a user a role.
+pub async fn assign(platform: &Platform, principal: &Principal, user: UserId, role: RoleId) -> Result<UserView> {
+    let mut change = Mutation::begin(platform, principal).await?;
+    let found = users::by_id(&mut change.tx, user).await?.ok_or(ServiceError::NotFound)?;
+    let role = roles::by_id(&mut change.tx, role).await?.ok_or(ServiceError::NotFound)?;
+    require_what_it_permits(&mut change.tx, principal, role.id).await?;
+    let (now, by) = (change.now, principal.actor.user());
+    let new = roles::assign(&mut change.tx, user, role.id, now, by).await?;
+    settle_roles(change, principal, found, new.then_some((role, "role.assigned"))).await
+}
+
+/// Take a role from a user.
+pub async fn unassign(platform: &Platform, principal: &Principal, user: UserId, role: RoleId) -> Result<()> {
+    let mut change = Mutation::begin(platform, principal).await?;
+    let found = users::by_id(&mut change.tx, user).await?.ok_or(ServiceError::NotFound)?;
+    let role = roles::by_id(&mut change.tx, role).await?.ok_or(ServiceError::NotFound)?;
+    require_what_they_may(&mut change.tx, principal, user).await?;
+    if role.is_system && role.name == ADMIN {
+        keep_an_admin(&mut change.tx, user).await?;
+    }
+    if !roles::unassign(&mut change.tx, user, role.id).await? {
+        return Err(ServiceError::NotFound);
+    }
+    settle_roles(change, principal, found, Some((role, "role.unassigned"))).await.map(drop)
+}
+
+async fn settle_roles(
+    mut change: Mutation<'_>,
+    principal: &Principal,
+    mut user: User,
+    changed: Option<(Role, &'static str)>,
+) -> Result<UserView> {
+    if let Some((role, what)) = changed {
+        user.updated_at = change.after(user.updated_at);
+        users::touch(&mut change.tx, user.id, user.updated_at, principal.actor.user()).await?;
+        let (before, after) = if what == "role.assigned" { (None, Some(&role.name)) } else { (Some(&role.name), None) };
+        change.note(Change {
+            what,
+            resource_type: "user",
+            id: user.id.to_string(),
+            changes: json!({ "role": { "before": before, "after": after } }),
+            data: Some(json!({ "user_id": user.id, "role_id": role.id, "role": role.name })),
+        });
+    }
+    let roles = roles::names_of_user(&mut change.tx, user.id).await?;
+    change.finish(UserView { user, roles }).await
 }

@@ -4,26 +4,26 @@ use purlin_domain::{
     Json, Timestamp,
     audit::AuditEntry,
     filter::{Field, FieldType, Filter, Op, Operand},
-    id::UserId,
-    principal::Principal,
-    sort::SortKey,
+    id::TenantId,
+    principal::{Actor, Principal},
 };
+use schemars::JsonSchema;
 use serde::Serialize;
 use sqlx::FromRow;
 use uuid::Uuid;
 
-use crate::{Listing, Page, PlatformTx, Result, TenantTx, Weigh, value::params};
+use crate::{Listing, Page, PlatformTx, Result, Slice, TenantTx, Weigh, value::params};
 
 /// A row of the audit log.
-#[derive(Clone, Debug, Serialize, FromRow)]
+#[derive(Clone, Debug, Serialize, FromRow, JsonSchema)]
 pub struct AuditRow {
     /// Its id.
     pub id: Uuid,
-    /// `user`, `plugin` or `system`.
+    /// `user`, `api_key`, `plugin` or `system`.
     pub actor_kind: String,
-    /// The user's id or the plugin's name.
+    /// The id of the user or the API key, or the plugin's name.
     pub actor: String,
-    /// The user whose request led to it.
+    /// The user behind a key or a plugin.
     pub on_behalf_of: Option<Uuid>,
     /// What was done.
     pub action: String,
@@ -64,84 +64,98 @@ const COLUMNS: &[&str] = &[
     "created_at",
 ];
 
-/// Write what this principal did, in the transaction that does it.
-pub async fn append(
-    tx: &mut TenantTx,
-    principal: &Principal,
-    entries: &[(Uuid, AuditEntry)],
-    now: Timestamp,
-) -> Result<()> {
+/// What was done by whom, as a row about to be written. Nothing changes one afterwards.
+pub fn row(principal: &Principal, id: Uuid, entry: AuditEntry, now: Timestamp) -> AuditRow {
     let origin = &principal.origin;
-    let rows = entries.iter().map(|(id, entry)| {
-        params![
-            *id,
-            principal.actor.kind(),
-            principal.actor.name(),
-            on_behalf_of(principal),
-            &entry.action,
-            &entry.resource_type,
-            entry.resource_id.clone(),
-            &entry.changes,
-            origin.ip.map(|ip| ip.to_string()),
-            origin.user_agent.clone(),
-            &origin.request_id,
-            now
-        ]
-    });
-    tx.insert_many("audit_log", COLUMNS, rows.collect()).await
+    // A user acts for oneself; a key or a plugin acts for somebody.
+    let on_behalf_of = principal.on_behalf_of.filter(|user| principal.actor != Actor::User(*user));
+    AuditRow {
+        id,
+        actor_kind: principal.actor.kind().to_owned(),
+        actor: principal.actor.name(),
+        on_behalf_of: on_behalf_of.map(|user| user.0),
+        action: entry.action,
+        resource_type: entry.resource_type,
+        resource_id: entry.resource_id,
+        changes: entry.changes,
+        ip: origin.ip.map(|ip| ip.to_string()),
+        user_agent: origin.user_agent.clone(),
+        request_id: origin.request_id.clone(),
+        created_at: now,
+    }
 }
 
-/// Write what an operator did to the platform, into the log of the operator's own tenant.
-pub async fn append_platform(
-    tx: &mut PlatformTx,
-    principal: &Principal,
-    id: Uuid,
-    entry: &AuditEntry,
-    now: Timestamp,
-) -> Result<()> {
-    let origin = &principal.origin;
-    tx.execute(
-        "INSERT INTO audit_log (tenant_id, id, actor_kind, actor, action, resource_type, resource_id, changes, ip, user_agent, request_id, created_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
+/// Add rows, each with its MAC, in the transaction that they tell of.
+pub async fn append(tx: &mut TenantTx, rows: &[(AuditRow, String)]) -> Result<()> {
+    let columns: Vec<&'static str> = COLUMNS.iter().copied().chain(["mac"]).collect();
+    let rows = rows.iter().map(|(row, mac)| {
         params![
-            principal.tenant, id, principal.actor.kind(), principal.actor.name(), &entry.action, &entry.resource_type,
-            entry.resource_id.clone(), &entry.changes, origin.ip.map(|ip| ip.to_string()), origin.user_agent.clone(),
-            &origin.request_id, now
+            row.id,
+            &row.actor_kind,
+            &row.actor,
+            row.on_behalf_of,
+            &row.action,
+            &row.resource_type,
+            row.resource_id.clone(),
+            &row.changes,
+            row.ip.clone(),
+            row.user_agent.clone(),
+            &row.request_id,
+            row.created_at,
+            mac
+        ]
+    });
+    tx.insert_many("audit_log", &columns, rows.collect()).await
+}
+
+/// Add a row to the log of the tenant that whoever runs the platform belongs to, in a
+/// transaction of the platform.
+pub async fn append_platform(tx: &mut PlatformTx, tenant: TenantId, row: &AuditRow, mac: &str) -> Result<()> {
+    tx.execute(
+        "INSERT INTO audit_log (tenant_id, id, actor_kind, actor, on_behalf_of, action, resource_type, resource_id, changes,
+            ip, user_agent, request_id, created_at, mac)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)",
+        params![
+            tenant,
+            row.id,
+            &row.actor_kind,
+            &row.actor,
+            row.on_behalf_of,
+            &row.action,
+            &row.resource_type,
+            row.resource_id.clone(),
+            &row.changes,
+            row.ip.clone(),
+            row.user_agent.clone(),
+            &row.request_id,
+            row.created_at,
+            mac
         ],
     )
     .await?;
     Ok(())
 }
 
-fn on_behalf_of(principal: &Principal) -> Option<UserId> {
-    principal.on_behalf_of.filter(|user| principal.actor.user() != Some(*user))
-}
-
 /// What the audit log can be filtered and sorted by.
 pub fn fields() -> Vec<Field> {
-    let text = ["actor_kind", "actor", "action", "resource_type", "resource_id", "request_id"];
+    let text = ["actor_kind", "actor", "action", "resource_type", "resource_id", "ip", "request_id"];
     let mut fields: Vec<Field> =
         text.iter().map(|name| Field { sortable: false, ..Field::column(name, FieldType::Text) }).collect();
+    fields.push(Field { sortable: false, ..Field::column("on_behalf_of", FieldType::Uuid) });
     fields.push(Field::column("created_at", FieldType::Timestamp));
     fields.push(Field::column("id", FieldType::Uuid));
     fields
 }
 
 /// A page of the audit log.
-pub async fn list(
-    tx: &mut TenantTx,
-    filter: &Filter,
-    sort: &[SortKey],
-    after: Option<&[Option<Operand>]>,
-    size: u32,
-) -> Result<Page<AuditRow>> {
-    tx.list(&Listing { table: "audit_log", columns: COLUMNS, scope: Vec::new(), filter, sort, after, size }).await
+pub async fn list(tx: &mut TenantTx, slice: &Slice<'_>) -> Result<Page<AuditRow>> {
+    tx.list(&Listing { table: "audit_log", columns: COLUMNS, scope: Vec::new(), slice }).await
 }
 
 /// One row.
 pub async fn by_id(tx: &mut TenantTx, id: Uuid) -> Result<Option<AuditRow>> {
     let id_field = Field::column("id", FieldType::Uuid);
     let filter = Filter::Is(id_field, Op::Eq, vec![Operand::Uuid(id)]);
-    let page = list(tx, &filter, &[], None, 1).await?;
+    let page = list(tx, &Slice::first(&filter, &[], 1)).await?;
     Ok(page.rows.into_iter().next())
 }

@@ -3,6 +3,7 @@
 
 use purlin_domain::{
     filter::{Field, FieldType, Filter, Op, Operand, Source},
+    id::TenantId,
     name::is_word,
     sort::SortKey,
 };
@@ -12,7 +13,7 @@ use sea_query::{
 };
 use sqlx::{AssertSqlSafe, SqlSafeStr, SqlStr};
 
-use crate::{Entity, Result, StoreError, TenantTx, Weigh, conn::Conn, value::Bind};
+use crate::{Entity, PlatformTx, Result, StoreError, TenantTx, Weigh, conn::Conn, value::Bind};
 
 /// A list: what of which rows, in what order, from where.
 #[derive(Clone, Debug)]
@@ -21,16 +22,34 @@ pub struct Listing<'a> {
     pub table: &'static str,
     /// The columns to fetch.
     pub columns: &'static [&'static str],
-    /// Columns that must have these values, beside `tenant_id`.
-    pub scope: Vec<(&'static str, Value)>,
-    /// What the caller filters by.
+    /// Columns that must have these values, beside `tenant_id`; null where the value is none.
+    pub scope: Vec<(&'static str, Option<Value>)>,
+    /// What the caller asks for of it.
+    pub slice: &'a Slice<'a>,
+}
+
+/// What a caller asks for of a list.
+#[derive(Clone, Copy, Debug)]
+pub struct Slice<'a> {
+    /// What passes.
     pub filter: &'a Filter,
     /// The order; its last key is the id.
     pub sort: &'a [SortKey],
-    /// The values of the sort keys of the row before the page.
-    pub after: Option<&'a [Option<Operand>]>,
+    /// The values of the sort keys of the row that the page follows, or precedes.
+    pub from: Option<&'a [Option<Operand>]>,
+    /// Whether the page precedes that row.
+    pub backwards: bool,
     /// Rows at most.
     pub size: u32,
+    /// Whether to count all that passes.
+    pub count: bool,
+}
+
+impl<'a> Slice<'a> {
+    /// The first rows that pass.
+    pub fn first(filter: &'a Filter, sort: &'a [SortKey], size: u32) -> Self {
+        Self { filter, sort, from: None, backwards: false, size, count: false }
+    }
 }
 
 /// A page of a list.
@@ -38,8 +57,10 @@ pub struct Listing<'a> {
 pub struct Page<T> {
     /// The rows.
     pub rows: Vec<T>,
-    /// Whether more follow.
+    /// Whether more lie beyond, in the direction asked for.
     pub more: bool,
+    /// How many pass in all, where that was asked for.
+    pub total: Option<i64>,
 }
 
 /// Bytes of documents in one page, give or take a row: a page of large rows is shorter
@@ -51,37 +72,17 @@ const PARAMETERS_MAX: usize = 30_000;
 impl TenantTx {
     /// A page of a list of this tenant.
     pub async fn list<T: Entity + Weigh>(&mut self, listing: &Listing<'_>) -> Result<Page<T>> {
-        let dialect = Dialect::of(&self.conn);
-        let mut select = rows_of(self, listing.table, &listing.scope, listing.filter, dialect)?;
-        select.columns(listing.columns.iter().map(|c| Alias::new(*c)));
-        if let Some(after) = listing.after {
-            select.cond_where(beyond(listing.sort, after, dialect)?);
-        }
-        for key in listing.sort {
-            let order = if key.descending { Order::Desc } else { Order::Asc };
-            select.order_by_expr_with_nulls(dialect.expr(&key.field)?, order, NullOrdering::Last);
-        }
-        select.limit(u64::from(listing.size) + 1);
-        let (sql, values) = dialect.build(&select);
-        let (mut rows, cut): (Vec<T>, bool) = self.conn.fetch_within(sql, values, PAGE_BYTES_MAX).await?;
-        let more = cut || rows.len() > listing.size as usize;
-        rows.truncate(listing.size as usize);
-        Ok(Page { rows, more })
+        page(&mut self.conn, Some(self.tenant), listing).await
     }
 
     /// How many rows of this tenant pass.
     pub async fn count(
         &mut self,
         table: &'static str,
-        scope: &[(&'static str, Value)],
+        scope: &[(&'static str, Option<Value>)],
         filter: &Filter,
     ) -> Result<i64> {
-        let dialect = Dialect::of(&self.conn);
-        let mut select = rows_of(self, table, scope, filter, dialect)?;
-        select.expr(Func::count(Expr::col(Asterisk)));
-        let (sql, values) = dialect.build(&select);
-        let (count,): (i64,) = self.conn.fetch_one(sql, values).await?;
-        Ok(count)
+        count(&mut self.conn, Some(self.tenant), table, scope, filter).await
     }
 
     /// Insert rows of this tenant; `tenant_id` is filled in. In as few statements as the
@@ -101,7 +102,7 @@ impl TenantTx {
                 .into_table(Alias::new(table))
                 .columns(std::iter::once("tenant_id").chain(columns.iter().copied()).map(Alias::new));
             for row in rows.by_ref().take(chunk) {
-                let values = std::iter::once(self.tenant().bind()).chain(row).map(Expr::val);
+                let values = std::iter::once(self.tenant.bind()).chain(row).map(Expr::val);
                 insert.values(values).map_err(|e| StoreError::Setup(format!("insert into {table}: {e}")))?;
             }
             let (sql, values) = dialect.build(&insert);
@@ -111,17 +112,73 @@ impl TenantTx {
     }
 }
 
-fn rows_of(
-    tx: &TenantTx,
+impl PlatformTx {
+    /// A page of a list that crosses tenants.
+    pub async fn list<T: Entity + Weigh>(&mut self, listing: &Listing<'_>) -> Result<Page<T>> {
+        page(&mut self.conn, None, listing).await
+    }
+}
+
+async fn page<T: Entity + Weigh>(conn: &mut Conn, tenant: Option<TenantId>, listing: &Listing<'_>) -> Result<Page<T>> {
+    let Listing { table, columns, scope, slice } = listing;
+    let dialect = Dialect::of(conn);
+    let mut select = rows_of(tenant, table, scope, slice.filter, dialect)?;
+    select.columns(columns.iter().map(|c| Alias::new(*c)));
+    if let Some(from) = slice.from {
+        let beyond =
+            if slice.backwards { before(slice.sort, from, dialect)? } else { after(slice.sort, from, dialect)? };
+        select.cond_where(beyond);
+    }
+    for key in slice.sort {
+        let order = if key.descending == slice.backwards { Order::Asc } else { Order::Desc };
+        let nulls = if slice.backwards { NullOrdering::First } else { NullOrdering::Last };
+        select.order_by_expr_with_nulls(dialect.expr(&key.field)?, order, nulls);
+    }
+    select.limit(u64::from(slice.size) + 1);
+    let (sql, values) = dialect.build(&select);
+    let (mut rows, cut): (Vec<T>, bool) = conn.fetch_within(sql, values, PAGE_BYTES_MAX).await?;
+    let more = cut || rows.len() > slice.size as usize;
+    rows.truncate(slice.size as usize);
+    if slice.backwards {
+        rows.reverse();
+    }
+    let total = if slice.count { Some(count(conn, tenant, table, scope, slice.filter).await?) } else { None };
+    Ok(Page { rows, more, total })
+}
+
+async fn count(
+    conn: &mut Conn,
+    tenant: Option<TenantId>,
     table: &'static str,
-    scope: &[(&'static str, Value)],
+    scope: &[(&'static str, Option<Value>)],
+    filter: &Filter,
+) -> Result<i64> {
+    let dialect = Dialect::of(conn);
+    let mut select = rows_of(tenant, table, scope, filter, dialect)?;
+    select.expr(Func::count(Expr::col(Asterisk)));
+    let (sql, values) = dialect.build(&select);
+    let (count,): (i64,) = conn.fetch_one(sql, values).await?;
+    Ok(count)
+}
+
+fn rows_of(
+    tenant: Option<TenantId>,
+    table: &'static str,
+    scope: &[(&'static str, Option<Value>)],
     filter: &Filter,
     dialect: Dialect,
 ) -> Result<SelectStatement> {
     let mut select = Query::select();
-    select.from(Alias::new(table)).and_where(Expr::col(Alias::new("tenant_id")).eq(Expr::val(tx.tenant().bind())));
+    select.from(Alias::new(table));
+    if let Some(tenant) = tenant {
+        select.and_where(Expr::col(Alias::new("tenant_id")).eq(Expr::val(tenant.bind())));
+    }
     for (column, value) in scope {
-        select.and_where(Expr::col(Alias::new(*column)).eq(Expr::val(value.clone())));
+        let column = Expr::col(Alias::new(*column));
+        select.and_where(match value {
+            Some(value) => column.eq(Expr::val(value.clone())),
+            None => column.is_null(),
+        });
     }
     select.cond_where(condition(filter, dialect)?);
     Ok(select)
@@ -185,12 +242,12 @@ fn pattern(operand: &Operand) -> LikeExpr {
 }
 
 /// The rows that come after these values in this order; missing values come last.
-fn beyond(sort: &[SortKey], after: &[Option<Operand>], dialect: Dialect) -> Result<Condition> {
-    let (Some((key, keys)), Some((value, values))) = (sort.split_first(), after.split_first()) else {
+fn after(sort: &[SortKey], from: &[Option<Operand>], dialect: Dialect) -> Result<Condition> {
+    let (Some((key, keys)), Some((value, values))) = (sort.split_first(), from.split_first()) else {
         return Ok(Condition::any().add(Expr::val(false)));
     };
     let expr = || dialect.expr(&key.field);
-    let rest = beyond(keys, values, dialect)?;
+    let rest = after(keys, values, dialect)?;
     let Some(value) = value.clone() else {
         return Ok(Condition::all().add(expr()?.is_null()).add(rest));
     };
@@ -198,6 +255,23 @@ fn beyond(sort: &[SortKey], after: &[Option<Operand>], dialect: Dialect) -> Resu
     let further = if key.descending { expr()?.lt(bound.clone()) } else { expr()?.gt(bound.clone()) };
     let equal = Condition::all().add(expr()?.eq(bound)).add(rest);
     Ok(Condition::any().add(further).add(expr()?.is_null()).add(equal))
+}
+
+/// The rows that come before these values in this order.
+fn before(sort: &[SortKey], from: &[Option<Operand>], dialect: Dialect) -> Result<Condition> {
+    let (Some((key, keys)), Some((value, values))) = (sort.split_first(), from.split_first()) else {
+        return Ok(Condition::any().add(Expr::val(false)));
+    };
+    let expr = || dialect.expr(&key.field);
+    let rest = before(keys, values, dialect)?;
+    let Some(value) = value.clone() else {
+        let equal = Condition::all().add(expr()?.is_null()).add(rest);
+        return Ok(Condition::any().add(expr()?.is_not_null()).add(equal));
+    };
+    let bound = Expr::val(value.bind());
+    let nearer = if key.descending { expr()?.gt(bound.clone()) } else { expr()?.lt(bound.clone()) };
+    let equal = Condition::all().add(expr()?.eq(bound)).add(rest);
+    Ok(Condition::any().add(nearer).add(equal))
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -1,9 +1,10 @@
-//! Hints between hosts through Redis: "there may be work". Losing one costs only the
-//! time until the next poll; the database is the truth.
+//! Hints between hosts through Redis, and counters they share. Losing a hint costs only
+//! the time until the next look; the database is the truth.
 
 use std::time::Duration;
 
 use futures_util::StreamExt;
+use purlin_domain::id::TenantId;
 use redis::{
     AsyncCommands, Client,
     aio::{ConnectionManager, ConnectionManagerConfig},
@@ -13,7 +14,32 @@ use tokio::sync::mpsc;
 use crate::Result;
 
 const WAKE: &str = "purlin:wake";
+const FORGET: &str = "purlin:forget";
+/// A limit that is not counted by then is counted here alone.
+const COUNT_TIMEOUT: Duration = Duration::from_millis(100);
 const RECONNECT: Duration = Duration::from_secs(2);
+
+/// A hint from another host, or from this one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hint {
+    /// Jobs may be due.
+    Wake,
+    /// Somebody's authority in this tenant changed.
+    Forget(TenantId),
+}
+
+/// The generic cell rate algorithm (ITU-T I.371): the key holds the time at which the
+/// next request would arrive if all came at the allowed rate. Times are milliseconds.
+const COUNT: &str = r"
+local now, interval, burst = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
+local due = math.max(tonumber(redis.call('GET', KEYS[1]) or now), now)
+local after = due + interval
+if after - burst * interval > now then
+    return {0, string.format('%.0f', due)}
+end
+redis.call('SET', KEYS[1], string.format('%.0f', after), 'PX', math.max(after - now, 1))
+return {1, string.format('%.0f', after)}
+";
 
 /// A connection to the bus.
 #[derive(Clone)]
@@ -44,23 +70,48 @@ impl Bus {
         Ok(())
     }
 
+    /// Tell every host that somebody's authority in this tenant changed.
+    pub async fn forget(&self, tenant: TenantId) -> Result<()> {
+        let mut connection = self.connection.clone();
+        let _: i64 = connection.publish(FORGET, tenant.to_string()).await?;
+        Ok(())
+    }
+
+    /// Count a request against a rate shared by all hosts: whether it is within, and when
+    /// the next would be due at the allowed rate. An error means that it was not counted.
+    pub async fn count(&self, key: &str, now_ms: i64, interval_ms: i64, burst: i64) -> Result<(bool, i64)> {
+        let mut connection = self.connection.clone();
+        let script = redis::Script::new(COUNT);
+        let mut call = script.key(key);
+        call.arg(now_ms).arg(interval_ms).arg(burst);
+        let answer = tokio::time::timeout(COUNT_TIMEOUT, call.invoke_async(&mut connection)).await;
+        let (within, due): (i64, i64) =
+            answer.map_err(|_| redis::RedisError::from((redis::ErrorKind::Io, "the bus did not answer in time")))??;
+        Ok((within == 1, due))
+    }
+
     /// Pass every hint on until the receiver is gone, reconnecting as needed.
-    pub async fn listen(&self, hints: mpsc::Sender<()>) {
+    pub async fn listen(&self, hints: mpsc::Sender<Hint>) {
         while !hints.is_closed() {
             if let Err(error) = self.forward(&hints).await {
-                tracing::warn!(%error, "lost the bus; jobs are found by polling meanwhile");
+                tracing::warn!(%error, "lost the bus; changes of other hosts are found by looking meanwhile");
             }
             tokio::time::sleep(RECONNECT).await;
         }
     }
 
-    async fn forward(&self, hints: &mpsc::Sender<()>) -> Result<()> {
+    async fn forward(&self, hints: &mpsc::Sender<Hint>) -> Result<()> {
         let mut pubsub = self.client.get_async_pubsub().await?;
-        pubsub.subscribe(WAKE).await?;
+        pubsub.subscribe(&[WAKE, FORGET]).await?;
         let mut messages = pubsub.on_message();
-        while messages.next().await.is_some() {
-            // A full channel already holds a hint; a closed one ends the loop above.
-            if hints.try_send(()).is_err_and(|e| matches!(e, mpsc::error::TrySendError::Closed(()))) {
+        while let Some(message) = messages.next().await {
+            let hint = match message.get_channel_name() {
+                FORGET => message.get_payload::<String>().ok().and_then(|id| id.parse().ok()).map(Hint::Forget),
+                _ => Some(Hint::Wake),
+            };
+            if let Some(hint) = hint
+                && hints.send(hint).await.is_err()
+            {
                 break;
             }
         }

@@ -121,6 +121,15 @@ impl Db {
         }
     }
 
+    /// Drop the months of the audit log that ended a month ago and are empty: what was in
+    /// them was deleted when nobody had to keep it any more.
+    pub async fn drop_audit_partitions(&self, now: purlin_domain::Timestamp) -> Result<()> {
+        match self {
+            Self::Postgres(_) => postgres::drop_audit_partitions(self.platform().await?, now).await,
+            Self::Sqlite { .. } => Ok(()),
+        }
+    }
+
     /// Close every connection, waiting for those in use.
     pub async fn close(&self) {
         match self {

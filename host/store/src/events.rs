@@ -3,14 +3,13 @@
 use purlin_domain::{
     Json, Timestamp,
     event::{Cause, Event, NewEvent},
-    filter::{Field, FieldType, Filter, Operand},
+    filter::{Field, FieldType},
     id::{EventId, UserId},
-    sort::SortKey,
 };
 use sqlx::FromRow;
 use uuid::Uuid;
 
-use crate::{Listing, Page, Result, TenantTx, Weigh, value::params};
+use crate::{Listing, Page, Result, Slice, TenantTx, Weigh, value::params};
 
 #[derive(FromRow)]
 struct Row {
@@ -95,15 +94,13 @@ pub fn fields() -> Vec<Field> {
 }
 
 /// A page of events.
-pub async fn list(
-    tx: &mut TenantTx,
-    filter: &Filter,
-    sort: &[SortKey],
-    after: Option<&[Option<Operand>]>,
-    size: u32,
-) -> Result<Page<Event>> {
+pub async fn list(tx: &mut TenantTx, slice: &Slice<'_>) -> Result<Page<Event>> {
     let columns = &["id", "type", "source", "subject", "data", "actor", "caused_by", "depth", "created_at"];
-    let page: Page<Row> =
-        tx.list(&Listing { table: "events", columns, scope: Vec::new(), filter, sort, after, size }).await?;
-    Ok(Page { rows: page.rows.into_iter().map(Event::from).collect(), more: page.more })
+    let page: Page<Row> = tx.list(&Listing { table: "events", columns, scope: Vec::new(), slice }).await?;
+    Ok(Page { rows: page.rows.into_iter().map(Event::from).collect(), more: page.more, total: page.total })
+}
+
+/// Empty the events about this subject of their data; the rest of them stays.
+pub async fn erase_subject(tx: &mut TenantTx, subject: &str, data: &Json) -> Result<u64> {
+    tx.execute("UPDATE events SET data = $3 WHERE tenant_id = $1 AND subject = $2", params![subject, data]).await
 }

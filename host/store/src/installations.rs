@@ -4,6 +4,7 @@ use purlin_domain::{
     Json, Timestamp,
     id::{UserId, VersionId},
 };
+use schemars::JsonSchema;
 use serde::Serialize;
 use sqlx::FromRow;
 use uuid::Uuid;
@@ -11,7 +12,7 @@ use uuid::Uuid;
 use crate::{Result, TenantTx, conn::Conn, value::params};
 
 /// A plugin in a tenant.
-#[derive(Clone, Debug, Serialize, FromRow)]
+#[derive(Clone, Debug, Serialize, FromRow, JsonSchema)]
 pub struct Installation {
     /// Its id.
     pub id: Uuid,
@@ -97,7 +98,18 @@ pub async fn by_plugin(tx: &mut TenantTx, plugin: &str) -> Result<Option<Install
     tx.fetch_optional(by_plugin!(""), params![plugin]).await
 }
 
-/// The same, held so until the transaction ends.
+/// The same, none either when the tenant is not active: what a plugin may do at this moment.
+pub async fn consent(tx: &mut TenantTx, plugin: &str) -> Result<Option<Installation>> {
+    tx.fetch_optional(
+        "SELECT i.id, i.plugin, v.version, i.version_id, v.digest, i.state, i.grants, i.created_at, i.updated_at
+         FROM installations i JOIN plugin_versions v ON v.id = i.version_id JOIN tenants t ON t.id = i.tenant_id
+         WHERE i.tenant_id = $1 AND i.plugin = $2 AND t.status = 'active'",
+        params![plugin],
+    )
+    .await
+}
+
+/// The installation of this plugin, held so until the transaction ends.
 pub async fn hold(tx: &mut TenantTx, plugin: &str) -> Result<Option<Installation>> {
     let sql = match tx.conn {
         Conn::Postgres(_) | Conn::PostgresRead(_) => by_plugin!("FOR UPDATE OF i"),

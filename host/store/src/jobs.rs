@@ -3,19 +3,19 @@
 use purlin_domain::{
     Json, Timestamp,
     event::Cause,
-    filter::{Field, FieldType, Filter, Operand},
+    filter::{Field, FieldType},
     id::{EventId, JobId, TenantId, UserId},
-    job::{JobState, NewJob},
-    sort::SortKey,
+    job::{CORE, JobState, NewJob},
 };
+use schemars::JsonSchema;
 use serde::Serialize;
 use sqlx::FromRow;
 use uuid::Uuid;
 
-use crate::{Listing, Page, PlatformTx, Result, TenantTx, Weigh, conn::Conn, value::params};
+use crate::{Listing, Page, PlatformTx, Result, Slice, TenantTx, Weigh, conn::Conn, value::params};
 
 /// A job, as people see it.
-#[derive(Clone, Debug, Serialize, FromRow)]
+#[derive(Clone, Debug, Serialize, FromRow, JsonSchema)]
 pub struct Job {
     /// Its id.
     #[sqlx(try_from = "Uuid")]
@@ -148,6 +148,13 @@ pub struct Enqueue<'a> {
     pub event: Option<EventId>,
 }
 
+impl<'a> Enqueue<'a> {
+    /// A job of the platform's own.
+    pub fn core(job: &'a NewJob) -> Self {
+        Self { job, plugin: CORE, event: None }
+    }
+}
+
 /// Add jobs, in the transaction that causes them. A unique key that is taken fails with `Taken`.
 pub async fn insert(
     tx: &mut TenantTx,
@@ -222,7 +229,7 @@ pub async fn chain_size(tx: &mut TenantTx, root: Uuid) -> Result<i64> {
 }
 
 /// What a list shows of a job: not its payload and result, which may be large.
-#[derive(Clone, Debug, Serialize, FromRow)]
+#[derive(Clone, Debug, Serialize, FromRow, JsonSchema)]
 pub struct JobSummary {
     /// Its id.
     #[sqlx(try_from = "Uuid")]
@@ -307,14 +314,8 @@ pub fn fields() -> Vec<Field> {
 }
 
 /// A page of jobs.
-pub async fn list(
-    tx: &mut TenantTx,
-    filter: &Filter,
-    sort: &[SortKey],
-    after: Option<&[Option<Operand>]>,
-    size: u32,
-) -> Result<Page<JobSummary>> {
-    tx.list(&Listing { table: "jobs", columns: COLUMNS, scope: Vec::new(), filter, sort, after, size }).await
+pub async fn list(tx: &mut TenantTx, slice: &Slice<'_>) -> Result<Page<JobSummary>> {
+    tx.list(&Listing { table: "jobs", columns: COLUMNS, scope: Vec::new(), slice }).await
 }
 
 /// Take back a job that waits; whether it did.
@@ -380,8 +381,8 @@ macro_rules! claim {
                 SELECT j.tenant_id, j.id FROM jobs j
                 WHERE j.state = 'ready' AND j.run_at <= $1
                   AND EXISTS (SELECT 1 FROM tenants t WHERE t.id = j.tenant_id AND t.status = 'active')
-                  AND EXISTS (SELECT 1 FROM installations i
-                              WHERE i.tenant_id = j.tenant_id AND i.plugin = j.plugin AND i.state = 'enabled')
+                  AND (j.plugin = 'core' OR EXISTS (SELECT 1 FROM installations i
+                              WHERE i.tenant_id = j.tenant_id AND i.plugin = j.plugin AND i.state = 'enabled'))
                 ORDER BY j.run_at, j.id LIMIT $2 ",
             $lock,
             ")

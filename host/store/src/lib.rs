@@ -5,16 +5,21 @@
 //! cross tenants, of the platform ([`PlatformTx`]).
 #![forbid(unsafe_code)]
 
+pub mod api_keys;
 pub mod audit;
+pub mod audit_chain;
 mod built;
 pub mod bus;
 mod conn;
 mod db;
 mod error;
 pub mod events;
+pub mod idempotency;
 pub mod installations;
+pub mod invitations;
 pub mod jobs;
 pub mod migrate;
+pub mod one_time_tokens;
 pub mod permissions;
 mod platform_tx;
 pub mod plugin_logs;
@@ -22,13 +27,18 @@ pub mod plugins;
 mod postgres;
 pub mod records;
 pub mod roles;
+pub mod second_factors;
+pub mod sessions;
+pub mod signing_keys;
 mod sqlite;
+pub mod standing;
 mod tenant_tx;
 pub mod tenants;
+pub mod usage;
 pub mod users;
 mod value;
 
-pub use built::{Listing, Page};
+pub use built::{Listing, Page, Slice};
 pub use conn::{Entity, Weigh};
 pub use db::{Config, Db};
 pub use error::{Result, StoreError};

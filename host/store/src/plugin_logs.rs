@@ -2,22 +2,22 @@
 
 use purlin_domain::{
     Json, Timestamp,
-    filter::{Field, FieldType, Filter, Operand},
+    filter::{Field, FieldType},
     id::JobId,
     log::LogLine,
-    sort::SortKey,
 };
+use schemars::JsonSchema;
 use serde::Serialize;
 use sqlx::FromRow;
 use uuid::Uuid;
 
 use crate::{
-    Listing, Page, PlatformTx, Result, TenantTx, Weigh,
+    Listing, Page, PlatformTx, Result, Slice, TenantTx, Weigh,
     value::{Bind, params},
 };
 
 /// A line of a plugin's log.
-#[derive(Clone, Debug, Serialize, FromRow)]
+#[derive(Clone, Debug, Serialize, FromRow, JsonSchema)]
 pub struct PluginLog {
     /// Its id.
     pub id: Uuid,
@@ -64,25 +64,9 @@ pub fn fields() -> Vec<Field> {
 }
 
 /// A page of a plugin's log.
-pub async fn list(
-    tx: &mut TenantTx,
-    plugin: &str,
-    filter: &Filter,
-    sort: &[SortKey],
-    after: Option<&[Option<Operand>]>,
-    size: u32,
-) -> Result<Page<PluginLog>> {
+pub async fn list(tx: &mut TenantTx, plugin: &str, slice: &Slice<'_>) -> Result<Page<PluginLog>> {
     let columns = &["id", "level", "message", "fields", "job_id", "created_at"];
-    tx.list(&Listing {
-        table: "plugin_logs",
-        columns,
-        scope: vec![("plugin", plugin.bind())],
-        filter,
-        sort,
-        after,
-        size,
-    })
-    .await
+    tx.list(&Listing { table: "plugin_logs", columns, scope: vec![("plugin", Some(plugin.bind()))], slice }).await
 }
 
 /// Forget lines older than this; how many went.

@@ -1,6 +1,7 @@
 //! Plugins, their uploaded versions and components: the same for every tenant.
 
 use purlin_domain::{Json, Timestamp, id::VersionId};
+use schemars::JsonSchema;
 use serde::Serialize;
 use sqlx::FromRow;
 use uuid::Uuid;
@@ -8,7 +9,7 @@ use uuid::Uuid;
 use crate::{PlatformTx, Result, TenantTx, value::params};
 
 /// A plugin.
-#[derive(Clone, Debug, Serialize, FromRow)]
+#[derive(Clone, Debug, Serialize, FromRow, JsonSchema)]
 pub struct Plugin {
     /// Its name.
     pub name: String,
@@ -23,7 +24,7 @@ pub struct Plugin {
 }
 
 /// One uploaded version.
-#[derive(Clone, Debug, Serialize, FromRow)]
+#[derive(Clone, Debug, Serialize, FromRow, JsonSchema)]
 pub struct Version {
     /// Its id.
     #[sqlx(try_from = "Uuid")]

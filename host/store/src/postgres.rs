@@ -64,6 +64,12 @@ pub(crate) async fn make_partitions(mut tx: PlatformTx, now: Timestamp) -> Resul
     tx.commit().await
 }
 
+pub(crate) async fn drop_audit_partitions(mut tx: PlatformTx, now: Timestamp) -> Result<()> {
+    let kept_from = now - Duration::from_secs(31 * 24 * 60 * 60);
+    tx.execute("SELECT purlin_drop_audit_partitions(CAST($1 AS date))", params![kept_from]).await?;
+    tx.commit().await
+}
+
 /// Refuse to serve when row-level security would not hold: the second wall must stand.
 pub(crate) async fn check_isolation(pool: &Pool<Postgres>) -> Result<()> {
     let mut conn = pool.acquire().await?;

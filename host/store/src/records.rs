@@ -2,16 +2,15 @@
 
 use purlin_domain::{
     Json, Timestamp,
-    filter::{Filter, Operand},
+    filter::Filter,
     id::{RecordId, UserId},
     record::{CollectionRef, Record},
-    sort::SortKey,
 };
 use sqlx::FromRow;
 use uuid::Uuid;
 
 use crate::{
-    Listing, Page, Result, TenantTx, Weigh,
+    Listing, Page, Result, Slice, TenantTx, Weigh,
     conn::Conn,
     value::{Bind, params},
 };
@@ -148,18 +147,10 @@ pub async fn holder_of_key(tx: &mut TenantTx, of: &CollectionRef, key: &str, val
 }
 
 /// A page of a collection.
-pub async fn list(
-    tx: &mut TenantTx,
-    of: &CollectionRef,
-    filter: &Filter,
-    sort: &[SortKey],
-    after: Option<&[Option<Operand>]>,
-    size: u32,
-) -> Result<Page<Record>> {
+pub async fn list(tx: &mut TenantTx, of: &CollectionRef, slice: &Slice<'_>) -> Result<Page<Record>> {
     let columns = &["id", "version", "data", "created_at", "updated_at"];
-    let page: Page<Row> =
-        tx.list(&Listing { table: "records", columns, scope: scope(of), filter, sort, after, size }).await?;
-    Ok(Page { rows: page.rows.into_iter().map(Record::from).collect(), more: page.more })
+    let page: Page<Row> = tx.list(&Listing { table: "records", columns, scope: scope(of), slice }).await?;
+    Ok(Page { rows: page.rows.into_iter().map(Record::from).collect(), more: page.more, total: page.total })
 }
 
 /// How many records of a collection pass.
@@ -167,6 +158,6 @@ pub async fn count(tx: &mut TenantTx, of: &CollectionRef, filter: &Filter) -> Re
     tx.count("records", &scope(of), filter).await
 }
 
-fn scope(of: &CollectionRef) -> Vec<(&'static str, sea_query::Value)> {
-    vec![("plugin", (&of.plugin).bind()), ("collection", (&of.collection).bind())]
+fn scope(of: &CollectionRef) -> Vec<(&'static str, Option<sea_query::Value>)> {
+    vec![("plugin", Some((&of.plugin).bind())), ("collection", Some((&of.collection).bind()))]
 }

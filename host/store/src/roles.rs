@@ -2,11 +2,19 @@
 
 use purlin_domain::{
     Timestamp,
-    access::{Permission, PermissionSet},
+    access::Permission,
+    filter::{Field, FieldType},
     id::{RoleId, UserId},
+    plan::ADMIN,
 };
+use schemars::JsonSchema;
+use serde::Serialize;
+use sqlx::FromRow;
+use uuid::Uuid;
 
-use crate::{Result, TenantTx, value::params};
+use crate::{
+    Listing, Page, Result, Slice, TenantTx, Weigh, conn::Conn, permissions::CataloguePermission, value::params,
+};
 
 /// A role about to be made.
 #[derive(Clone, Debug)]
@@ -46,15 +54,16 @@ pub async fn insert(
     Ok(())
 }
 
-/// Give a role to a user.
-pub async fn assign(tx: &mut TenantTx, user: UserId, role: RoleId, now: Timestamp, by: Option<UserId>) -> Result<()> {
-    tx.execute(
-        "INSERT INTO user_roles (tenant_id, user_id, role_id, created_at, created_by)
+/// Give a role to a user; whether the user did not have it.
+pub async fn assign(tx: &mut TenantTx, user: UserId, role: RoleId, now: Timestamp, by: Option<UserId>) -> Result<bool> {
+    let changed = tx
+        .execute(
+            "INSERT INTO user_roles (tenant_id, user_id, role_id, created_at, created_by)
          VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING",
-        params![user, role, now, by],
-    )
-    .await?;
-    Ok(())
+            params![user, role, now, by],
+        )
+        .await?;
+    Ok(changed == 1)
 }
 
 /// The names of a user's roles.
@@ -70,33 +79,168 @@ pub async fn names_of_user(tx: &mut TenantTx, user: UserId) -> Result<Vec<String
     Ok(rows.into_iter().map(|(name,)| name).collect())
 }
 
-/// What stands behind a user's token at this moment.
-#[derive(Clone, Debug)]
-pub struct Standing {
-    /// Whether the user runs the platform.
-    pub is_operator: bool,
-    /// The tenant's plan.
-    pub plan: String,
-    /// What the user's roles permit.
-    pub permissions: PermissionSet,
+/// A role.
+#[derive(Clone, Debug, Serialize, FromRow, JsonSchema)]
+pub struct Role {
+    /// Its id.
+    #[sqlx(try_from = "Uuid")]
+    pub id: RoleId,
+    /// Its name, unique within the tenant.
+    pub name: String,
+    /// What it is for.
+    pub description: String,
+    /// Made and kept by the platform; cannot be edited.
+    pub is_system: bool,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When it last changed.
+    pub updated_at: Timestamp,
 }
 
-/// A user's standing; none when the user or the tenant is not active. One statement, so
-/// that it can be asked for every request.
-pub async fn standing(tx: &mut TenantTx, user: UserId) -> Result<Option<Standing>> {
-    let rows: Vec<(bool, String, Option<String>, Option<String>)> = tx
-        .fetch_all(
-            "SELECT u.is_operator, t.plan, p.resource, p.action FROM users u
-             JOIN tenants t ON t.id = u.tenant_id
-             LEFT JOIN user_roles ur ON ur.tenant_id = u.tenant_id AND ur.user_id = u.id
-             LEFT JOIN role_permissions rp ON rp.tenant_id = ur.tenant_id AND rp.role_id = ur.role_id
-             LEFT JOIN permissions p ON p.id = rp.permission_id
-             WHERE u.tenant_id = $1 AND u.id = $2 AND u.is_active AND t.status = 'active'",
-            params![user],
+impl Weigh for Role {
+    fn bytes(&self) -> usize {
+        self.description.len()
+    }
+}
+
+macro_rules! by_id {
+    ($lock:literal) => {
+        concat!(
+            "SELECT id, name, description, is_system, created_at, updated_at FROM roles WHERE tenant_id = $1 AND id = $2",
+            $lock
+        )
+    };
+}
+
+/// The role of this id.
+pub async fn by_id(tx: &mut TenantTx, id: RoleId) -> Result<Option<Role>> {
+    tx.fetch_optional(by_id!(""), params![id]).await
+}
+
+/// The role of this id, held so until the transaction ends.
+pub async fn hold(tx: &mut TenantTx, id: RoleId) -> Result<Option<Role>> {
+    let sql = match tx.conn {
+        Conn::Postgres(_) | Conn::PostgresRead(_) => by_id!(" FOR UPDATE"),
+        // The writer is alone.
+        Conn::Sqlite(_) | Conn::SqliteRead(_) => by_id!(""),
+    };
+    tx.fetch_optional(sql, params![id]).await
+}
+
+/// The id of the role of this name.
+pub async fn id_by_name(tx: &mut TenantTx, name: &str) -> Result<Option<RoleId>> {
+    let row: Option<(Uuid,)> =
+        tx.fetch_optional("SELECT id FROM roles WHERE tenant_id = $1 AND name = $2", params![name]).await?;
+    Ok(row.map(|(id,)| RoleId(id)))
+}
+
+/// What roles can be filtered and sorted by.
+pub fn fields() -> Vec<Field> {
+    vec![
+        Field::column("name", FieldType::Text),
+        Field { sortable: false, ..Field::column("is_system", FieldType::Boolean) },
+        Field::column("created_at", FieldType::Timestamp),
+        Field::column("updated_at", FieldType::Timestamp),
+        Field::column("id", FieldType::Uuid),
+    ]
+}
+
+/// A page of the tenant's roles.
+pub async fn list(tx: &mut TenantTx, slice: &Slice<'_>) -> Result<Page<Role>> {
+    let columns = &["id", "name", "description", "is_system", "created_at", "updated_at"];
+    tx.list(&Listing { table: "roles", columns, scope: Vec::new(), slice }).await
+}
+
+/// Change a role, unless it changed since `read_at`.
+pub async fn update(tx: &mut TenantTx, role: &Role, read_at: Timestamp, by: Option<UserId>) -> Result<bool> {
+    let changed = tx
+        .execute(
+            "UPDATE roles SET name = $3, description = $4, updated_at = $5, updated_by = $6
+             WHERE tenant_id = $1 AND id = $2 AND updated_at = $7",
+            params![role.id, &role.name, &role.description, role.updated_at, by, read_at],
         )
         .await?;
-    let Some((is_operator, plan, _, _)) = rows.first().cloned() else { return Ok(None) };
-    let permissions =
-        rows.into_iter().filter_map(|(_, _, resource, action)| Some(Permission::new(resource?, action?))).collect();
-    Ok(Some(Standing { is_operator, plan, permissions: PermissionSet(permissions) }))
+    Ok(changed == 1)
+}
+
+/// Delete a role; its users lose it.
+pub async fn delete(tx: &mut TenantTx, id: RoleId) -> Result<bool> {
+    Ok(tx.execute("DELETE FROM roles WHERE tenant_id = $1 AND id = $2", params![id]).await? == 1)
+}
+
+/// What a role permits.
+pub async fn permissions_of(tx: &mut TenantTx, id: RoleId) -> Result<Vec<CataloguePermission>> {
+    tx.fetch_all(
+        "SELECT p.id, p.resource, p.action, p.description, p.plugin FROM role_permissions rp
+         JOIN permissions p ON p.id = rp.permission_id
+         WHERE rp.tenant_id = $1 AND rp.role_id = $2 ORDER BY p.resource, p.action",
+        params![id],
+    )
+    .await
+}
+
+/// Add a permission to a role; whether it was not there.
+pub async fn permit(
+    tx: &mut TenantTx,
+    role: RoleId,
+    permission: Uuid,
+    now: Timestamp,
+    by: Option<UserId>,
+) -> Result<bool> {
+    let changed = tx
+        .execute(
+            "INSERT INTO role_permissions (tenant_id, role_id, permission_id, created_at, created_by)
+             VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING",
+            params![role, permission, now, by],
+        )
+        .await?;
+    Ok(changed == 1)
+}
+
+/// Take a permission from a role; whether it was there.
+pub async fn forbid(tx: &mut TenantTx, role: RoleId, permission: Uuid) -> Result<bool> {
+    let changed = tx
+        .execute(
+            "DELETE FROM role_permissions WHERE tenant_id = $1 AND role_id = $2 AND permission_id = $3",
+            params![role, permission],
+        )
+        .await?;
+    Ok(changed == 1)
+}
+
+/// A user's roles, by name.
+pub async fn of_user(tx: &mut TenantTx, user: UserId) -> Result<Vec<Role>> {
+    tx.fetch_all(
+        "SELECT r.id, r.name, r.description, r.is_system, r.created_at, r.updated_at FROM user_roles ur
+         JOIN roles r ON r.tenant_id = ur.tenant_id AND r.id = ur.role_id
+         WHERE ur.tenant_id = $1 AND ur.user_id = $2 ORDER BY r.name",
+        params![user],
+    )
+    .await
+}
+
+/// Take a role from a user; whether the user had it.
+pub async fn unassign(tx: &mut TenantTx, user: UserId, role: RoleId) -> Result<bool> {
+    let changed = tx
+        .execute("DELETE FROM user_roles WHERE tenant_id = $1 AND user_id = $2 AND role_id = $3", params![user, role])
+        .await?;
+    Ok(changed == 1)
+}
+
+/// Hold the administrators' role, so that two requests cannot each remove the last but one;
+/// then how many active users have it beside this one.
+pub async fn other_admins(tx: &mut TenantTx, but: UserId) -> Result<i64> {
+    if let Some(admin) = id_by_name(tx, ADMIN).await? {
+        hold(tx, admin).await?;
+    }
+    let (count,): (i64,) = tx
+        .fetch_one(
+            "SELECT count(*) FROM user_roles ur
+             JOIN roles r ON r.tenant_id = ur.tenant_id AND r.id = ur.role_id
+             JOIN users u ON u.tenant_id = ur.tenant_id AND u.id = ur.user_id
+             WHERE ur.tenant_id = $1 AND r.name = $2 AND r.is_system AND u.is_active AND u.deleted_at IS NULL AND u.id <> $3",
+            params![ADMIN, but],
+        )
+        .await?;
+    Ok(count)
 }

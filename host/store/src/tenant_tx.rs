@@ -14,7 +14,7 @@ use crate::{
 ///
 /// Dropped without [`commit`](Self::commit), nothing of it stays.
 pub struct TenantTx {
-    tenant: TenantId,
+    pub(crate) tenant: TenantId,
     pub(crate) conn: Conn,
 }
 

@@ -1,14 +1,20 @@
 //! Tenants.
 
-use purlin_domain::{Json, Timestamp, id::TenantId, tenant::TenantStatus};
+use purlin_domain::{
+    Json, Timestamp,
+    filter::{Field, FieldType},
+    id::TenantId,
+    tenant::TenantStatus,
+};
+use schemars::JsonSchema;
 use serde::Serialize;
 use sqlx::FromRow;
 use uuid::Uuid;
 
-use crate::{PlatformTx, Result, TenantTx, value::params};
+use crate::{Listing, Page, PlatformTx, Result, Slice, TenantTx, Weigh, value::params};
 
 /// A tenant.
-#[derive(Clone, Debug, Serialize, FromRow)]
+#[derive(Clone, Debug, Serialize, FromRow, JsonSchema)]
 pub struct Tenant {
     /// Its id.
     #[sqlx(try_from = "Uuid")]
@@ -26,6 +32,8 @@ pub struct Tenant {
     pub plan: String,
     /// Its settings, an object.
     pub settings: Json,
+    /// When its roles and settings were made.
+    pub provisioned_at: Option<Timestamp>,
     /// When it was created.
     pub created_at: Timestamp,
     /// When it last changed.
@@ -55,7 +63,7 @@ pub async fn insert(tx: &mut TenantTx, tenant: &Tenant) -> Result<()> {
 /// The tenant this transaction belongs to.
 pub async fn own(tx: &mut TenantTx) -> Result<Option<Tenant>> {
     tx.fetch_optional(
-        "SELECT id, name, slug, domain, status, plan, settings, created_at, updated_at FROM tenants WHERE id = $1",
+        "SELECT id, name, slug, domain, status, plan, settings, provisioned_at, created_at, updated_at FROM tenants WHERE id = $1",
         params![],
     )
     .await
@@ -65,8 +73,18 @@ pub async fn own(tx: &mut TenantTx) -> Result<Option<Tenant>> {
 pub async fn update(tx: &mut TenantTx, tenant: &Tenant, read_at: Timestamp) -> Result<bool> {
     let changed = tx
         .execute(
-            "UPDATE tenants SET name = $2, domain = $3, settings = $4, updated_at = $5 WHERE id = $1 AND updated_at = $6",
-            params![&tenant.name, tenant.domain.clone(), &tenant.settings, tenant.updated_at, read_at],
+            "UPDATE tenants SET name = $2, domain = $3, settings = $4, status = $5, plan = $6, provisioned_at = $7, updated_at = $8
+             WHERE id = $1 AND updated_at = $9",
+            params![
+                &tenant.name,
+                tenant.domain.clone(),
+                &tenant.settings,
+                tenant.status.as_str(),
+                &tenant.plan,
+                tenant.provisioned_at,
+                tenant.updated_at,
+                read_at
+            ],
         )
         .await?;
     Ok(changed == 1)
@@ -76,4 +94,56 @@ pub async fn update(tx: &mut TenantTx, tenant: &Tenant, read_at: Timestamp) -> R
 pub async fn id_by_slug(tx: &mut PlatformTx, slug: &str) -> Result<Option<TenantId>> {
     let row: Option<(Uuid,)> = tx.fetch_optional("SELECT id FROM tenants WHERE slug = $1", params![slug]).await?;
     Ok(row.map(|(id,)| TenantId(id)))
+}
+
+/// The tenant that is reached by this host name.
+pub async fn id_by_domain(tx: &mut PlatformTx, domain: &str) -> Result<Option<TenantId>> {
+    let row: Option<(Uuid,)> = tx.fetch_optional("SELECT id FROM tenants WHERE domain = $1", params![domain]).await?;
+    Ok(row.map(|(id,)| TenantId(id)))
+}
+
+/// Which of the suspended tenants; at most a thousand, the latest first.
+pub async fn suspended(tx: &mut PlatformTx) -> Result<Vec<TenantId>> {
+    let rows: Vec<(Uuid,)> = tx
+        .fetch_all("SELECT id FROM tenants WHERE status = 'suspended' ORDER BY updated_at DESC LIMIT 1000", Vec::new())
+        .await?;
+    Ok(rows.into_iter().map(|(id,)| TenantId(id)).collect())
+}
+
+/// Every tenant and its plan, a thousand at a time, after this one.
+pub async fn plans(tx: &mut PlatformTx, after: Option<TenantId>) -> Result<Vec<(TenantId, String)>> {
+    let rows: Vec<(Uuid, String)> = tx
+        .fetch_all(
+            "SELECT id, plan FROM tenants WHERE id > $1 ORDER BY id LIMIT 1000",
+            params![after.unwrap_or(TenantId(Uuid::nil()))],
+        )
+        .await?;
+    Ok(rows.into_iter().map(|(id, plan)| (TenantId(id), plan)).collect())
+}
+
+/// What tenants can be filtered and sorted by.
+pub fn fields() -> Vec<Field> {
+    vec![
+        Field::column("name", FieldType::Text),
+        Field::column("slug", FieldType::Text),
+        Field::column("domain", FieldType::Text),
+        Field::column("status", FieldType::Text),
+        Field::column("plan", FieldType::Text),
+        Field::column("created_at", FieldType::Timestamp),
+        Field::column("updated_at", FieldType::Timestamp),
+        Field::column("id", FieldType::Uuid),
+    ]
+}
+
+impl Weigh for Tenant {
+    fn bytes(&self) -> usize {
+        self.settings.to_string().len()
+    }
+}
+
+/// A page of all tenants.
+pub async fn list(tx: &mut PlatformTx, slice: &Slice<'_>) -> Result<Page<Tenant>> {
+    let columns =
+        &["id", "name", "slug", "domain", "status", "plan", "settings", "provisioned_at", "created_at", "updated_at"];
+    tx.list(&Listing { table: "tenants", columns, scope: Vec::new(), slice }).await
 }

@@ -2,16 +2,18 @@
 
 use purlin_domain::{
     Timestamp,
+    filter::{Field, FieldType},
     id::{TenantId, UserId},
 };
+use schemars::JsonSchema;
 use serde::Serialize;
 use sqlx::FromRow;
 use uuid::Uuid;
 
-use crate::{PlatformTx, Result, TenantTx, value::params};
+use crate::{Listing, Page, PlatformTx, Result, Slice, TenantTx, Weigh, value::params};
 
 /// A user of one tenant.
-#[derive(Clone, Debug, Serialize, FromRow)]
+#[derive(Clone, Debug, Serialize, FromRow, JsonSchema)]
 pub struct User {
     /// The id.
     #[sqlx(try_from = "Uuid")]
@@ -32,6 +34,8 @@ pub struct User {
     /// Whether the user runs the platform.
     #[serde(skip)]
     pub is_operator: bool,
+    /// When the user last signed in.
+    pub last_login_at: Option<Timestamp>,
     /// When the user was created.
     pub created_at: Timestamp,
     /// When the user last changed.
@@ -49,39 +53,61 @@ pub async fn insert(tx: &mut TenantTx, user: &User, by: Option<UserId>) -> Resul
     Ok(())
 }
 
-/// The user of this id.
+/// The user of this id, unless deleted.
 pub async fn by_id(tx: &mut TenantTx, id: UserId) -> Result<Option<User>> {
     tx.fetch_optional(
-        "SELECT id, email, password_hash, first_name, last_name, is_active, is_verified, is_operator, created_at, updated_at
-         FROM users WHERE tenant_id = $1 AND id = $2",
+        "SELECT id, email, password_hash, first_name, last_name, is_active, is_verified, is_operator, last_login_at, created_at, updated_at
+         FROM users WHERE tenant_id = $1 AND id = $2 AND deleted_at IS NULL",
         params![id],
     )
     .await
 }
 
-/// The user of this address.
+/// The user of this address, unless deleted.
 pub async fn by_email(tx: &mut TenantTx, email: &str) -> Result<Option<User>> {
     tx.fetch_optional(
-        "SELECT id, email, password_hash, first_name, last_name, is_active, is_verified, is_operator, created_at, updated_at
-         FROM users WHERE tenant_id = $1 AND email = $2",
+        "SELECT id, email, password_hash, first_name, last_name, is_active, is_verified, is_operator, last_login_at, created_at, updated_at
+         FROM users WHERE tenant_id = $1 AND email = $2 AND deleted_at IS NULL",
         params![email],
     )
     .await
 }
 
-/// Change a user's names, unless the user changed since `read_at`.
+/// Change a user, unless the user changed since `read_at`.
 pub async fn update(tx: &mut TenantTx, user: &User, read_at: Timestamp, by: Option<UserId>) -> Result<bool> {
     let changed = tx
         .execute(
-            "UPDATE users SET first_name = $3, last_name = $4, updated_at = $5, updated_by = $6
-             WHERE tenant_id = $1 AND id = $2 AND updated_at = $7",
-            params![user.id, user.first_name.clone(), user.last_name.clone(), user.updated_at, by, read_at],
+            "UPDATE users SET email = $3, first_name = $4, last_name = $5, is_active = $6, is_verified = $7, updated_at = $8,
+                updated_by = $9
+             WHERE tenant_id = $1 AND id = $2 AND updated_at = $10 AND deleted_at IS NULL",
+            params![
+                user.id,
+                &user.email,
+                user.first_name.clone(),
+                user.last_name.clone(),
+                user.is_active,
+                user.is_verified,
+                user.updated_at,
+                by,
+                read_at
+            ],
         )
         .await?;
     Ok(changed == 1)
 }
 
-/// Replace a password's hash, as when its parameters grew.
+/// Tell readers that something of a user changed that is kept elsewhere, such as the roles.
+pub async fn touch(tx: &mut TenantTx, id: UserId, now: Timestamp, by: Option<UserId>) -> Result<bool> {
+    let changed = tx
+        .execute(
+            "UPDATE users SET updated_at = $3, updated_by = $4 WHERE tenant_id = $1 AND id = $2 AND deleted_at IS NULL",
+            params![id, now, by],
+        )
+        .await?;
+    Ok(changed == 1)
+}
+
+/// Replace a password's hash.
 pub async fn set_password_hash(tx: &mut TenantTx, id: UserId, hash: &str, now: Timestamp) -> Result<()> {
     tx.execute(
         "UPDATE users SET password_hash = $3, updated_at = $4 WHERE tenant_id = $1 AND id = $2",
@@ -91,12 +117,100 @@ pub async fn set_password_hash(tx: &mut TenantTx, id: UserId, hash: &str, now: T
     Ok(())
 }
 
-/// The tenant in which this address has been known longest. A stranger who registers it
-/// again elsewhere does not get in the way of its owner.
+/// Note a sign-in. Not a change of the user: `updated_at` stays.
+pub async fn set_last_login(tx: &mut TenantTx, id: UserId, now: Timestamp) -> Result<()> {
+    tx.execute("UPDATE users SET last_login_at = $3 WHERE tenant_id = $1 AND id = $2", params![id, now]).await?;
+    Ok(())
+}
+
+/// Delete a user; the row stays until it is erased. Whether there was one.
+pub async fn delete(tx: &mut TenantTx, id: UserId, now: Timestamp, by: Option<UserId>) -> Result<bool> {
+    let changed = tx
+        .execute(
+            "UPDATE users SET deleted_at = $3, updated_at = $3, updated_by = $4, is_active = $5
+             WHERE tenant_id = $1 AND id = $2 AND deleted_at IS NULL",
+            params![id, now, by, false],
+        )
+        .await?;
+    Ok(changed == 1)
+}
+
+/// Empty a deleted user of everything personal; what the address was, if there is such a user.
+pub async fn erase(tx: &mut TenantTx, id: UserId, now: Timestamp) -> Result<Option<String>> {
+    let row: Option<(String,)> = tx
+        .fetch_optional(
+            "SELECT email FROM users WHERE tenant_id = $1 AND id = $2 AND deleted_at IS NOT NULL",
+            params![id],
+        )
+        .await?;
+    tx.execute(
+        "UPDATE users SET email = $4, first_name = NULL, last_name = NULL, password_hash = '', last_login_at = NULL,
+            erased_at = $3, updated_at = $3
+         WHERE tenant_id = $1 AND id = $2 AND deleted_at IS NOT NULL",
+        params![id, now, format!("{id}@erased.invalid")],
+    )
+    .await?;
+    Ok(row.map(|(email,)| email))
+}
+
+/// Whether there is a user of this id that was deleted.
+pub async fn is_deleted(tx: &mut TenantTx, id: UserId) -> Result<bool> {
+    let (count,): (i64,) = tx
+        .fetch_one(
+            "SELECT count(*) FROM users WHERE tenant_id = $1 AND id = $2 AND deleted_at IS NOT NULL",
+            params![id],
+        )
+        .await?;
+    Ok(count > 0)
+}
+
+/// What users can be filtered and sorted by.
+pub fn fields() -> Vec<Field> {
+    vec![
+        Field::column("email", FieldType::Text),
+        Field::column("first_name", FieldType::Text),
+        Field::column("last_name", FieldType::Text),
+        Field::column("is_active", FieldType::Boolean),
+        Field::column("is_verified", FieldType::Boolean),
+        Field::column("last_login_at", FieldType::Timestamp),
+        Field::column("created_at", FieldType::Timestamp),
+        Field::column("updated_at", FieldType::Timestamp),
+        Field::column("id", FieldType::Uuid),
+    ]
+}
+
+impl Weigh for User {
+    fn bytes(&self) -> usize {
+        self.email.len()
+    }
+}
+
+/// A page of the tenant's users, deleted ones aside.
+pub async fn list(tx: &mut TenantTx, slice: &Slice<'_>) -> Result<Page<User>> {
+    let columns = &[
+        "id",
+        "email",
+        "password_hash",
+        "first_name",
+        "last_name",
+        "is_active",
+        "is_verified",
+        "is_operator",
+        "last_login_at",
+        "created_at",
+        "updated_at",
+    ];
+    tx.list(&Listing { table: "users", columns, scope: vec![("deleted_at", None)], slice }).await
+}
+
+/// The tenant that an address means when nothing else says so: the one in which it was
+/// proven, or has been known longest. A stranger who registers it again elsewhere does not
+/// get in the way of its owner.
 pub async fn tenant_of_email(tx: &mut PlatformTx, email: &str) -> Result<Option<TenantId>> {
     let row: Option<(Uuid,)> = tx
         .fetch_optional(
-            "SELECT tenant_id FROM users WHERE email = $1 ORDER BY created_at, tenant_id LIMIT 1",
+            "SELECT tenant_id FROM users WHERE email = $1 AND deleted_at IS NULL
+             ORDER BY is_verified DESC, created_at, tenant_id LIMIT 1",
             params![email],
         )
         .await?;
@@ -105,6 +219,7 @@ pub async fn tenant_of_email(tx: &mut PlatformTx, email: &str) -> Result<Option<
 
 /// Whether anybody runs the platform yet.
 pub async fn operator_exists(tx: &mut PlatformTx) -> Result<bool> {
-    let (count,): (i64,) = tx.fetch_one("SELECT count(*) FROM users WHERE is_operator", params![]).await?;
+    let (count,): (i64,) =
+        tx.fetch_one("SELECT count(*) FROM users WHERE is_operator AND deleted_at IS NULL", params![]).await?;
     Ok(count > 0)
 }

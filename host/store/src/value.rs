@@ -3,7 +3,7 @@
 use purlin_domain::{
     Json, Timestamp,
     filter::Operand,
-    id::{EventId, JobId, RecordId, RoleId, TenantId, UserId, VersionId},
+    id::{ApiKeyId, EventId, InvitationId, JobId, RecordId, RoleId, SessionId, TenantId, UserId, VersionId},
 };
 use sea_query::Value;
 use uuid::Uuid;
@@ -50,6 +50,9 @@ binds! {
     JobId => Uuid, |v| v.0;
     RecordId => Uuid, |v| v.0;
     VersionId => Uuid, |v| v.0;
+    SessionId => Uuid, |v| v.0;
+    ApiKeyId => Uuid, |v| v.0;
+    InvitationId => Uuid, |v| v.0;
 }
 
 impl<T: Bind> Bind for Option<T> {

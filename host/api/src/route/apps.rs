@@ -1,26 +1,15 @@
 //! `/apps/{plugin}/{collection}`: the collections of enabled plugins.
 
-use axum::{
-    Json,
-    extract::State,
-    http::{
-        StatusCode,
-        header::{ETAG, LOCATION},
-    },
-    response::{IntoResponse, Response},
-};
-use purlin_domain::{
-    id::RecordId,
-    record::{CollectionRef, Record},
-};
-use purlin_service::{list::ListPage, records};
+use axum::extract::State;
+use purlin_domain::{id::RecordId, record::CollectionRef};
+use purlin_service::records;
 use serde_json::Value;
 
 use crate::{
     App,
     caller::Caller,
-    extract::{Body, IfMatch, InPath, InQuery, etag},
-    problem::Problem,
+    extract::{Body, IfMatch, InPath, InQuery, Searched},
+    reply::{Answer, Reply},
 };
 
 type OfCollection = InPath<(String, String)>;
@@ -35,8 +24,17 @@ pub(crate) async fn list(
     Caller(caller): Caller,
     InPath((plugin, name)): OfCollection,
     InQuery(query): InQuery,
-) -> Result<Json<ListPage<Record>>, Problem> {
-    Ok(Json(records::list(&app, &caller, &collection(plugin, name), &query).await?))
+) -> Answer {
+    Reply::ok(records::list(&app, &caller, &collection(plugin, name), &query).await?)
+}
+
+pub(crate) async fn search(
+    State(app): State<App>,
+    Caller(caller): Caller,
+    InPath((plugin, name)): OfCollection,
+    Searched(query): Searched,
+) -> Answer {
+    Reply::ok(records::list(&app, &caller, &collection(plugin, name), &query).await?)
 }
 
 pub(crate) async fn create(
@@ -44,20 +42,16 @@ pub(crate) async fn create(
     Caller(caller): Caller,
     InPath((plugin, name)): OfCollection,
     Body(data): Body<Value>,
-) -> Result<Response, Problem> {
-    let of = collection(plugin, name);
-    let record = records::create(&app, &caller, &of, data).await?;
-    let location = format!("/api/v1/apps/{}/{}/{}", of.plugin, of.collection, record.id);
-    Ok((StatusCode::CREATED, [(ETAG, etag(record.version)), (LOCATION, location)], Json(record)).into_response())
+) -> Answer {
+    Reply::created(records::create(&app, &caller, &collection(plugin, name), data).await?)
 }
 
 pub(crate) async fn get(
     State(app): State<App>,
     Caller(caller): Caller,
     InPath((plugin, name, id)): OfRecord,
-) -> Result<Response, Problem> {
-    let record = records::get(&app, &caller, &collection(plugin, name), id).await?;
-    Ok(([(ETAG, etag(record.version))], Json(record)).into_response())
+) -> Answer {
+    Reply::ok(records::get(&app, &caller, &collection(plugin, name), id).await?)
 }
 
 /// The body is a JSON Merge Patch of the record's data.
@@ -67,9 +61,8 @@ pub(crate) async fn patch(
     InPath((plugin, name, id)): OfRecord,
     IfMatch(expected): IfMatch,
     Body(patch): Body<Value>,
-) -> Result<Response, Problem> {
-    let record = records::patch(&app, &caller, &collection(plugin, name), id, patch, expected).await?;
-    Ok(([(ETAG, etag(record.version))], Json(record)).into_response())
+) -> Answer {
+    Reply::ok(records::patch(&app, &caller, &collection(plugin, name), id, patch, expected).await?)
 }
 
 pub(crate) async fn delete(
@@ -77,7 +70,7 @@ pub(crate) async fn delete(
     Caller(caller): Caller,
     InPath((plugin, name, id)): OfRecord,
     IfMatch(expected): IfMatch,
-) -> Result<StatusCode, Problem> {
+) -> Answer {
     records::delete(&app, &caller, &collection(plugin, name), id, expected).await?;
-    Ok(StatusCode::NO_CONTENT)
+    Reply::none()
 }

@@ -1,49 +1,34 @@
 //! `/installations`.
 
-use axum::{Json, extract::State, http::StatusCode};
+use axum::extract::State;
 use purlin_service::{
-    installations::{self, Consent, InstallationView},
-    list::ListPage,
+    installations::{self, Consent},
     plugin_logs,
-    store::plugin_logs::PluginLog,
 };
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::{
     App,
     caller::Caller,
     extract::{Body, InPath, InQuery},
-    problem::Problem,
+    reply::{Answer, Reply},
 };
 
-pub(crate) async fn list(State(app): State<App>, Caller(caller): Caller) -> Result<Json<Value>, Problem> {
-    let views = installations::list(&app, &caller).await?;
-    Ok(Json(json!({ "data": views })))
+pub(crate) async fn list(State(app): State<App>, Caller(caller): Caller) -> Answer {
+    Reply::ok(json!({ "data": installations::list(&app, &caller).await? }))
 }
 
-pub(crate) async fn enable(
-    State(app): State<App>,
-    Caller(caller): Caller,
-    Body(consent): Body<Consent>,
-) -> Result<(StatusCode, Json<InstallationView>), Problem> {
-    Ok((StatusCode::CREATED, Json(installations::enable(&app, &caller, consent).await?)))
+pub(crate) async fn enable(State(app): State<App>, Caller(caller): Caller, Body(consent): Body<Consent>) -> Answer {
+    Reply::created(installations::enable(&app, &caller, consent).await?)
 }
 
-pub(crate) async fn get(
-    State(app): State<App>,
-    Caller(caller): Caller,
-    InPath(plugin): InPath<String>,
-) -> Result<Json<InstallationView>, Problem> {
-    Ok(Json(installations::get(&app, &caller, &plugin).await?))
+pub(crate) async fn get(State(app): State<App>, Caller(caller): Caller, InPath(plugin): InPath<String>) -> Answer {
+    Reply::ok(installations::get(&app, &caller, &plugin).await?)
 }
 
-pub(crate) async fn disable(
-    State(app): State<App>,
-    Caller(caller): Caller,
-    InPath(plugin): InPath<String>,
-) -> Result<StatusCode, Problem> {
+pub(crate) async fn disable(State(app): State<App>, Caller(caller): Caller, InPath(plugin): InPath<String>) -> Answer {
     installations::disable(&app, &caller, &plugin).await?;
-    Ok(StatusCode::NO_CONTENT)
+    Reply::none()
 }
 
 pub(crate) async fn logs(
@@ -51,6 +36,6 @@ pub(crate) async fn logs(
     Caller(caller): Caller,
     InPath(plugin): InPath<String>,
     InQuery(query): InQuery,
-) -> Result<Json<ListPage<PluginLog>>, Problem> {
-    Ok(Json(plugin_logs::list(&app, &caller, &plugin, &query).await?))
+) -> Answer {
+    Reply::ok(plugin_logs::list(&app, &caller, &plugin, &query).await?)
 }

@@ -3,19 +3,21 @@
 use std::time::Duration;
 
 use axum::{
-    Json,
     body::{Body, to_bytes},
     extract::State,
     http::{HeaderMap, StatusCode, header::CONTENT_TYPE},
 };
 use purlin_domain::limits::COMPONENT_BYTES_MAX;
-use purlin_service::{
-    plugins::{self, PluginWithVersions},
-    store::plugins::{Plugin, Version},
-};
-use serde_json::{Value, json};
+use purlin_service::plugins;
+use serde_json::json;
 
-use crate::{App, caller::Caller, extract::InPath, problem::Problem};
+use crate::{
+    App,
+    caller::Caller,
+    extract::InPath,
+    problem::Problem,
+    reply::{Answer, Reply},
+};
 
 /// Sending 32 MiB, waiting for another compilation, compiling: more than a request usually gets.
 pub(crate) const UPLOAD_TIMEOUT: Duration = Duration::from_secs(300);
@@ -23,12 +25,7 @@ pub(crate) const UPLOAD_TIMEOUT: Duration = Duration::from_secs(300);
 const WASM: &str = "application/wasm";
 
 /// The body is the component itself. 201 for a new version, 200 for one that is known.
-pub(crate) async fn upload(
-    State(app): State<App>,
-    Caller(caller): Caller,
-    headers: HeaderMap,
-    body: Body,
-) -> Result<(StatusCode, Json<Version>), Problem> {
+pub(crate) async fn upload(State(app): State<App>, Caller(caller): Caller, headers: HeaderMap, body: Body) -> Answer {
     if headers.get(CONTENT_TYPE).is_none_or(|kind| kind != WASM) {
         return Err(Problem::new(
             StatusCode::UNSUPPORTED_MEDIA_TYPE,
@@ -44,24 +41,17 @@ pub(crate) async fn upload(
     };
     let component = to_bytes(body, COMPONENT_BYTES_MAX).await.map_err(too_large)?;
     let (version, new) = plugins::upload(&app, &caller, component.to_vec()).await?;
-    Ok((if new { StatusCode::CREATED } else { StatusCode::OK }, Json(version)))
+    Reply::new(if new { StatusCode::CREATED } else { StatusCode::OK }, version)
 }
 
-pub(crate) async fn list(State(app): State<App>) -> Result<Json<Value>, Problem> {
-    let plugins: Vec<Plugin> = plugins::list(&app).await?;
-    Ok(Json(json!({ "data": plugins })))
+pub(crate) async fn list(State(app): State<App>) -> Answer {
+    Reply::ok(json!({ "data": plugins::list(&app).await? }))
 }
 
-pub(crate) async fn get(
-    State(app): State<App>,
-    InPath(name): InPath<String>,
-) -> Result<Json<PluginWithVersions>, Problem> {
-    Ok(Json(plugins::get(&app, &name).await?))
+pub(crate) async fn get(State(app): State<App>, InPath(name): InPath<String>) -> Answer {
+    Reply::ok(plugins::get(&app, &name).await?)
 }
 
-pub(crate) async fn version(
-    State(app): State<App>,
-    InPath((name, version)): InPath<(String, String)>,
-) -> Result<Json<Version>, Problem> {
-    Ok(Json(plugins::version(&app, &name, &version).await?))
+pub(crate) async fn version(State(app): State<App>, InPath((name, version)): InPath<(String, String)>) -> Answer {
+    Reply::ok(plugins::version(&app, &name, &version).await?)
 }

@@ -1,21 +1,63 @@
 //! `/tenants`.
 
-use axum::{Json, extract::State};
-use purlin_service::{
-    store::tenants::Tenant,
-    tenants::{self, ChangeTenant},
+use axum::extract::State;
+use purlin_domain::id::TenantId;
+use purlin_service::tenants::{self, ChangePlan, ChangeTenant};
+
+use crate::{
+    App,
+    caller::Caller,
+    extract::{Body, InPath, InQuery, Searched, Unchanged},
+    reply::{Answer, Reply},
 };
 
-use crate::{App, caller::Caller, extract::Body, problem::Problem};
-
-pub(crate) async fn me(State(app): State<App>, Caller(caller): Caller) -> Result<Json<Tenant>, Problem> {
-    Ok(Json(tenants::me(&app, &caller).await?))
+pub(crate) async fn me(State(app): State<App>, Caller(caller): Caller) -> Answer {
+    Reply::ok(tenants::me(&app, &caller).await?)
 }
 
 pub(crate) async fn change_me(
     State(app): State<App>,
     Caller(caller): Caller,
+    Unchanged(expected): Unchanged,
     Body(change): Body<ChangeTenant>,
-) -> Result<Json<Tenant>, Problem> {
-    Ok(Json(tenants::change_me(&app, &caller, change).await?))
+) -> Answer {
+    Reply::ok(tenants::change_me(&app, &caller, change, expected).await?)
+}
+
+pub(crate) async fn usage(State(app): State<App>, Caller(caller): Caller) -> Answer {
+    Reply::ok(tenants::usage_of_me(&app, &caller).await?)
+}
+
+pub(crate) async fn settings_schema() -> Answer {
+    Reply::ok(tenants::settings_schema())
+}
+
+pub(crate) async fn list(State(app): State<App>, Caller(caller): Caller, InQuery(query): InQuery) -> Answer {
+    Reply::ok(tenants::list(&app, &caller, &query).await?)
+}
+
+pub(crate) async fn search(State(app): State<App>, Caller(caller): Caller, Searched(query): Searched) -> Answer {
+    Reply::ok(tenants::list(&app, &caller, &query).await?)
+}
+
+pub(crate) async fn get(State(app): State<App>, Caller(caller): Caller, InPath(id): InPath<TenantId>) -> Answer {
+    Reply::ok(tenants::get(&app, &caller, id).await?)
+}
+
+pub(crate) async fn change_plan(
+    State(app): State<App>,
+    Caller(caller): Caller,
+    InPath(id): InPath<TenantId>,
+    Unchanged(expected): Unchanged,
+    Body(change): Body<ChangePlan>,
+) -> Answer {
+    Reply::ok(tenants::change_plan(&app, &caller, id, &change, expected).await?)
+}
+
+pub(crate) async fn suspend(State(app): State<App>, Caller(caller): Caller, InPath(id): InPath<TenantId>) -> Answer {
+    Reply::ok(tenants::suspend(&app, &caller, id).await?)
+}
+
+pub(crate) async fn activate(State(app): State<App>, Caller(caller): Caller, InPath(id): InPath<TenantId>) -> Answer {
+    Reply::ok(tenants::activate(&app, &caller, id).await?)
 }

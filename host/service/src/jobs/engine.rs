@@ -1,18 +1,17 @@
 //! The worker's side of jobs: claim, beat, rescue, begin, fail. Finishing well is the
 //! commit of the unit of work.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use chrono::TimeDelta;
 use purlin_domain::{
-    access::Authority,
+    access::{Authority, PermissionSet},
     audit::Origin,
     event::{Cause, Event},
     id::{EventId, TenantId, UserId},
     job::{DELIVERY, Failure, JobRun, backoff},
     limits::{CRASHES_MAX, GuestLimits},
     log::escape_control,
-    plan,
     principal::{Actor, Principal},
 };
 use purlin_store::{
@@ -25,6 +24,7 @@ use uuid::Uuid;
 use crate::{
     Platform, Result, ServiceError, catalog,
     catalog::Enabled,
+    limiter::{self, Rate},
     unit::{Ack, Unit},
 };
 
@@ -88,15 +88,33 @@ pub struct Assignment {
     pub plugin: Enabled,
     /// What bounds the guest.
     pub limits: GuestLimits,
-    plan: String,
+    plan: PermissionSet,
 }
 
-/// Gather what a claimed job needs. `None` when its plugin was disabled meanwhile: the
-/// job then goes back to wait.
-pub async fn begin(platform: &Platform, claimed: Claimed) -> Result<Option<Assignment>> {
+/// Whether a claimed job can run now.
+pub enum Begun {
+    /// It can, with this.
+    Ready(Box<Assignment>),
+    /// It goes back to wait this long: its plugin was disabled meanwhile, or the tenant has
+    /// had its invocations of this minute.
+    Later(Duration),
+}
+
+/// Gather what a claimed job needs.
+pub async fn begin(platform: &Platform, claimed: Claimed) -> Result<Begun> {
     let mut tx = platform.db.read(claimed.tenant_id).await?;
-    let Some(plugin) = catalog::enabled_plugin(platform, &mut tx, &claimed.plugin).await? else { return Ok(None) };
+    let plugin = catalog::enabled_plugin(platform, &mut tx, &claimed.plugin).await?;
+    let Some(plugin) = plugin else { return Ok(Begun::Later(Duration::ZERO)) };
     let tenant = tenants::own(&mut tx).await?.ok_or(ServiceError::NotFound)?;
+    let plan = platform.settings.plans.get(&tenant.plan);
+    if let Some(ceiling) = plan.invocations_per_minute_max {
+        let rate = Rate::per_minute("invocations", u32::try_from(ceiling).unwrap_or(u32::MAX));
+        if let Err(ServiceError::TooMany { retry_after, .. }) =
+            limiter::limit(platform, rate, &claimed.tenant_id.to_string()).await
+        {
+            return Ok(Begun::Later(retry_after));
+        }
+    }
     let number = |n: i64| u32::try_from(n).unwrap_or(u32::MAX);
     let (work, limits) = if claimed.kind == DELIVERY {
         let id = claimed.event_id.map(EventId).ok_or_else(|| ServiceError::internal("a delivery has no event"))?;
@@ -117,9 +135,9 @@ pub async fn begin(platform: &Platform, claimed: Claimed) -> Result<Option<Assig
             attempt: number(claimed.attempt),
             attempts_max: number(claimed.attempts_max),
         };
-        (Work::Job(run), GuestLimits::job(std::time::Duration::from_millis(kind.timeout_ms)))
+        (Work::Job(run), GuestLimits::job(Duration::from_millis(kind.timeout_ms)))
     };
-    Ok(Some(Assignment { claimed, work, plugin, limits, plan: tenant.plan }))
+    Ok(Begun::Ready(Box::new(Assignment { claimed, work, plugin, limits, plan: plan.permissions })))
 }
 
 impl Assignment {
@@ -132,10 +150,13 @@ impl Assignment {
             on_behalf_of: user,
             authority: Authority {
                 user: None,
+                scopes: None,
                 grants: Some(self.plugin.grants()),
-                plan: plan::allows(&self.plan).unwrap_or_default(),
+                plan: self.plan.clone(),
             },
+            session: None,
             operator: false,
+            idempotency: None,
             origin: Origin { request_id: self.claimed.id.to_string(), ip: None, user_agent: None },
         };
         let cause = Cause {
@@ -170,9 +191,9 @@ pub async fn fail(platform: &Platform, claimed: &Claimed, failure: &Failure) -> 
 }
 
 /// Give a job back that could not run now, as when its plugin was disabled between the
-/// claim and the run, or the host stops. No attempt is used up. Whether the claim still held.
-pub async fn release(platform: &Platform, tenant: TenantId, fence: Fence) -> Result<bool> {
-    finish(platform, tenant, fence, &Outcome::Released { run_at: platform.now() }).await
+/// claim and the run, or the host stops; it waits this long. No attempt is used up. Whether the claim still held.
+pub async fn release(platform: &Platform, tenant: TenantId, fence: Fence, pause: Duration) -> Result<bool> {
+    finish(platform, tenant, fence, &Outcome::Released { run_at: platform.now() + pause }).await
 }
 
 async fn finish(platform: &Platform, tenant: TenantId, fence: Fence, outcome: &Outcome) -> Result<bool> {

@@ -10,7 +10,7 @@ use purlin_domain::{
     record::CollectionRef,
 };
 use purlin_store::{
-    StoreError, TenantTx, audit,
+    StoreError, TenantTx,
     installations::{self, Installation},
     jobs::{self, Enqueue, Fence, Outcome},
     records,
@@ -18,7 +18,7 @@ use purlin_store::{
 use serde_json::json;
 
 use super::{Key, Unit, Write};
-use crate::{ServiceError, events};
+use crate::{ServiceError, audit, events, idempotency, storage};
 
 /// The acknowledgement of the job or delivery that this unit did.
 #[derive(Clone, Debug)]
@@ -79,10 +79,15 @@ impl Unit {
             }
         }
         self.check_consent(&mut tx).await?;
+        let growth = self.growth();
+        if growth > 0 {
+            storage::grow(&self.platform, &mut tx, growth).await?;
+        }
         self.write_records(&mut tx, now, by).await?;
         let mut new_events = self.record_events();
         new_events.append(&mut self.events);
-        events::publish(&self.platform, &mut tx, &new_events, &self.cause, now, by).await?;
+        let published = !new_events.is_empty();
+        events::publish(&self.platform, &mut tx, new_events, &self.cause, now, by).await?;
         for (id, plugin) in &self.cancels {
             if !jobs::cancel(&mut tx, *id, plugin, now).await? {
                 return Err(CommitError::Conflict(format!("job {id} started meanwhile")));
@@ -91,10 +96,12 @@ impl Unit {
         let queued: Vec<Enqueue<'_>> =
             self.jobs.iter().map(|(job, plugin)| Enqueue { job, plugin, event: None }).collect();
         jobs::insert(&mut tx, &queued, &self.cause, now, by).await?;
-        let entries: Vec<_> = self.audit_entries().into_iter().map(|entry| (self.platform.clock.id(), entry)).collect();
-        audit::append(&mut tx, &self.principal, &entries, now).await?;
+        audit::append(&self.platform, &mut tx, &self.principal, self.audit_entries(), now).await?;
+        if let Some(key) = &self.principal.idempotency {
+            idempotency::keep(&self.platform, &mut tx, &self.principal, key, &self.reply, now).await?;
+        }
         tx.commit().await?;
-        if !new_events.is_empty() || !queued.is_empty() {
+        if published || !queued.is_empty() {
             self.platform.wake_workers();
         }
         Ok(())
@@ -104,7 +111,7 @@ impl Unit {
     async fn check_consent(&self, tx: &mut TenantTx) -> Result<(), CommitError> {
         let Some(plugin) = &self.plugin else { return Ok(()) };
         let began = &plugin.installation;
-        let now = installations::by_plugin(tx, &began.plugin).await?;
+        let now = installations::consent(tx, &began.plugin).await?;
         let same = |now: &Installation| {
             now.state == began.state && now.version_id == began.version_id && now.grants == began.grants
         };
@@ -147,6 +154,17 @@ impl Unit {
             records::insert_keys(tx, of, *id, &keys, now).await?;
         }
         Ok(())
+    }
+
+    /// By how many bytes of record data the tenant grows.
+    fn growth(&self) -> i64 {
+        let bytes = |data: &Json| i64::try_from(data.to_string().len()).unwrap_or(i64::MAX);
+        let of = |write: &Write| match write {
+            Write::Create(record) => bytes(&record.data),
+            Write::Update { before, after } => bytes(&after.data) - bytes(&before.data),
+            Write::Delete { before } => -bytes(&before.data),
+        };
+        self.writes.values().map(of).sum()
     }
 
     fn keys(&self, of: &CollectionRef, data: &Json) -> Vec<(String, String)> {

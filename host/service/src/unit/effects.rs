@@ -11,7 +11,7 @@ use purlin_domain::{
     limits::Limit,
     name::is_dotted,
 };
-use purlin_store::jobs;
+use purlin_store::{jobs, jobs::Job};
 
 use super::{HostResult, Unit, unavailable};
 use crate::catalog::Enabled;
@@ -107,6 +107,34 @@ impl Unit {
         let id = job.id;
         self.jobs.push((job, plugin.installation.plugin.clone()));
         Ok(id)
+    }
+
+    /// A job that this unit enqueues, as people see it.
+    pub(crate) fn new_job(&self, id: JobId) -> Option<Job> {
+        let (job, plugin) = self.jobs.iter().find(|(job, _)| job.id == id)?;
+        let now = self.platform.now();
+        Some(Job {
+            id,
+            kind: job.kind.clone(),
+            plugin: plugin.clone(),
+            payload: job.payload.clone(),
+            state: JobState::Ready,
+            run_at: job.run_at,
+            attempt: 0,
+            attempts_max: i64::from(job.attempts_max),
+            crashes: 0,
+            last_error: None,
+            result: None,
+            progress: None,
+            progress_message: None,
+            event_id: None,
+            unique_key: job.unique_key.clone(),
+            caused_by: self.cause.user.map(|user| user.0),
+            started_at: None,
+            finished_at: None,
+            created_at: now,
+            updated_at: now,
+        })
     }
 
     /// Record that a person enqueued this job; one that was there already was not.

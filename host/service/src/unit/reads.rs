@@ -9,7 +9,7 @@ use purlin_domain::{
     record::{CollectionRef, Record, RecordPage},
     sort,
 };
-use purlin_store::{records, tenants, tenants::Tenant, users, users::User};
+use purlin_store::{Slice, records, tenants, tenants::Tenant, users, users::User};
 
 use super::{HostResult, Unit, Write, unavailable};
 use crate::list::{self, ListQuery, Prepared, Sortable};
@@ -70,11 +70,9 @@ impl Unit {
             self.written(of).map(|(id, write)| (id, write.current().cloned())).collect();
         let margin = u32::try_from(written.len()).unwrap_or(u32::MAX);
         let mut tx = self.platform.db.read(self.principal.tenant).await.map_err(unavailable)?;
-        let after = prepared.after.as_deref();
-        let page =
-            records::list(&mut tx, of, &prepared.filter, &prepared.sort, after, prepared.size.saturating_add(margin))
-                .await
-                .map_err(unavailable)?;
+        let after = prepared.from.as_deref();
+        let slice = Slice { size: prepared.size.saturating_add(margin), ..prepared.slice() };
+        let page = records::list(&mut tx, of, &slice).await.map_err(unavailable)?;
         // Where more follows, it follows this row, whether this unit rewrote it or not.
         let edge = page.rows.last().filter(|_| page.more).cloned();
         let mut rows: Vec<Record> =

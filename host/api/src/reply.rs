@@ -1,0 +1,115 @@
+//! Answers: a JSON value with the headers that follow from it, the same for a fresh answer
+//! and for one that is given again.
+
+use axum::{
+    Json,
+    http::{
+        HeaderMap, HeaderValue, StatusCode, Uri,
+        header::{ETAG, IF_NONE_MATCH, LOCATION},
+    },
+    response::{IntoResponse, Response},
+};
+use purlin_domain::Timestamp;
+use purlin_service::ServiceError;
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::problem::Problem;
+
+/// An answer.
+pub(crate) struct Reply {
+    status: StatusCode,
+    body: Value,
+}
+
+/// What a handler answers.
+pub(crate) type Answer = Result<Reply, Problem>;
+
+impl Reply {
+    pub(crate) fn new(status: StatusCode, view: impl Serialize) -> Answer {
+        let body = serde_json::to_value(view).map_err(ServiceError::internal)?;
+        Ok(Self { status, body })
+    }
+
+    pub(crate) fn ok(view: impl Serialize) -> Answer {
+        Self::new(StatusCode::OK, view)
+    }
+
+    pub(crate) fn created(view: impl Serialize) -> Answer {
+        Self::new(StatusCode::CREATED, view)
+    }
+
+    pub(crate) fn accepted(view: impl Serialize) -> Answer {
+        Self::new(StatusCode::ACCEPTED, view)
+    }
+
+    /// Nothing to show.
+    pub(crate) fn none() -> Answer {
+        Ok(Self { status: StatusCode::NO_CONTENT, body: Value::Null })
+    }
+}
+
+/// The id of what was created, for [`located`].
+#[derive(Clone)]
+struct NewId(String);
+
+impl IntoResponse for Reply {
+    fn into_response(self) -> Response {
+        if self.body.is_null() {
+            return if self.status == StatusCode::OK {
+                StatusCode::NO_CONTENT.into_response()
+            } else {
+                self.status.into_response()
+            };
+        }
+        let tag = tag_of(&self.body).and_then(|tag| HeaderValue::from_str(&tag).ok());
+        let id = self.body.get("id").and_then(Value::as_str).map(str::to_owned);
+        let mut response = (self.status, Json(self.body)).into_response();
+        response.headers_mut().extend(tag.map(|tag| (ETAG, tag)));
+        if let (StatusCode::CREATED, Some(id)) = (self.status, id) {
+            response.extensions_mut().insert(NewId(id));
+        }
+        response
+    }
+}
+
+/// Say where what was created is: below the list it was added to.
+pub(crate) fn located(mut response: Response, uri: &Uri) -> Response {
+    let id = response.extensions_mut().remove::<NewId>();
+    let location = id.and_then(|NewId(id)| HeaderValue::from_str(&format!("{}/{id}", uri.path())).ok());
+    if let Some(location) = location
+        && !response.headers().contains_key(LOCATION)
+    {
+        response.headers_mut().insert(LOCATION, location);
+    }
+    response
+}
+
+/// 304 for who has it already.
+pub(crate) fn unless_known(asked: &HeaderMap, response: Response) -> Response {
+    let (Some(tag), true) = (response.headers().get(ETAG), response.status() == StatusCode::OK) else {
+        return response;
+    };
+    let same = |known: &str| {
+        let known = known.trim();
+        known == "*" || known.strip_prefix("W/").unwrap_or(known).as_bytes() == tag.as_bytes()
+    };
+    let known = asked.get_all(IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
+    if known.flat_map(|list| list.split(',')).any(same) {
+        return (StatusCode::NOT_MODIFIED, [(ETAG, tag.clone())]).into_response();
+    }
+    response
+}
+
+/// The tag of one thing: of its version, where it has one, else of when it last changed and
+/// of how it looks. A list has none.
+fn tag_of(body: &Value) -> Option<String> {
+    if let (Some(version), Some(_)) = (body.get("version").and_then(Value::as_i64), body.get("data")) {
+        return Some(format!("\"v{version}\""));
+    }
+    body.get("id").or_else(|| body.get("name"))?;
+    let changed = body.get("updated_at").or_else(|| body.get("created_at")).or_else(|| body.get("time"))?;
+    let changed: Timestamp = changed.as_str()?.parse().ok()?;
+    let looks = blake3::hash(body.to_string().as_bytes()).to_hex();
+    Some(format!("\"t{:x}-{}\"", changed.timestamp_micros(), looks.get(..16)?))
+}

@@ -1,0 +1,47 @@
+//! `/openapi.json` and `/docs`: the document, and pages to browse it that need nothing
+//! from elsewhere.
+
+use std::sync::{Arc, LazyLock};
+
+use axum::{
+    body::Bytes,
+    extract::{Path, State},
+    http::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE},
+    response::{IntoResponse, Redirect, Response},
+};
+use purlin_service::ServiceError;
+use utoipa_swagger_ui::{Config, serve};
+
+use crate::{App, openapi, problem::Problem};
+
+static DOCUMENT: LazyLock<Bytes> = LazyLock::new(|| Bytes::from(openapi::document().to_string()));
+
+/// The page loads what this host serves, and nothing else.
+const POLICY: &str = "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:";
+
+pub(crate) async fn document() -> Response {
+    ([(CONTENT_TYPE, "application/json")], DOCUMENT.clone()).into_response()
+}
+
+pub(crate) async fn page() -> Redirect {
+    Redirect::permanent("/docs/")
+}
+
+pub(crate) async fn index(State(_): State<App>) -> Result<Response, Problem> {
+    file("index.html")
+}
+
+pub(crate) async fn asset(Path(path): Path<String>) -> Result<Response, Problem> {
+    file(&path)
+}
+
+fn file(path: &str) -> Result<Response, Problem> {
+    let config = Arc::new(Config::from("/openapi.json"));
+    match serve(path, config).map_err(ServiceError::internal)? {
+        Some(file) => {
+            let headers = [(CONTENT_TYPE, file.content_type), (CONTENT_SECURITY_POLICY, POLICY.to_owned())];
+            Ok((headers, file.bytes.into_owned()).into_response())
+        }
+        None => Err(ServiceError::NotFound.into()),
+    }
+}

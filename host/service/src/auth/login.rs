@@ -1,0 +1,84 @@
+//! Signing in.
+
+use purlin_domain::{audit::Origin, id::TenantId, tenant::TenantStatus};
+use purlin_store::{second_factors, tenants, users};
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::{SignedIn, limit_address, normalise, open, pace_account, second_factor};
+use crate::{Platform, Result, ServiceError, password};
+
+/// Credentials.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Login {
+    /// The address.
+    pub email: String,
+    /// The password.
+    pub password: String,
+    /// The tenant's slug. When missing, the tenant that is reached by the host name of the
+    /// request; else the one in which the address was proven, or has been known longest.
+    pub tenant: Option<String>,
+    /// A code of the second factor, or a recovery code, where the account has one.
+    pub code: Option<String>,
+}
+
+/// Sign in. The answer is the same, and as slow, whether the address or the password is
+/// wrong.
+pub async fn login(platform: &Platform, login: Login, host: Option<&str>, origin: &Origin) -> Result<SignedIn> {
+    let refused = || ServiceError::Unauthenticated("the address or the password is wrong");
+    limit_address(platform, origin).await?;
+    let email = normalise(&login.email);
+    if login.password.len() > password::BYTES_MAX || email.len() > 320 {
+        return Err(refused());
+    }
+    let tenant = find_tenant(platform, &email, login.tenant.as_deref(), host).await?;
+    let scope = tenant.map_or_else(|| login.tenant.clone().unwrap_or_default(), |id| id.to_string());
+    pace_account(platform, &format!("{scope}|{email}"), origin).await?;
+    let user = match tenant {
+        Some(tenant) => users::by_email(&mut platform.db.read(tenant).await?, &email).await?,
+        None => None,
+    };
+    let hash = user.as_ref().map(|u| u.password_hash.clone()).filter(|hash| !hash.is_empty());
+    let matches = platform.hasher.verify(login.password.clone(), hash).await?;
+    let (Some(tenant), Some(mut user), true) = (tenant, user, matches) else { return Err(refused()) };
+    let mut tx = platform.db.read(tenant).await?;
+    let tenant = tenants::own(&mut tx).await?.ok_or_else(refused)?;
+    if !user.is_active || tenant.status != TenantStatus::Active {
+        return Err(refused());
+    }
+    let factor = second_factors::of_user(&mut tx, user.id).await?.filter(|factor| factor.confirmed_at.is_some());
+    drop(tx);
+    if let Some(factor) = factor {
+        let code = login.code.ok_or(ServiceError::SecondFactorRequired)?;
+        second_factor::spend(platform, tenant.id, user.id, &factor, &code).await?;
+    }
+    if platform.hasher.is_outdated(&user.password_hash) {
+        let hash = platform.hasher.hash(login.password).await?;
+        let mut tx = platform.db.write(tenant.id).await?;
+        users::set_password_hash(&mut tx, user.id, &hash, platform.now()).await?;
+        tx.commit().await?;
+    }
+    let tokens = open(platform, &user, tenant.id, origin).await?;
+    user.last_login_at = Some(platform.now());
+    Ok(SignedIn { tenant, user, tokens })
+}
+
+/// The tenant that credentials are for.
+pub(super) async fn find_tenant(
+    platform: &Platform,
+    email: &str,
+    slug: Option<&str>,
+    host: Option<&str>,
+) -> Result<Option<TenantId>> {
+    let mut tx = platform.db.platform_read().await?;
+    if let Some(slug) = slug {
+        return Ok(tenants::id_by_slug(&mut tx, slug).await?);
+    }
+    if let Some(host) = host
+        && let Some(tenant) = tenants::id_by_domain(&mut tx, &host.to_lowercase()).await?
+    {
+        return Ok(Some(tenant));
+    }
+    Ok(users::tenant_of_email(&mut tx, email).await?)
+}

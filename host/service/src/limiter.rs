@@ -1,0 +1,112 @@
+//! Rates of requests: shared between hosts through the bus where there is one, counted
+//! here alone while it is away. Never open.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::Duration,
+};
+
+use moka::sync::Cache;
+use tokio::sync::Semaphore;
+
+use crate::{Platform, Result, ServiceError};
+
+/// A rate: so many at once, and one more each interval.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rate {
+    pub(crate) name: &'static str,
+    pub(crate) burst: u32,
+    pub(crate) interval: Duration,
+}
+
+impl Rate {
+    /// So many a minute, all of them at once if need be.
+    pub(crate) fn per_minute(name: &'static str, count: u32) -> Self {
+        let count = count.max(1);
+        Self { name, burst: count, interval: Duration::from_secs(60) / count }
+    }
+}
+
+/// Callers counted here at the same time; those that were not seen longest are forgotten.
+const COUNTED_MAX: u64 = 100_000;
+/// Requests that wait because of their account's rate, on this host.
+const SLOWED_MAX: usize = 256;
+
+pub(crate) struct Limiter {
+    due_ms: Cache<String, Arc<AtomicI64>>,
+    slowed: Semaphore,
+}
+
+impl Limiter {
+    pub(crate) fn new() -> Self {
+        let due_ms = Cache::builder().max_capacity(COUNTED_MAX).time_to_idle(Duration::from_secs(3_600)).build();
+        Self { due_ms, slowed: Semaphore::new(SLOWED_MAX) }
+    }
+
+    /// The generic cell rate algorithm, as in the bus: whether it is within, and when the
+    /// next would be due.
+    fn count(&self, key: String, now: i64, interval: i64, burst: i64) -> (bool, i64) {
+        let due = self.due_ms.get_with(key, || Arc::new(AtomicI64::new(0)));
+        let advance = |due: i64| Some(due.max(now) + interval).filter(|after| after - burst * interval <= now);
+        match due.fetch_update(Ordering::AcqRel, Ordering::Acquire, advance) {
+            Ok(before) => (true, before.max(now) + interval),
+            Err(due) => (false, due.max(now)),
+        }
+    }
+}
+
+/// How long until the request would be within the rate; none when it is.
+async fn over(platform: &Platform, rate: Rate, who: &str) -> Option<(Duration, Duration)> {
+    let key = format!("purlin:rate:{}:{who}", rate.name);
+    let ms = |d: Duration| i64::try_from(d.as_millis()).unwrap_or(i64::MAX).max(1);
+    let (now, interval, burst) = (platform.now().timestamp_millis(), ms(rate.interval), i64::from(rate.burst));
+    let shared = match &platform.bus {
+        Some(bus) => bus
+            .count(&key, now, interval, burst)
+            .await
+            .inspect_err(|error| tracing::warn!(%error, "a rate is counted on this host alone"))
+            .ok(),
+        None => None,
+    };
+    let (within, due) = shared.unwrap_or_else(|| platform.limiter.count(key, now, interval, burst));
+    let duration = |ms: i64| Duration::from_millis(u64::try_from(ms).unwrap_or(0));
+    let allowed_at = due + interval - burst * interval;
+    (!within).then(|| (duration(allowed_at - now), duration(due - now)))
+}
+
+/// Refuse what comes faster than this.
+pub(crate) async fn limit(platform: &Platform, rate: Rate, who: &str) -> Result<()> {
+    match over(platform, rate, who).await {
+        None => Ok(()),
+        Some((retry_after, reset_after)) => Err(ServiceError::TooMany { limit: rate.burst, retry_after, reset_after }),
+    }
+}
+
+/// Slow down what comes faster than this, by so much at most. Nobody is refused, so that a
+/// stranger cannot lock an owner out; only when very many wait already.
+pub(crate) async fn pace(platform: &Platform, rate: Rate, who: &str, at_most: Duration) -> Result<()> {
+    let Some((wait, reset_after)) = over(platform, rate, who).await else { return Ok(()) };
+    let Ok(_slot) = platform.limiter.slowed.try_acquire() else {
+        return Err(ServiceError::TooMany { limit: rate.burst, retry_after: at_most, reset_after });
+    };
+    tokio::time::sleep(wait.min(at_most)).await;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_burst_passes_and_then_one_each_interval() {
+        let limiter = Limiter::new();
+        let count = |now| limiter.count("k".to_owned(), now, 1_000, 3).0;
+        assert_eq!([count(0), count(0), count(0), count(0)], [true, true, true, false]);
+        assert_eq!([count(999), count(1_000), count(1_000)], [false, true, false]);
+        assert!(limiter.count("other".to_owned(), 0, 1_000, 3).0);
+        assert_eq!([count(60_000), count(60_000), count(60_000), count(60_000)], [true, true, true, false]);
+    }
+}

@@ -1,0 +1,184 @@
+//! What the platform itself does on events and in jobs.
+//!
+//! A native handler runs in the transaction that publishes its event: a tenant is never
+//! seen without its roles. What reaches outside, a mail, is a job enqueued there.
+
+use std::sync::Arc;
+
+use purlin_domain::{
+    Json, Timestamp,
+    audit::{AuditEntry, Origin},
+    id::{InvitationId, UserId},
+    job::{ATTEMPTS_DEFAULT, Failure, NewJob},
+    plan,
+    principal::Principal,
+};
+use purlin_store::{
+    api_keys, events, invitations,
+    jobs::{self, Claimed, Outcome},
+    one_time_tokens, roles, second_factors, sessions, tenants,
+    tenants::Tenant,
+    users,
+};
+use serde_json::json;
+use uuid::Uuid;
+
+use crate::{
+    Platform, Result, ServiceError, audit,
+    auth::{RESET, VERIFY},
+    change::{Change, Mutation},
+    mail::{self, Letter, SendError},
+    opaque,
+    tenants::default_settings,
+};
+
+/// Welcomes a new user, and proves the address.
+pub(crate) const WELCOME: &str = "send_welcome_email";
+/// Proves an address.
+pub(crate) const VERIFICATION: &str = "send_verification_email";
+/// Gives leave to set a new password.
+pub(crate) const PASSWORD_RESET: &str = "send_password_reset_email";
+/// Invites somebody.
+pub(crate) const INVITATION: &str = "send_invitation_email";
+/// Erases what is personal of a deleted user.
+pub(crate) const ERASE: &str = "erase_personal_data";
+
+/// How long what a mail carries is good.
+const VERIFY_LIFE: chrono::TimeDelta = chrono::TimeDelta::days(3);
+const RESET_LIFE: chrono::TimeDelta = chrono::TimeDelta::hours(1);
+
+/// A job that sends a mail about this subject.
+pub(crate) fn mail_job(platform: &Platform, kind: &str, subject: Uuid, now: Timestamp) -> NewJob {
+    NewJob {
+        id: platform.id(),
+        kind: kind.to_owned(),
+        payload: json!({ "subject": subject }),
+        run_at: now,
+        attempts_max: ATTEMPTS_DEFAULT,
+        unique_key: None,
+    }
+}
+
+/// The job that erases a deleted user. At most one waits at a time.
+pub(crate) fn erase_job(platform: &Platform, user: UserId, now: Timestamp) -> NewJob {
+    NewJob { unique_key: Some(user.to_string()), ..mail_job(platform, ERASE, user.0, now) }
+}
+
+/// The native handler of `tenant.created`: system roles, settings, then `tenant.provisioned`.
+pub(crate) async fn provision_tenant_defaults(
+    platform: &Platform,
+    change: &mut Mutation<'_>,
+    tenant: Tenant,
+) -> Result<Tenant> {
+    let now = change.now;
+    for (name, description, permissions) in plan::system_roles() {
+        let role = roles::NewRole { id: platform.id(), name, description, is_system: true };
+        roles::insert(&mut change.tx, &role, &permissions, now, None).await?;
+    }
+    let mut after = Tenant { settings: default_settings(), provisioned_at: Some(now), ..tenant.clone() };
+    crate::tenants::update(change, &tenant, &mut after).await?;
+    let id = after.id.to_string();
+    let data = Some(json!({ "id": after.id, "plan": after.plan }));
+    let changes = json!({ "settings": { "before": {}, "after": after.settings } });
+    change.note(Change { what: "tenant.provisioned", resource_type: "tenant", id, changes, data });
+    Ok(after)
+}
+
+/// Run a claimed job of the platform's own to its end. Whether the claim still held.
+pub async fn run(platform: &Arc<Platform>, claimed: &Claimed) -> Result<bool> {
+    let outcome = match claimed.kind.as_str() {
+        ERASE => return erase(platform, claimed).await,
+        _ => send(platform, claimed).await,
+    };
+    match outcome {
+        Ok(()) => {
+            let done = Outcome::Succeeded { result: None, progress: None };
+            let mut tx = platform.db.write(claimed.tenant_id).await?;
+            let held = jobs::finish(&mut tx, claimed.fence(), &done, platform.now()).await?;
+            tx.commit().await?;
+            Ok(held)
+        }
+        Err(failure) => crate::jobs::fail(platform, claimed, &failure).await,
+    }
+}
+
+async fn send(platform: &Platform, claimed: &Claimed) -> std::result::Result<(), Failure> {
+    let letter = letter(platform, claimed).await.map_err(|error| match error {
+        ServiceError::NotFound => Failure::Reject("whom it was for is not there any more".to_owned()),
+        other => Failure::Retry(other.to_string()),
+    })?;
+    // It may have become pointless meanwhile: an address that is proven by now.
+    let Some(letter) = letter else { return Ok(()) };
+    platform.mailer.send(letter).await.map_err(|error| match error {
+        SendError::Refused(why) => Failure::Reject(why),
+        SendError::Failed(why) => Failure::Retry(why),
+    })
+}
+
+/// What a job that sends a mail sends.
+async fn letter(platform: &Platform, claimed: &Claimed) -> Result<Option<Letter>> {
+    let id = subject(&claimed.payload)?;
+    let mut tx = platform.db.write(claimed.tenant_id).await?;
+    let tenant = tenants::own(&mut tx).await?.ok_or(ServiceError::NotFound)?;
+    if claimed.kind == INVITATION {
+        let found = invitations::by_id(&mut tx, InvitationId(id)).await?.ok_or(ServiceError::NotFound)?;
+        if found.status != "pending" {
+            return Ok(None);
+        }
+        let (_, token) = opaque::invitation_token(platform, tenant.id, found.id, found.sent_count);
+        return mail::write(platform, "invitation", &tenant, &found.email, None, &token, claimed.id).map(Some);
+    }
+    let user = users::by_id(&mut tx, UserId(id)).await?.ok_or(ServiceError::NotFound)?;
+    let (template, purpose, life) = match claimed.kind.as_str() {
+        WELCOME => ("welcome", VERIFY, VERIFY_LIFE),
+        VERIFICATION => ("verification", VERIFY, VERIFY_LIFE),
+        PASSWORD_RESET => ("password_reset", RESET, RESET_LIFE),
+        other => return Err(ServiceError::Internal(format!("`{other}` is not a job of the platform"))),
+    };
+    if claimed.kind == VERIFICATION && user.is_verified {
+        return Ok(None);
+    }
+    // The job's id makes the token: a run after a crash sends the same one again.
+    let (token, text) = opaque::one_time_token(platform, tenant.id, claimed.id.0);
+    let now = platform.now();
+    one_time_tokens::replace(&mut tx, claimed.id.0, user.id, purpose, &token.digest(), now, now + life).await?;
+    tx.commit().await?;
+    let name = user.first_name.as_deref();
+    mail::write(platform, template, &tenant, &user.email, name, &text, claimed.id).map(Some)
+}
+
+/// Erase a deleted user: one transaction, with the acknowledgement of the job.
+async fn erase(platform: &Platform, claimed: &Claimed) -> Result<bool> {
+    let user = UserId(subject(&claimed.payload)?);
+    let now = platform.now();
+    let origin = Origin { request_id: claimed.id.to_string(), ..Origin::default() };
+    let principal =
+        Principal { on_behalf_of: claimed.caused_by.map(UserId), ..Principal::system(claimed.tenant_id, origin) };
+    let mut tx = platform.db.write(claimed.tenant_id).await?;
+    let done = Outcome::Succeeded { result: Some(json!({ "erased": user })), progress: None };
+    if !jobs::finish(&mut tx, claimed.fence(), &done, now).await? {
+        return Ok(false);
+    }
+    if let Some(email) = users::erase(&mut tx, user, now).await? {
+        invitations::delete_of_email(&mut tx, &email).await?;
+        sessions::delete_of_user(&mut tx, user).await?;
+        api_keys::delete_of_user(&mut tx, user).await?;
+        one_time_tokens::delete_of_user(&mut tx, user).await?;
+        second_factors::delete(&mut tx, user).await?;
+        events::erase_subject(&mut tx, &user.to_string(), &json!({ "id": user, "erased": true })).await?;
+        let entry = AuditEntry {
+            action: "user.erased".to_owned(),
+            resource_type: "user".to_owned(),
+            resource_id: Some(user.to_string()),
+            changes: json!({ "personal_data": { "before": "***", "after": null } }),
+        };
+        audit::append(platform, &mut tx, &principal, vec![entry], now).await?;
+    }
+    tx.commit().await?;
+    Ok(true)
+}
+
+fn subject(payload: &Json) -> Result<Uuid> {
+    let text = payload.get("subject").and_then(Json::as_str).unwrap_or_default();
+    text.parse().map_err(ServiceError::internal)
+}

@@ -1,0 +1,179 @@
+//! The chain over the audit log: rows get their place after their transaction, in the
+//! order in which they are found, under a head that one host holds at a time.
+
+use purlin_domain::{Timestamp, id::TenantId};
+use sqlx::FromRow;
+use uuid::Uuid;
+
+use crate::{PlatformTx, Result, TenantTx, audit::AuditRow, conn::Conn, value::params};
+
+/// How far the chain of a tenant is.
+#[derive(Clone, Debug, PartialEq, Eq, FromRow)]
+pub struct Head {
+    /// The place of its last row; 0 when there is none.
+    pub seq: i64,
+    /// The hash of its last row.
+    pub hash: String,
+}
+
+/// A row with its place in the chain.
+#[derive(Clone, Debug, FromRow)]
+pub struct Link {
+    /// The row.
+    #[sqlx(flatten)]
+    pub row: AuditRow,
+    /// The MAC it was written with; none for rows older than the chain.
+    pub mac: Option<String>,
+    /// Its place.
+    pub seq: Option<i64>,
+    /// The hash over everything up to it.
+    pub hash: Option<String>,
+}
+
+/// What was signed.
+#[derive(Clone, Debug, FromRow)]
+pub struct Checkpoint {
+    /// The place.
+    pub seq: i64,
+    /// The hash of the row there.
+    pub hash: String,
+    /// Whether everything up to it was deleted on purpose.
+    pub is_cut: bool,
+    /// The signature: a JWS.
+    pub token: String,
+    /// When.
+    pub created_at: Timestamp,
+}
+
+/// Tenants with rows that have no place yet.
+pub async fn waiting(tx: &mut PlatformTx) -> Result<Vec<TenantId>> {
+    let rows: Vec<(Uuid,)> =
+        tx.fetch_all("SELECT DISTINCT tenant_id FROM audit_log WHERE seq IS NULL LIMIT 1000", Vec::new()).await?;
+    Ok(rows.into_iter().map(|(id,)| TenantId(id)).collect())
+}
+
+/// The head of a tenant's chain, held until the transaction ends; none when another host
+/// holds it. A tenant without one gets one.
+pub async fn hold_head(tx: &mut PlatformTx, tenant: TenantId, now: Timestamp) -> Result<Option<Head>> {
+    tx.execute(
+        "INSERT INTO audit_heads (tenant_id, seq, hash, updated_at) VALUES ($1, 0, '', $2) ON CONFLICT DO NOTHING",
+        params![tenant, now],
+    )
+    .await?;
+    let sql = match tx.conn {
+        Conn::Postgres(_) | Conn::PostgresRead(_) => {
+            "SELECT seq, hash FROM audit_heads WHERE tenant_id = $1 FOR UPDATE SKIP LOCKED"
+        }
+        Conn::Sqlite(_) | Conn::SqliteRead(_) => "SELECT seq, hash FROM audit_heads WHERE tenant_id = $1",
+    };
+    tx.fetch_optional(sql, params![tenant]).await
+}
+
+/// Rows that have no place yet, the oldest first.
+pub async fn unchained(tx: &mut PlatformTx, tenant: TenantId, count: u32) -> Result<Vec<Link>> {
+    tx.fetch_all(
+        "SELECT id, actor_kind, actor, on_behalf_of, action, resource_type, resource_id, changes, ip, user_agent,
+            request_id, created_at, mac, seq, hash
+         FROM audit_log WHERE tenant_id = $1 AND seq IS NULL ORDER BY created_at, id LIMIT $2",
+        params![tenant, count],
+    )
+    .await
+}
+
+/// Give a row its place.
+pub async fn set_place(tx: &mut PlatformTx, tenant: TenantId, link: &Link) -> Result<bool> {
+    let changed = tx
+        .execute(
+            "UPDATE audit_log SET mac = $4, seq = $5, hash = $6
+             WHERE tenant_id = $1 AND id = $2 AND created_at = $3 AND seq IS NULL",
+            params![tenant, link.row.id, link.row.created_at, link.mac.clone(), link.seq, link.hash.clone()],
+        )
+        .await?;
+    Ok(changed == 1)
+}
+
+/// Move the head.
+pub async fn set_head(tx: &mut PlatformTx, tenant: TenantId, head: &Head, now: Timestamp) -> Result<()> {
+    tx.execute(
+        "UPDATE audit_heads SET seq = $2, hash = $3, updated_at = $4 WHERE tenant_id = $1",
+        params![tenant, head.seq, &head.hash, now],
+    )
+    .await?;
+    Ok(())
+}
+
+/// Add a checkpoint; one that is there already stays.
+pub async fn insert_checkpoint(tx: &mut PlatformTx, tenant: TenantId, checkpoint: &Checkpoint) -> Result<()> {
+    tx.execute(
+        "INSERT INTO audit_checkpoints (tenant_id, seq, hash, is_cut, token, created_at) VALUES ($1, $2, $3, $4, $5, $6)
+         ON CONFLICT DO NOTHING",
+        params![
+            tenant,
+            checkpoint.seq,
+            &checkpoint.hash,
+            checkpoint.is_cut,
+            &checkpoint.token,
+            checkpoint.created_at
+        ],
+    )
+    .await?;
+    Ok(())
+}
+
+/// The last row of the chain that is older than this, of those with a place.
+pub async fn last_before(tx: &mut PlatformTx, tenant: TenantId, cutoff: Timestamp) -> Result<Option<Head>> {
+    tx.fetch_optional(
+        "SELECT seq, hash FROM audit_log WHERE tenant_id = $1 AND created_at < $2 AND seq IS NOT NULL
+         ORDER BY seq DESC LIMIT 1",
+        params![tenant, cutoff],
+    )
+    .await
+}
+
+/// Delete what a cut covers; how many rows went.
+pub async fn delete_through(tx: &mut PlatformTx, tenant: TenantId, seq: i64) -> Result<u64> {
+    tx.execute("DELETE FROM audit_log WHERE tenant_id = $1 AND seq <= $2", params![tenant, seq]).await
+}
+
+/// The head of the tenant's chain.
+pub async fn head(tx: &mut TenantTx) -> Result<Option<Head>> {
+    tx.fetch_optional("SELECT seq, hash FROM audit_heads WHERE tenant_id = $1", params![]).await
+}
+
+/// The tenant's checkpoints in order.
+pub async fn checkpoints(tx: &mut TenantTx, after: i64, count: u32) -> Result<Vec<Checkpoint>> {
+    tx.fetch_all(
+        "SELECT seq, hash, is_cut, token, created_at FROM audit_checkpoints WHERE tenant_id = $1 AND seq > $2
+         ORDER BY seq, is_cut LIMIT $3",
+        params![after, count],
+    )
+    .await
+}
+
+/// The last cut.
+pub async fn last_cut(tx: &mut TenantTx) -> Result<Option<Checkpoint>> {
+    tx.fetch_optional(
+        "SELECT seq, hash, is_cut, token, created_at FROM audit_checkpoints WHERE tenant_id = $1 AND is_cut
+         ORDER BY seq DESC LIMIT 1",
+        params![],
+    )
+    .await
+}
+
+/// Rows of the chain in order, after this place.
+pub async fn links(tx: &mut TenantTx, after: i64, count: u32) -> Result<Vec<Link>> {
+    tx.fetch_all(
+        "SELECT id, actor_kind, actor, on_behalf_of, action, resource_type, resource_id, changes, ip, user_agent,
+            request_id, created_at, mac, seq, hash
+         FROM audit_log WHERE tenant_id = $1 AND seq > $2 ORDER BY seq, id LIMIT $3",
+        params![after, count],
+    )
+    .await
+}
+
+/// How many rows wait for their place.
+pub async fn count_unchained(tx: &mut TenantTx) -> Result<i64> {
+    let (count,): (i64,) =
+        tx.fetch_one("SELECT count(*) FROM audit_log WHERE tenant_id = $1 AND seq IS NULL", params![]).await?;
+    Ok(count)
+}

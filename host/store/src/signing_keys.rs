@@ -1,0 +1,56 @@
+//! The keys that sign access tokens.
+
+use purlin_domain::{Json, Timestamp};
+use sqlx::FromRow;
+
+use crate::{PlatformTx, Result, value::params};
+
+/// A key pair.
+#[derive(Clone, Debug, FromRow)]
+pub struct SigningKey {
+    /// The `kid`.
+    pub id: String,
+    /// The public half, as a JWK.
+    pub public_key: Json,
+    /// The private half, sealed; gone once retired.
+    pub private_key: Option<Vec<u8>>,
+    /// When it begins to sign.
+    pub signs_from: Timestamp,
+    /// When it was retired: tokens that it signed are refused from then on.
+    pub retired_at: Option<Timestamp>,
+    /// When it was made.
+    pub created_at: Timestamp,
+}
+
+/// Every key, the one that signs last first.
+pub async fn all(tx: &mut PlatformTx) -> Result<Vec<SigningKey>> {
+    tx.fetch_all(
+        "SELECT id, public_key, private_key, signs_from, retired_at, created_at FROM signing_keys
+         ORDER BY signs_from DESC, id",
+        Vec::new(),
+    )
+    .await
+}
+
+/// Add a key; whether there was none of this id.
+pub async fn insert(tx: &mut PlatformTx, key: &SigningKey) -> Result<bool> {
+    let changed = tx
+        .execute(
+            "INSERT INTO signing_keys (id, public_key, private_key, signs_from, created_at) VALUES ($1, $2, $3, $4, $5)
+             ON CONFLICT DO NOTHING",
+            params![&key.id, &key.public_key, key.private_key.clone(), key.signs_from, key.created_at],
+        )
+        .await?;
+    Ok(changed == 1)
+}
+
+/// Retire a key; whether it was in use.
+pub async fn retire(tx: &mut PlatformTx, id: &str, now: Timestamp) -> Result<bool> {
+    let changed = tx
+        .execute(
+            "UPDATE signing_keys SET retired_at = $2, private_key = NULL WHERE id = $1 AND retired_at IS NULL",
+            params![id, now],
+        )
+        .await?;
+    Ok(changed == 1)
+}
