@@ -1,9 +1,13 @@
+mod api_keys;
 mod apps;
 mod audit_logs;
 mod auth;
 mod health;
 mod installations;
+mod invitations;
 mod jobs;
+mod manners;
 mod plugins;
+mod roles;
 mod tenants;
 mod users;

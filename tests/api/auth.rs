@@ -1,3 +1,6 @@
+mod account;
+mod sessions;
+
 use purlin_test_macros::db_test;
 use serde_json::{Value, json};
 

@@ -269,7 +269,9 @@ async fn operate(
         let data = Some(json!({ "id": id, "status": after.status, "plan": after.plan }));
         change.note(Change { what, resource_type: "tenant", id: id.to_string(), changes, data });
     }
-    change.finish(after).await
+    let after = change.finish(after).await?;
+    platform.storage.forget(id);
+    Ok(after)
 }
 
 /// Tenants that are suspended now, so that what runs for them can be stopped.

@@ -80,7 +80,7 @@ impl Unit {
         }
         self.check_consent(&mut tx).await?;
         let growth = self.growth();
-        if growth > 0 {
+        if growth != 0 {
             storage::grow(&self.platform, &mut tx, growth).await?;
         }
         self.write_records(&mut tx, now, by).await?;
