@@ -1,3 +1,4 @@
 mod bus;
 mod kill;
+mod pool;
 mod stop;
