@@ -1,4 +1,5 @@
 mod bus;
 mod kill;
 mod pool;
+mod replicas;
 mod stop;

@@ -1,8 +1,10 @@
 mod audit_chain;
 mod coverage;
+mod crowd;
 mod floods;
 mod injection;
 mod isolation;
 mod mail;
+mod mutants;
 mod row_security;
 mod tokens;

@@ -5,6 +5,7 @@ mod database;
 mod host;
 mod mailbox;
 mod minter;
+mod redis;
 
 use std::path::PathBuf;
 
@@ -12,12 +13,36 @@ pub use client::{Answer, Client};
 pub use database::Database;
 pub use host::{Host, Options};
 pub use mailbox::{Mail, Mailbox, token_in};
-pub use minter::Minter;
+pub use minter::{Minter, code};
+pub use redis::Redis;
 
 /// A test that cannot run here says so; under CI that is a failure.
 pub fn skipped(what: &str) {
     assert_ne!(std::env::var("CI").as_deref(), Ok("true"), "{what} must be tested in CI");
     eprintln!("NOT TESTED: {what} is not here; run `cargo xtask test`");
+}
+
+/// A tenant of this slug with something in every table: a plugin with records and jobs, a
+/// key, an invitation, a second factor, an answer that is kept, tokens that wait in mails.
+pub async fn furnish(host: &Host, slug: &str) -> Client {
+    let client = host.tenant(slug).await;
+    client.enable("inventory").await;
+    let item = serde_json::json!({ "sku": "A-1", "name": slug, "stock": 20, "reorder_point": 10 });
+    let item = client.create("inventory/items", item).await;
+    client.create("inventory/movements", serde_json::json!({ "item_id": item, "quantity": -15 })).await;
+    let key = serde_json::json!({ "name": "ci", "scopes": ["users:read"] });
+    client.post("/api/v1/api-keys", &key).await.expect(201);
+    let guest = serde_json::json!({ "email": format!("guest@{slug}.example") });
+    client.post("/api/v1/invitations", &guest).await.expect(201);
+    let keyed = client.request(reqwest::Method::POST, "/api/v1/roles").header("idempotency-key", "furnish-1");
+    client.send(keyed.json(&serde_json::json!({ "name": "ops", "permissions": ["jobs:read"] }))).await.expect(201);
+    let password = serde_json::json!({ "password": "correct horse battery" });
+    let begun = client.post("/api/v1/auth/totp", &password).await.expect(201);
+    let code = minter::code(begun["secret"].as_str().unwrap(), 0);
+    client.post("/api/v1/auth/totp/confirm", &serde_json::json!({ "code": code })).await.expect(200);
+    client.settle().await;
+    client.get("/api/v1/audit-logs/verify").await.expect(200);
+    client
 }
 
 /// One id of everything that a tenant has.

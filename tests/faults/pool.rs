@@ -85,7 +85,9 @@ async fn a_connection_of_a_caller_who_gave_up_serves_the_next_one_clean() {
             // With no tenant of its own, or another one, nothing of the last is seen.
             let other = tenants[(n + 1) % 2];
             let mut tx = db.read(other).await.unwrap();
-            let found = users::by_email(&mut tx, if n % 2 == 0 { "admin@acme.example" } else { "admin@bolts.example" }).await.unwrap();
+            let found = users::by_email(&mut tx, if n % 2 == 0 { "admin@acme.example" } else { "admin@bolts.example" })
+                .await
+                .unwrap();
             assert!(found.is_none(), "a dirty connection after {n} cancellations");
             drop(tx);
             let mut tx = db.write(TenantId(uuid::Uuid::nil())).await.unwrap();

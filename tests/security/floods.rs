@@ -23,7 +23,8 @@ async fn other_requests_are_answered_while_very_many_sign_in(database: Database)
     let flood = (0..200).map(|n| {
         let client = host.anonymous();
         tokio::spawn(async move {
-            let answer = client.post("/api/v1/auth/login", &login(&format!("u{n}@acme.example"), "wrong horse battery")).await;
+            let answer =
+                client.post("/api/v1/auth/login", &login(&format!("u{n}@acme.example"), "wrong horse battery")).await;
             assert!([401, 503].contains(&answer.status), "{}: {}", answer.status, answer.body);
             answer.status
         })
@@ -74,13 +75,15 @@ async fn an_address_that_asks_too_often_is_told_when_to_come_again(database: Dat
 
 #[db_test]
 async fn an_address_behind_a_trusted_proxy_counts_by_itself(database: Database) {
-    let options = Options::default().set("PURLIN_AUTH_REQUESTS_PER_MINUTE", "2").set("PURLIN_TRUSTED_PROXIES", "127.0.0.0/8");
+    let options =
+        Options::default().set("PURLIN_AUTH_REQUESTS_PER_MINUTE", "2").set("PURLIN_TRUSTED_PROXIES", "127.0.0.0/8");
     let host = Host::start_with(database, options).await;
     let nobody = host.anonymous();
     for (from, statuses) in [("198.51.100.1", [401, 401, 429]), ("198.51.100.2", [401, 401, 429])] {
         for (n, expected) in statuses.into_iter().enumerate() {
             let request = nobody.request(reqwest::Method::POST, "/api/v1/auth/login").header("x-forwarded-for", from);
-            let answer = nobody.send(request.json(&login(&format!("u{n}{from}@x.example"), "wrong horse battery"))).await;
+            let answer =
+                nobody.send(request.json(&login(&format!("u{n}{from}@x.example"), "wrong horse battery"))).await;
             assert_eq!(answer.status, expected, "{from} {n}");
         }
     }
@@ -95,7 +98,8 @@ async fn who_guesses_at_an_account_is_slowed_and_its_owner_gets_in(database: Dat
         move |password: &'static str| {
             let client = client.clone();
             async move {
-                let request = client.request(reqwest::Method::POST, "/api/v1/auth/login").header("x-forwarded-for", address);
+                let request =
+                    client.request(reqwest::Method::POST, "/api/v1/auth/login").header("x-forwarded-for", address);
                 let began = Instant::now();
                 let answer = client.send(request.json(&login("admin@acme.example", password))).await;
                 (answer.status, began.elapsed())
@@ -166,7 +170,9 @@ async fn requests_beyond_what_the_host_takes_at_once_are_turned_away_at_once(dat
     let ada = host.tenant("acme").await;
     let tries = (0..30).map(|_| {
         let ada: Client = ada.clone();
-        tokio::spawn(async move { ada.post("/api/v1/auth/login", &login("admin@acme.example", "correct horse battery")).await })
+        tokio::spawn(async move {
+            ada.post("/api/v1/auth/login", &login("admin@acme.example", "correct horse battery")).await
+        })
     });
     let answers = join_all(tries.collect::<Vec<_>>()).await;
     let mut busy = 0;

@@ -32,7 +32,10 @@ impl Sink {
                     let mut stream = BufReader::new(stream);
                     stream.write_all(b"220 sink\r\n").await.unwrap();
                     let mut line = String::new();
-                    while { line.clear(); stream.read_line(&mut line).await.unwrap_or(0) > 0 } {
+                    while {
+                        line.clear();
+                        stream.read_line(&mut line).await.unwrap_or(0) > 0
+                    } {
                         let verb = line.split_whitespace().next().unwrap_or_default().to_ascii_uppercase();
                         let answer: &[u8] = match verb.as_str() {
                             "EHLO" | "HELO" => b"250 sink\r\n",
@@ -40,16 +43,24 @@ impl Sink {
                             "DATA" => {
                                 stream.write_all(b"354 go on\r\n").await.unwrap();
                                 let mut text = String::new();
-                                while { line.clear(); stream.read_line(&mut line).await.unwrap_or(0) > 0 && line != ".\r\n" } {
+                                while {
+                                    line.clear();
+                                    stream.read_line(&mut line).await.unwrap_or(0) > 0 && line != ".\r\n"
+                                } {
                                     text.push_str(line.strip_prefix('.').unwrap_or(&line));
                                 }
                                 kept.lock().unwrap().push(Mail::parse(text.as_bytes()));
                                 b"250 kept\r\n"
                             }
-                            "QUIT" => { drop(stream.write_all(b"221 bye\r\n").await); return; }
+                            "QUIT" => {
+                                drop(stream.write_all(b"221 bye\r\n").await);
+                                return;
+                            }
                             _ => b"250 ok\r\n",
                         };
-                        if stream.write_all(answer).await.is_err() { return; }
+                        if stream.write_all(answer).await.is_err() {
+                            return;
+                        }
                     }
                 });
             }
@@ -87,7 +98,11 @@ async fn mails_go_through_smtp_are_tried_again_and_cannot_be_forged_by_names(dat
     assert_eq!(mail.to, "ada@acme.example");
     assert_eq!(mail.from, "Acme  Bcc: all@acme.example <no-reply@purlin.example>");
     assert_eq!(mail.subject, "Welcome to Acme  Bcc: all@acme.example");
-    assert!(mail.body.contains("Hello Ada,") && mail.body.contains("https://app.purlin.example/verify-email?token=plt_"), "{}", mail.body);
+    assert!(
+        mail.body.contains("Hello Ada,") && mail.body.contains("https://app.purlin.example/verify-email?token=plt_"),
+        "{}",
+        mail.body
+    );
     let job = &ada.rows("/api/v1/jobs?filter[kind]=send_welcome_email").await[0];
     assert_eq!(mail.id, format!("{}@purlin.example", job["id"].as_str().unwrap()));
     let done = ada.wait_for_job(job["id"].as_str().unwrap()).await;

@@ -31,6 +31,11 @@ impl Database {
         Some(Self { directory: tempfile::tempdir().unwrap(), url: Some(url), admin: Some((server, name)) })
     }
 
+    /// The same PostgreSQL database for another host, with a data directory of its own.
+    pub fn twin(&self) -> Self {
+        Self { directory: tempfile::tempdir().unwrap(), url: self.url.clone(), admin: None }
+    }
+
     /// Reach into the database past the host, as its owner.
     pub async fn execute(&self, sql: &str) {
         match &self.url {

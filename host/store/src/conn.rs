@@ -131,7 +131,7 @@ impl Conn {
 
 /// The four ways, with the statement given as a literal.
 macro_rules! delegate_statements {
-    ($prepare:ident) => {
+    ($prepare:ident, $text:ident) => {
         /// Every row.
         pub async fn fetch_all<T: $crate::Entity>(
             &mut self,
@@ -139,7 +139,7 @@ macro_rules! delegate_statements {
             values: Vec<sea_query::Value>,
         ) -> $crate::Result<Vec<T>> {
             let values = self.$prepare(sql, values);
-            self.conn.fetch_all(sqlx::SqlSafeStr::into_sql_str(sql), values).await
+            self.conn.fetch_all(Self::$text(sql), values).await
         }
 
         /// The row, if there is one.
@@ -149,7 +149,7 @@ macro_rules! delegate_statements {
             values: Vec<sea_query::Value>,
         ) -> $crate::Result<Option<T>> {
             let values = self.$prepare(sql, values);
-            self.conn.fetch_optional(sqlx::SqlSafeStr::into_sql_str(sql), values).await
+            self.conn.fetch_optional(Self::$text(sql), values).await
         }
 
         /// The row that must be there.
@@ -159,13 +159,13 @@ macro_rules! delegate_statements {
             values: Vec<sea_query::Value>,
         ) -> $crate::Result<T> {
             let values = self.$prepare(sql, values);
-            self.conn.fetch_one(sqlx::SqlSafeStr::into_sql_str(sql), values).await
+            self.conn.fetch_one(Self::$text(sql), values).await
         }
 
         /// Run a statement; how many rows it touched.
         pub async fn execute(&mut self, sql: &'static str, values: Vec<sea_query::Value>) -> $crate::Result<u64> {
             let values = self.$prepare(sql, values);
-            self.conn.execute(sqlx::SqlSafeStr::into_sql_str(sql), values).await
+            self.conn.execute(Self::$text(sql), values).await
         }
     };
 }

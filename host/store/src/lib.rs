@@ -19,6 +19,8 @@ pub mod installations;
 pub mod invitations;
 pub mod jobs;
 pub mod migrate;
+#[cfg(feature = "mutants")]
+pub mod mutants;
 pub mod one_time_tokens;
 pub mod permissions;
 mod platform_tx;

@@ -3,6 +3,7 @@
 //! just that.
 
 use sea_query::Value;
+use sqlx::{SqlSafeStr, SqlStr};
 
 use crate::{
     Result,
@@ -19,11 +20,15 @@ impl PlatformTx {
         Self { conn }
     }
 
-    delegate_statements!(as_given);
+    delegate_statements!(as_given, text);
 
     /// Make everything done here last.
     pub async fn commit(self) -> Result<()> {
         self.conn.commit().await
+    }
+
+    fn text(sql: &'static str) -> SqlStr {
+        sql.into_sql_str()
     }
 
     fn as_given(&self, _sql: &'static str, values: Vec<Value>) -> Vec<Value> {

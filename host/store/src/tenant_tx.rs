@@ -2,6 +2,9 @@
 
 use purlin_domain::id::TenantId;
 use sea_query::Value;
+#[cfg(not(feature = "mutants"))]
+use sqlx::SqlSafeStr;
+use sqlx::SqlStr;
 
 use crate::{
     Result,
@@ -28,11 +31,21 @@ impl TenantTx {
         self.tenant
     }
 
-    delegate_statements!(with_tenant);
+    delegate_statements!(with_tenant, text);
 
     /// Make everything done here last.
     pub async fn commit(self) -> Result<()> {
         self.conn.commit().await
+    }
+
+    #[cfg(not(feature = "mutants"))]
+    fn text(sql: &'static str) -> SqlStr {
+        sql.into_sql_str()
+    }
+
+    #[cfg(feature = "mutants")]
+    fn text(sql: &'static str) -> SqlStr {
+        crate::mutants::rewrite(sql)
     }
 
     fn with_tenant(&self, sql: &'static str, values: Vec<Value>) -> Vec<Value> {

@@ -2,12 +2,10 @@
 
 use std::time::Duration;
 
-use purlin_domain::clock::{Clock, SystemClock};
 use purlin_test_macros::db_test;
 use serde_json::{Value, json};
-use totp_rs::{Builder, Secret};
 
-use crate::support::{Client, Database, Host};
+use crate::support::{Client, Database, Host, code};
 
 const PASSWORD: &str = "correct horse battery";
 
@@ -83,18 +81,6 @@ async fn a_password_is_changed_for_the_old_one_and_ends_other_sessions(database:
     host.anonymous().post("/api/v1/auth/login", &login("another horse battery")).await.expect(200);
     let rows = ada.rows("/api/v1/audit-logs?filter[action]=user.password_changed").await;
     assert_eq!(rows[0]["changes"], json!({ "password": { "before": "***", "after": "***" } }));
-}
-
-/// The code that a device with this secret shows, so many steps from now.
-fn code(secret: &str, steps: i64) -> String {
-    let totp = Builder::new()
-        .with_secret(Secret::try_from_base32(secret).unwrap())
-        .with_account_name("x")
-        .with_issuer(Some("x"))
-        .build()
-        .unwrap();
-    let now = SystemClock.now().timestamp() + steps * 30;
-    totp.generate(now.try_into().unwrap()).to_string()
 }
 
 async fn with_second_factor(ada: &Client) -> (String, Vec<String>) {
