@@ -7,4 +7,5 @@ mod isolation;
 mod mail;
 mod mutants;
 mod row_security;
+mod takeover;
 mod tokens;

@@ -55,6 +55,15 @@ pub async fn ids_of(client: &Client) -> Vec<String> {
     ids
 }
 
+/// Tell a figure that a promise is judged by, with the test it comes from.
+macro_rules! measured {
+    ($($word:tt)*) => {{
+        let name = std::thread::current().name().unwrap_or_default().to_owned();
+        println!("measured by {name}: {}", format_args!($($word)*));
+    }};
+}
+pub(crate) use measured;
+
 /// Figures in their full size when the promises are proven, smaller in an ordinary run.
 pub fn figure(short: usize, full: usize) -> usize {
     if std::env::var("PURLIN_PROVE").is_ok_and(|value| value == "full") { full } else { short }

@@ -57,6 +57,7 @@ CREATE TABLE one_time_tokens (
     purpose text NOT NULL CHECK (purpose IN ('verify_email', 'reset_password')),
     secret_hash text NOT NULL,
     expires_at timestamptz NOT NULL,
+    used_at timestamptz,
     created_at timestamptz NOT NULL,
     PRIMARY KEY (tenant_id, id),
     FOREIGN KEY (tenant_id, user_id) REFERENCES users (tenant_id, id) ON DELETE CASCADE
@@ -120,6 +121,7 @@ CREATE TABLE signing_keys (
     id text PRIMARY KEY,
     public_key jsonb NOT NULL,
     private_key bytea,
+    mac text NOT NULL,
     signs_from timestamptz NOT NULL,
     retired_at timestamptz,
     created_at timestamptz NOT NULL
@@ -133,6 +135,11 @@ ALTER TABLE audit_log
     ADD COLUMN hash text;
 CREATE INDEX audit_log_unchained ON audit_log (tenant_id, created_at, id) WHERE seq IS NULL;
 CREATE INDEX audit_log_seq ON audit_log (tenant_id, seq);
+
+-- Who writes a row does not choose its place.
+REVOKE INSERT ON audit_log FROM purlin_app;
+GRANT INSERT (tenant_id, id, actor_kind, actor, on_behalf_of, action, resource_type, resource_id, changes, ip, user_agent,
+    request_id, created_at, mac) ON audit_log TO purlin_app;
 
 CREATE TABLE audit_heads (
     tenant_id uuid PRIMARY KEY REFERENCES tenants (id),
@@ -159,7 +166,7 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$
 DECLARE
     part regclass;
     last_day date;
-    held bigint;
+    is_held boolean;
     dropped int := 0;
 BEGIN
     FOR part IN SELECT inhrelid::regclass FROM pg_inherits WHERE inhparent = 'audit_log'::regclass LOOP
@@ -168,8 +175,8 @@ BEGIN
             -- Forced row-level security hides rows from the owner too; an empty count
             -- must mean an empty table.
             EXECUTE format('ALTER TABLE %s NO FORCE ROW LEVEL SECURITY', part);
-            EXECUTE format('SELECT count(*) FROM %s', part) INTO held;
-            IF held = 0 THEN
+            EXECUTE format('SELECT EXISTS (SELECT 1 FROM %s)', part) INTO is_held;
+            IF NOT is_held THEN
                 EXECUTE format('DROP TABLE %s', part);
                 dropped := dropped + 1;
             ELSE
@@ -213,6 +220,9 @@ CREATE POLICY platform_chain ON audit_log TO purlin_platform USING (true) WITH C
 GRANT SELECT (expires_at), DELETE ON sessions, one_time_tokens TO purlin_platform;
 GRANT SELECT (created_at), DELETE ON idempotency_keys TO purlin_platform;
 GRANT SELECT, INSERT, UPDATE ON audit_heads TO purlin_platform;
-GRANT SELECT, INSERT ON audit_checkpoints TO purlin_platform;
+GRANT SELECT, INSERT, DELETE ON audit_checkpoints TO purlin_platform;
+-- Of a user, what sign-in looks for: never a hash.
+REVOKE SELECT ON users FROM purlin_platform;
+GRANT SELECT (tenant_id, id, email, is_verified, is_operator, created_at, deleted_at) ON users TO purlin_platform;
 GRANT SELECT, DELETE, UPDATE (mac, seq, hash) ON audit_log TO purlin_platform;
 GRANT SELECT, INSERT, UPDATE ON signing_keys TO purlin_platform;

@@ -1,6 +1,3 @@
--- no-transaction
-PRAGMA foreign_keys = OFF;
-BEGIN IMMEDIATE;
 DROP TABLE audit_checkpoints;
 DROP TABLE audit_heads;
 DROP TABLE signing_keys;
@@ -42,5 +39,3 @@ SELECT tenant_id, id, email, password_hash, first_name, last_name, is_active, is
 DROP TABLE users;
 ALTER TABLE users_old RENAME TO users;
 CREATE INDEX users_email ON users (email);
-COMMIT;
-PRAGMA foreign_keys = ON;

@@ -1,11 +1,8 @@
--- no-transaction
 -- Sessions, API keys, second factors, invitations, one-time tokens, idempotency keys,
 -- signing keys, and the chain over the audit log.
 
--- A table constraint cannot be dropped, so the table of users is made anew; that takes
--- foreign keys to be off, which cannot be said within a transaction.
-PRAGMA foreign_keys = OFF;
-BEGIN IMMEDIATE;
+-- A table constraint cannot be dropped, so the table of users is made anew. Migrations run
+-- with foreign keys off: dropping the old table deletes nothing that refers to it.
 
 ALTER TABLE tenants ADD COLUMN provisioned_at text;
 UPDATE tenants SET provisioned_at = created_at;
@@ -84,6 +81,7 @@ CREATE TABLE one_time_tokens (
     purpose text NOT NULL CHECK (purpose IN ('verify_email', 'reset_password')),
     secret_hash text NOT NULL,
     expires_at text NOT NULL,
+    used_at text,
     created_at text NOT NULL,
     PRIMARY KEY (tenant_id, id),
     FOREIGN KEY (tenant_id, user_id) REFERENCES users (tenant_id, id) ON DELETE CASCADE
@@ -147,6 +145,7 @@ CREATE TABLE signing_keys (
     id text PRIMARY KEY,
     public_key text NOT NULL,
     private_key blob,
+    mac text NOT NULL,
     signs_from text NOT NULL,
     retired_at text,
     created_at text NOT NULL
@@ -178,6 +177,3 @@ CREATE TABLE audit_checkpoints (
     created_at text NOT NULL,
     PRIMARY KEY (tenant_id, seq, is_cut)
 ) STRICT;
-
-COMMIT;
-PRAGMA foreign_keys = ON;

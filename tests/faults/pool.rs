@@ -94,7 +94,7 @@ async fn a_connection_of_a_caller_who_gave_up_serves_the_next_one_clean() {
             assert!(roles::id_by_name(&mut tx, "admin").await.unwrap().is_none());
         }
     }
-    println!("{cancelled} of {cancellations} uses cancelled half-way: 0 dirty connections");
+    crate::support::measured!("{cancelled} of {cancellations} uses cancelled half-way: 0 dirty connections");
     assert!(cancelled * 4 > cancellations, "{cancelled}");
     pause_us.store(0, Ordering::Relaxed);
     db.close().await;

@@ -62,7 +62,7 @@ async fn ends_elsewhere(bus: bool) {
     here.suspend(&ada).await;
     assert_eq!(ada.get("/api/v1/jobs").await.status, 401, "here at once");
     let of_tenant = refused_after(&ada_there, "/api/v1/jobs", 401).await;
-    println!(
+    crate::support::measured!(
         "elsewhere, {}: role {of_role:?}, logout {of_logout:?}, tenant {of_tenant:?}",
         if bus { "with a bus" } else { "without" }
     );

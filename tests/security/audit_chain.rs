@@ -74,7 +74,7 @@ async fn every_edit_deletion_reordering_and_cut_is_found(database: Database) {
         assert!(!found["findings"].as_array().unwrap().is_empty());
         host.database.execute("DELETE FROM audit_log; INSERT INTO audit_log SELECT * FROM kept").await;
     }
-    println!("{trials} of {trials} tamperings found");
+    crate::support::measured!("{trials} of {trials} tamperings found");
     assert_eq!(verification(&ada).await["intact"], true, "put back as it was, it is intact");
     assert_eq!(verification(&bob).await["intact"], true);
 }

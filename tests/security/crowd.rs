@@ -125,7 +125,7 @@ async fn of_many_tenants_none_sees_or_changes_anything_of_another(database: Data
         );
         assert_eq!(tenant.client.rows("/api/v1/apps/inventory/items").await[0]["data"]["sku"], json!(tenant.mark));
     }
-    println!(
+    crate::support::measured!(
         "{} tenants, {} operations with ids of others and {} with own ones: 0 leaks",
         tenants.len(),
         foreign.load(Ordering::Relaxed),

@@ -42,7 +42,10 @@ async fn other_requests_are_answered_while_very_many_sign_in(database: Database)
     waits.sort_unstable();
     let p99 = waits[waits.len() * 99 / 100];
     let turned_away = statuses.iter().filter(|s| **s == 503).count();
-    println!("{} requests beside 200 sign-ins: p99 {p99:?}; {turned_away} sign-ins were turned away", waits.len());
+    crate::support::measured!(
+        "{} requests beside 200 sign-ins: p99 {p99:?}; {turned_away} sign-ins were turned away",
+        waits.len()
+    );
     // The figure is proven where the machine is quiet; here it must only not starve.
     assert!(waits.len() > 20);
 }
@@ -160,7 +163,7 @@ async fn half_sent_requests_are_closed_in_time_and_others_served_meanwhile(datab
         let (closed, ()) = tokio::join!(closing, serving);
         longest = longest.max(closed.into_iter().max().unwrap());
     }
-    println!("4 × {count} half-sent requests, the last closed after {longest:?}");
+    crate::support::measured!("4 × {count} half-sent requests, the last closed after {longest:?}");
     assert!(longest <= Duration::from_secs(12), "{longest:?}");
 }
 

@@ -115,7 +115,7 @@ async fn no_filter_sort_cursor_search_or_path_takes_sql(database: Database) {
             tried += 1;
         }
     }
-    println!("{tried} injections tried");
+    crate::support::measured!("{tried} injections tried");
     assert_eq!(state(&ada).await, before, "nothing changed");
     let role = ada.post("/api/v1/roles", &json!({ "name": TEXTS[2], "description": TEXTS[3] })).await.expect(201);
     assert_eq!(role["name"], TEXTS[2], "as data it is data");

@@ -39,6 +39,7 @@ struct Theirs {
     job_root: Uuid,
     token: (Uuid, String, String),
     code: String,
+    hash: String,
     now: Timestamp,
 }
 
@@ -66,6 +67,11 @@ async fn theirs(conn: &mut SqliteConnection, tenant: TenantId) -> Theirs {
         job_root: one(conn, "SELECT root_id FROM jobs WHERE tenant_id = $1").await,
         token: (token.get(0), token.get(1), token.get(2)),
         code: sqlx::query_scalar("SELECT code_hash FROM recovery_codes WHERE tenant_id = $1").bind(tenant.0).fetch_one(&mut *conn).await.unwrap(),
+        hash: sqlx::query_scalar("SELECT password_hash FROM users WHERE tenant_id = $1 AND password_hash <> ''")
+            .bind(tenant.0)
+            .fetch_one(&mut *conn)
+            .await
+            .unwrap(),
         now: "2026-06-01T00:00:00Z".parse().unwrap(),
     }
 }
@@ -88,7 +94,9 @@ async fn ask(tx: &mut TenantTx, t: &Theirs, theirs: &str, told: &mut String) {
     let long_ago: Timestamp = "2020-01-01T00:00:00Z".parse().unwrap();
     ask! {
         tenants::own(tx);
+        tenants::hold(tx);
         users::by_id(tx, t.user);
+        users::hold(tx, t.user);
         users::by_email(tx, &email);
         users::is_deleted(tx, UserId(t.event));
         users::list(tx, &all);
@@ -116,6 +124,7 @@ async fn ask(tx: &mut TenantTx, t: &Theirs, theirs: &str, told: &mut String) {
         audit_chain::last_cut(tx);
         audit_chain::links(tx, 0, 100);
         audit_chain::count_unchained(tx);
+        audit_chain::count_outside(tx, 1);
         events::by_id(tx, t.event.into());
         events::list(tx, &all);
         installations::list(tx);
@@ -190,6 +199,7 @@ async fn ask(tx: &mut TenantTx, t: &Theirs, theirs: &str, told: &mut String) {
         tenants::update(tx, &tenant, t.now);
         users::update(tx, &user, t.now, None);
         users::touch(tx, t.user, t.now, None);
+        users::rehash(tx, t.user, &t.hash, "other");
         users::set_password_hash(tx, t.user, "mine", t.now);
         users::set_last_login(tx, t.user, t.now);
         roles::update(tx, &role, t.now, None);
@@ -221,9 +231,10 @@ async fn ask(tx: &mut TenantTx, t: &Theirs, theirs: &str, told: &mut String) {
         one_time_tokens::delete_of_user(tx, t.user);
         one_time_tokens::replace(tx, Uuid::nil(), t.user, purpose, "x", t.now, far);
         second_factors::enrol(tx, t.user, vec![1], t.now);
-        second_factors::confirm(tx, UserId(t.event), 1, &[], t.now);
+        second_factors::confirm(tx, UserId(t.event), &[1], 1, &[], t.now);
         second_factors::delete(tx, t.user);
-        invitations::delete_of_email(tx, &guest);
+        invitations::revoke_ended(tx, &guest, far);
+        invitations::delete_of_email(tx, "old@bolts.example");
         idempotency::insert(tx, &actor, "furnish-1", &answered, t.now, far);
         roles::delete(tx, t.role);
         records::delete(tx, &items, t.item, 1);
@@ -301,6 +312,8 @@ async fn every_statement_that_forgets_its_tenant_is_noticed() {
              INSERT INTO audit_log SELECT tenant_id, X'00000000000000000000000000000001', actor_kind, actor, on_behalf_of, action, resource_type, resource_id, changes, ip, user_agent,
                 request_id, created_at, mac, NULL, NULL FROM audit_log WHERE tenant_id = (SELECT id FROM tenants WHERE slug = 'bolts') LIMIT 1;
              UPDATE roles SET name = 'mutant' WHERE name = 'ops' AND tenant_id = (SELECT id FROM tenants WHERE slug = 'bolts');
+             INSERT INTO invitations SELECT tenant_id, X'00000000000000000000000000000002', 'old@bolts.example', role_ids, 'revoked', secret_hash, invited_by,
+                sent_count, expires_at, created_at, updated_at FROM invitations WHERE email = 'guest@bolts.example';
              DELETE FROM installations WHERE tenant_id = (SELECT id FROM tenants WHERE slug = 'acme');
              INSERT INTO audit_checkpoints SELECT tenant_id, seq, hash, 1, token, created_at FROM audit_checkpoints WHERE tenant_id = (SELECT id FROM tenants WHERE slug = 'bolts') LIMIT 1;
              UPDATE users SET updated_at = '2026-06-01T00:00:00+00:00'; UPDATE roles SET updated_at = '2026-06-01T00:00:00+00:00';
@@ -325,7 +338,11 @@ async fn every_statement_that_forgets_its_tenant_is_noticed() {
         }
     }
     mutants::choose(None);
-    println!("{} of {} statements that forgot their tenant were noticed", all.len() - unnoticed.len(), all.len());
+    crate::support::measured!(
+        "{} of {} statements that forgot their tenant were noticed",
+        all.len() - unnoticed.len(),
+        all.len()
+    );
     assert!(all.len() >= 70, "{}", all.len());
     assert_eq!(unnoticed, Vec::<&str>::new());
 }

@@ -227,7 +227,11 @@ async fn every_forged_or_damaged_token_is_refused_and_its_good_twin_taken(databa
         assert_eq!(answer.headers["www-authenticate"], "Bearer");
         ada.with_token(&good).get("/api/v1/users/me").await.expect(200);
     }
-    println!("{} forged or damaged tokens refused, {} good twins taken", forgery.all.len(), forgery.all.len());
+    crate::support::measured!(
+        "{} forged or damaged tokens refused, {} good twins taken",
+        forgery.all.len(),
+        forgery.all.len()
+    );
 }
 
 #[db_test]

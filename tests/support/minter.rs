@@ -40,11 +40,12 @@ impl Minter {
     /// A key that the host takes for one of its older ones.
     pub async fn known_to(host: &Host, id: &str) -> Self {
         let minter = Self::unknown(id);
+        let mac = minter.mac(host);
         let long_ago = if host.database.is_postgres() { "2020-01-01T00:00:00Z" } else { "2020-01-01T00:00:00+00:00" };
         host.database
             .execute(&format!(
-                "INSERT INTO signing_keys (id, public_key, private_key, signs_from, retired_at, created_at)
-                 VALUES ('{id}', '{}', NULL, '{long_ago}', NULL, '{long_ago}')",
+                "INSERT INTO signing_keys (id, public_key, private_key, mac, signs_from, retired_at, created_at)
+                 VALUES ('{id}', '{}', NULL, '{mac}', '{long_ago}', NULL, '{long_ago}')",
                 minter.public
             ))
             .await;
@@ -57,6 +58,18 @@ impl Minter {
             tokio::time::sleep(std::time::Duration::from_millis(100)).await;
         }
         panic!("the host does not see the key");
+    }
+
+    /// What binds the key to the host's master key.
+    pub fn mac(&self, host: &Host) -> String {
+        let master = std::fs::read_to_string(host.database.directory.path().join("master.key")).unwrap();
+        let master = base64::engine::general_purpose::STANDARD.decode(master.trim()).unwrap();
+        let key = blake3::derive_key("purlin 2026 signing keys", &master);
+        let mut hasher = blake3::Hasher::new_keyed(&key);
+        for part in [self.id.as_str(), self.public["n"].as_str().unwrap(), self.public["e"].as_str().unwrap()] {
+            hasher.update(&(part.len() as u64).to_le_bytes()).update(part.as_bytes());
+        }
+        hasher.finalize().to_hex().to_string()
     }
 
     pub fn header(&self) -> Header {

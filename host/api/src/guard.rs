@@ -101,7 +101,8 @@ async fn once(
         return replayed(replay);
     }
     let response = run(principal.clone(), request, next).await;
-    if response.extensions().get::<Problem>().is_some_and(Problem::is_repetition)
+    // The same request may have been done meanwhile, and be what this one stumbled over.
+    if !response.status().is_success()
         && let Some(replay) = idempotency::find(app, &principal, &key).await?
     {
         return replayed(replay);

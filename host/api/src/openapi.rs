@@ -147,10 +147,15 @@ fn parameters(operation: &Operation) -> Vec<Value> {
     if operation.is_conditional {
         all.push(header("If-Match", "the `ETag` that was read; 412 when it is no longer the current one"));
     }
-    if operation.method == Method::GET && matches!(operation.gives, Gives::Json(_)) {
+    if has_tag(operation) {
         all.push(header("If-None-Match", "an `ETag`; 304 when it is still the current one"));
     }
     all
+}
+
+/// Whether an operation answers `If-None-Match`.
+fn has_tag(operation: &Operation) -> bool {
+    operation.method == Method::GET && operation.needs != Needs::Nothing && matches!(operation.gives, Gives::Json(_))
 }
 
 fn list_parameters(fields: &[Field]) -> Vec<Value> {
@@ -232,7 +237,7 @@ fn responses(operation: &Operation, generator: &mut SchemaGenerator) -> Value {
     if matches!(operation.takes, Takes::Wasm) {
         all.insert("200".to_owned(), success);
     }
-    if operation.method == Method::GET && matches!(operation.gives, Gives::Json(_)) {
+    if has_tag(operation) {
         all.insert("304".to_owned(), json!({ "description": "what `If-None-Match` names is still current" }));
     }
     for (status, why) in problems(operation) {

@@ -53,11 +53,6 @@ impl Problem {
         ServiceError::BadParameter(parameter.to_owned(), detail.into()).into()
     }
 
-    /// Whether the same request was answered at the same moment.
-    pub(crate) fn is_repetition(&self) -> bool {
-        self.code == "repeated"
-    }
-
     /// The whole answer.
     pub(crate) fn render(&self, request_id: &str, path: &str) -> Response {
         let body = json!({

@@ -63,14 +63,26 @@ impl IntoResponse for Reply {
             };
         }
         let tag = tag_of(&self.body).and_then(|tag| HeaderValue::from_str(&tag).ok());
-        let id = self.body.get("id").and_then(Value::as_str).map(str::to_owned);
+        let id = name_of(self.status, &self.body);
         let mut response = (self.status, Json(self.body)).into_response();
         response.headers_mut().extend(tag.map(|tag| (ETAG, tag)));
-        if let (StatusCode::CREATED, Some(id)) = (self.status, id) {
+        if let Some(id) = id {
             response.extensions_mut().insert(NewId(id));
         }
         response
     }
+}
+
+/// By what name what was made is found below the list it was added to.
+fn name_of(status: StatusCode, body: &Value) -> Option<String> {
+    // An installation goes by its plugin; a job is accepted rather than created.
+    let name = match status {
+        StatusCode::CREATED if body.get("asks_for").is_some() => "plugin",
+        StatusCode::CREATED => "id",
+        StatusCode::ACCEPTED if body.get("kind").is_some() => "id",
+        _ => return None,
+    };
+    body.get(name).and_then(Value::as_str).map(str::to_owned)
 }
 
 /// Say where what was created is: below the list it was added to.

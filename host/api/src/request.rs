@@ -92,7 +92,7 @@ pub(crate) async fn admit(State(slots): State<Arc<Semaphore>>, request: Request,
 /// several proxies the last that is not trusted counts, since whoever it is wrote the rest.
 fn client_ip(request: &Request, proxies: &[IpNet]) -> Option<IpAddr> {
     let ConnectInfo(peer) = request.extensions().get::<ConnectInfo<SocketAddr>>()?;
-    Some(forwarded(peer.ip(), request.headers(), proxies))
+    Some(forwarded(peer.ip().to_canonical(), request.headers(), proxies))
 }
 
 fn forwarded(peer: IpAddr, headers: &HeaderMap, proxies: &[IpNet]) -> IpAddr {
@@ -104,8 +104,8 @@ fn forwarded(peer: IpAddr, headers: &HeaderMap, proxies: &[IpNet]) -> IpAddr {
         if !trusted(&client) {
             break;
         }
-        let Ok(ip) = hop.parse() else { break };
-        client = ip;
+        let Ok(ip) = hop.parse::<IpAddr>() else { break };
+        client = ip.to_canonical();
     }
     client
 }

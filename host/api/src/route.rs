@@ -125,6 +125,7 @@ pub fn operations() -> Vec<Operation> {
         patch("/api/v1/users/{id}", Permission("users", "update"), "Change somebody").by(users::change).takes::<ChangeUser>().gives::<UserView>().conditional(),
         delete("/api/v1/users/{id}", Permission("users", "delete"), "Delete somebody; what is personal stays until it is erased").by(users::delete).conditional(),
         post("/api/v1/users/{id}/erase", Permission("users", "delete"), "Erase what is personal of somebody who was deleted, by a job").by(users::erase).gives::<Enqueued>().answers(StatusCode::ACCEPTED),
+        delete("/api/v1/users/{id}/totp", Permission("users", "update"), "Take the second factor from somebody who lost it").by(users::disable_totp),
         put("/api/v1/users/{id}/roles/{role_id}", Permission("users", "update"), "Give somebody a role").by(users::assign).gives::<UserView>(),
         delete("/api/v1/users/{id}/roles/{role_id}", Permission("users", "update"), "Take a role from somebody").by(users::unassign),
 

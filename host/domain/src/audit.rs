@@ -55,7 +55,8 @@ pub fn canonical(value: &Json) -> Json {
         Json::Array(items) => items.iter().map(canonical).collect(),
         // A database may write 100.0 as 100, and has no negative zero.
         Json::Number(number) if number.is_f64() => match number.as_f64() {
-            Some(whole) if whole.fract() == 0.0 && whole.abs() < 9e15 => Json::from(whole as i64),
+            Some(whole) if whole.fract() == 0.0 && (-9.2e18..0.0).contains(&whole) => Json::from(whole as i64),
+            Some(whole) if whole.fract() == 0.0 && (0.0..1.8e19).contains(&whole) => Json::from(whole as u64),
             _ => value.clone(),
         },
         other => other.clone(),
@@ -70,8 +71,11 @@ mod tests {
 
     #[test]
     fn a_document_has_one_canonical_form() {
-        let a: Json = serde_json::from_str(r#"{"b": [1.0, -0.0, 1.5], "a": {"y": 1, "x": 2}}"#).unwrap();
-        let b: Json = serde_json::from_str(r#"{"a": {"x": 2, "y": 1}, "b": [1, 0, 1.5]}"#).unwrap();
+        let a: Json = serde_json::from_str(r#"{"b": [1.0, -0.0, 1.5, 1e16, -1e17], "a": {"y": 1, "x": 2}}"#).unwrap();
+        let b: Json = serde_json::from_str(
+            r#"{"a": {"x": 2, "y": 1}, "b": [1, 0, 1.5, 10000000000000000, -100000000000000000]}"#,
+        )
+        .unwrap();
         assert_eq!(canonical(&a).to_string(), canonical(&b).to_string());
     }
 

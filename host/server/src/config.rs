@@ -86,8 +86,8 @@ pub(crate) struct Config {
     pub(crate) log: String,
     /// `text` or `json`.
     pub(crate) log_format: LogFormat,
-    /// The plans that tenants can be on, by name.
-    pub(crate) plans: Plans,
+    /// The plans that tenants can be on, by name, in place of those the host comes with.
+    pub(crate) plans: Option<Plans>,
 }
 
 /// How log lines are written.
@@ -136,7 +136,7 @@ impl Default for Config {
             job_history_days: 30,
             log: "info".to_owned(),
             log_format: LogFormat::Text,
-            plans: Plans::default(),
+            plans: None,
         }
     }
 }
@@ -175,7 +175,7 @@ impl Config {
         if self.guests > 1_000 || self.workers > 1_000 {
             return Err("settings: `workers` and `guests` are at most 1000".to_owned());
         }
-        if !self.plans.knows(DEFAULT) {
+        if self.plans.as_ref().is_some_and(|plans| !plans.knows(DEFAULT)) {
             return Err(format!("settings: `plans` must have a plan `{DEFAULT}`: new tenants are on it"));
         }
         match &self.database_url {
@@ -213,9 +213,8 @@ fn environment() -> serde_json::Map<String, Value> {
         };
         let Ok(text) = std::env::var(variable) else { continue };
         let value = match default {
-            Value::Number(_) | Value::Bool(_) | Value::Object(_) => {
-                serde_json::from_str(&text).unwrap_or(Value::String(text))
-            }
+            _ if name == "plans" => serde_json::from_str(&text).unwrap_or(Value::String(text)),
+            Value::Number(_) | Value::Bool(_) => serde_json::from_str(&text).unwrap_or(Value::String(text)),
             // A list is written with commas between.
             Value::Array(_) => text.split(',').map(str::trim).filter(|item| !item.is_empty()).collect(),
             _ => Value::String(text),

@@ -1,7 +1,7 @@
 //! Serving HTTP: connections that say nothing, or say it too slowly, are closed, and there
 //! is an end to how many there are.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{net::SocketAddr, pin::Pin, sync::Arc, time::Duration};
 
 use axum::{Extension, Router, extract::ConnectInfo};
 use hyper::server::conn::http1;
@@ -15,9 +15,12 @@ use tokio::{
     sync::{Semaphore, watch},
     time::sleep,
 };
+use tokio_io_timeout::TimeoutStream;
 
 /// From the first byte of a request, or the last answer, to the end of the next headers.
 const HEADERS_WITHIN: Duration = Duration::from_secs(8);
+/// A client that takes nothing of its answer for this long has gone, or means harm.
+const WRITES_WITHIN: Duration = Duration::from_secs(20);
 /// Bytes of a request's line and headers.
 const HEADER_BYTES_MAX: usize = 32 << 10;
 /// Headers of a request.
@@ -70,15 +73,17 @@ fn connection(
     stream: TcpStream,
     app: Router,
     peer: SocketAddr,
-) -> http1::Connection<TokioIo<TcpStream>, TowerToHyperService<Router>> {
+) -> http1::Connection<TokioIo<Pin<Box<TimeoutStream<TcpStream>>>>, TowerToHyperService<Router>> {
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "small answers may wait for an acknowledgement");
     }
+    let mut stream = TimeoutStream::new(stream);
+    stream.set_write_timeout(Some(WRITES_WITHIN));
     let app = app.layer(Extension(ConnectInfo(peer)));
     http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADERS_WITHIN)
         .max_buf_size(HEADER_BYTES_MAX)
         .max_headers(HEADERS_MAX)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(app))
+        .serve_connection(TokioIo::new(Box::pin(stream)), TowerToHyperService::new(app))
 }

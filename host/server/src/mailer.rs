@@ -8,7 +8,7 @@ use lettre::{
 };
 use purlin_service::mail::{Letter, SendError, SendMail};
 
-use crate::config::Config;
+use crate::{config::Config, data_dir};
 
 const TIMEOUT: Duration = Duration::from_secs(20);
 
@@ -35,7 +35,8 @@ impl Mailer {
             }
             None => {
                 let folder: PathBuf = config.mail_dir.clone().unwrap_or_else(|| config.data_dir.join("mail"));
-                std::fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+                // What is in them is as good as a password.
+                data_dir::prepare(&folder)?;
                 Transport::Folder(AsyncFileTransport::new(folder))
             }
         };

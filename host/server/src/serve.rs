@@ -132,7 +132,7 @@ async fn wire(config: &Config) -> Result<(Arc<Platform>, Arc<Runtime<UnitHost>>)
         plugin_log_life: DAY * u32::try_from(config.plugin_log_days).map_err(|e| e.to_string())?,
         job_history_life: DAY * u32::try_from(config.job_history_days).map_err(|e| e.to_string())?,
         limits: UnitLimits::default(),
-        plans: config.plans.clone(),
+        plans: config.plans.clone().unwrap_or_default(),
         public_url: config.public_url.clone(),
         auth_requests_per_minute: config.auth_requests_per_minute,
     };

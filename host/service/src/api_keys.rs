@@ -7,7 +7,10 @@ use purlin_domain::{
     id::ApiKeyId,
     principal::Principal,
 };
-use purlin_store::api_keys::{self, ApiKey};
+use purlin_store::{
+    api_keys::{self, ApiKey},
+    tenants,
+};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -81,6 +84,7 @@ pub async fn create(platform: &Platform, principal: &Principal, new: NewApiKey) 
     }
     access::require_all(principal, &new.scopes)?;
     let mut change = Mutation::begin(platform, principal).await?;
+    tenants::hold(&mut change.tx).await?;
     if api_keys::count_of_user(&mut change.tx, user).await? >= KEYS_MAX {
         return Err(ServiceError::Conflict("too_many_keys", format!("you have {KEYS_MAX} keys; delete one first")));
     }

@@ -8,7 +8,7 @@ mod chain;
 mod verify;
 
 use purlin_domain::{
-    Timestamp,
+    Json, Timestamp,
     audit::{AuditEntry, canonical},
     id::TenantId,
     principal::Principal,
@@ -109,11 +109,17 @@ const WINDOW_DAYS: i64 = 90;
 fn within_window(platform: &Platform, query: &ListQuery) -> ListQuery {
     let mut query = query.clone();
     let says = query.parameters.iter().any(|p| p.field == "created_at" || p.field == "id" || p.field == "request_id")
-        || query.tree.as_ref().is_some_and(|tree| tree.to_string().contains("\"created_at\""));
+        || query.tree.as_ref().is_some_and(|tree| says_when(tree));
     if !says {
         query.not_before = Some(platform.now() - chrono::TimeDelta::days(WINDOW_DAYS));
     }
     query
+}
+
+/// Whether a filter tree names a field by which few rows are found.
+fn says_when(tree: &Json) -> bool {
+    let text = tree.to_string();
+    ["created_at", "id", "request_id"].iter().any(|field| text.contains(&format!("\"field\":\"{field}\"")))
 }
 
 /// One row of it.

@@ -1,7 +1,9 @@
 //! A mutation: one transaction that changes something for somebody, and leaves an audit
 //! row, an event, the jobs it causes and the answer to a repetition of the request.
 
-use purlin_domain::{Json, Timestamp, audit::AuditEntry, event::Cause, job::NewJob, principal::Principal};
+use purlin_domain::{
+    Json, Timestamp, audit::AuditEntry, event::Cause, id::TenantId, job::NewJob, principal::Principal,
+};
 use purlin_store::{
     TenantTx,
     jobs::{self, Enqueue},
@@ -81,10 +83,21 @@ impl<'a> Mutation<'a> {
             let reply = serde_json::to_value(&reply).map_err(ServiceError::internal)?;
             idempotency::keep(platform, &mut tx, principal, key, &reply, now).await?;
         }
+        // Also when whoever asked hangs up before the commit is answered.
+        let forget = ForgetOnDrop(platform, principal.tenant);
         tx.commit().await?;
-        platform.forget_access(principal.tenant);
+        drop(forget);
         platform.wake_workers();
         Ok(reply)
+    }
+}
+
+/// What is remembered of who may do what is stale when this is dropped.
+struct ForgetOnDrop<'a>(&'a Platform, TenantId);
+
+impl Drop for ForgetOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.forget_access(self.1);
     }
 }
 

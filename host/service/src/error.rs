@@ -21,7 +21,7 @@ pub enum ServiceError {
     #[error("send a code of the second factor, or a recovery code, as `code`")]
     SecondFactorRequired,
     /// Too many requests of this kind: how many are allowed at once, and when the next may come.
-    #[error("too many requests; try again in {} s", .retry_after.as_secs().max(1))]
+    #[error("too many requests; try again in {} s", .retry_after.as_millis().div_ceil(1_000).max(1))]
     TooMany {
         /// Requests allowed at once.
         limit: u32,

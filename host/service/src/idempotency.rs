@@ -12,7 +12,7 @@ use purlin_store::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::{Platform, Result, ServiceError};
+use crate::{Platform, Result, ServiceError, secrets::Use};
 
 /// How long an answer is kept.
 pub const KEPT: TimeDelta = TimeDelta::hours(24);
@@ -32,6 +32,12 @@ fn actor(principal: &Principal) -> String {
     format!("{}:{}", principal.actor.kind(), principal.actor.name())
 }
 
+/// A digest that only this host can make: the request may hold a password.
+fn digest(platform: &Platform, key: &Idempotency) -> String {
+    let mac = platform.secrets.mac(Use::Request, &[key.request_hash.as_bytes()]);
+    blake3::Hash::from_bytes(mac).to_hex().to_string()
+}
+
 fn context(principal: &Principal, key: &str) -> String {
     format!("answer to {} of {} in {}", key, actor(principal), principal.tenant)
 }
@@ -43,7 +49,7 @@ pub async fn find(platform: &Platform, principal: &Principal, key: &Idempotency)
     let Some(answered) = idempotency::find(&mut tx, &actor(principal), &key.key, since).await? else {
         return Ok(None);
     };
-    if answered.request_hash != key.request_hash {
+    if answered.request_hash != digest(platform, key) {
         return Err(ServiceError::KeyReused);
     }
     let plain = platform.secrets.open(&context(principal, &key.key), &answered.response)?;
@@ -62,7 +68,7 @@ pub(crate) async fn keep(
     let replay = Replay { status: key.status, body: body.clone() };
     let plain = serde_json::to_vec(&replay).map_err(ServiceError::internal)?;
     let response = platform.secrets.seal(&context(principal, &key.key), &plain)?;
-    let answered = Answered { request_hash: key.request_hash.clone(), response };
+    let answered = Answered { request_hash: digest(platform, key), response };
     match idempotency::insert(tx, &actor(principal), &key.key, &answered, now, now - KEPT).await {
         Err(StoreError::Taken(_)) => Err(ServiceError::Repeated),
         done => Ok(done?),

@@ -68,7 +68,9 @@ pub async fn enable(platform: &Platform, principal: &Principal, consent: Consent
     let document = serde_json::to_value(&grants).map_err(ServiceError::internal)?;
     let (id, now) = (platform.clock.id(), change.now);
     installations::enable(&mut change.tx, id, &consent.plugin, version_id, &document, now, by).await?;
-    within_plan(platform, &mut change.tx).await?;
+    if before.as_ref().is_none_or(|before| before.state != "enabled") {
+        within_plan(platform, &mut change.tx).await?;
+    }
     let after = installations::by_plugin(&mut change.tx, &consent.plugin)
         .await?
         .ok_or_else(|| ServiceError::internal("the installation is gone"))?;
@@ -78,7 +80,7 @@ pub async fn enable(platform: &Platform, principal: &Principal, consent: Consent
 
 /// Refuse when the plan has no room for the plugins that are enabled now.
 async fn within_plan(platform: &Platform, tx: &mut TenantTx) -> Result<()> {
-    let tenant = tenants::own(tx).await?.ok_or(ServiceError::NotFound)?;
+    let tenant = tenants::hold(tx).await?.ok_or(ServiceError::NotFound)?;
     let Some(ceiling) = platform.settings.plans.get(&tenant.plan).plugins_max else { return Ok(()) };
     if usage::plugins(tx).await? > i64::try_from(ceiling).unwrap_or(i64::MAX) {
         return Err(ServiceError::Closed("plan_limit", "the tenant's plan has no room for another plugin"));

@@ -3,16 +3,17 @@
 use std::time::Duration;
 
 use purlin_domain::{
+    access::Authority,
     audit::Origin,
     error::Violation,
-    id::{InvitationId, RoleId},
+    id::{InvitationId, RoleId, UserId},
     principal::Principal,
     tenant::TenantStatus,
 };
 use purlin_store::{
     StoreError,
     invitations::{self, Invitation},
-    tenants, users,
+    standing, tenants, users,
     users::User,
 };
 use schemars::JsonSchema;
@@ -75,6 +76,7 @@ pub async fn create(platform: &Platform, principal: &Principal, new: NewInvitati
     if let Some(wrong) = email_violation("/email", &new.email) {
         return Err(ServiceError::Invalid(vec![wrong]));
     }
+    native::limit_mails(platform, principal.tenant).await?;
     let email = normalise(&new.email);
     let mut change = Mutation::begin(platform, principal).await?;
     if users::by_email(&mut change.tx, &email).await?.is_some() {
@@ -98,6 +100,8 @@ pub async fn create(platform: &Platform, principal: &Principal, new: NewInvitati
         created_at: change.now,
         updated_at: change.now,
     };
+    let now = change.now;
+    invitations::revoke_ended(&mut change.tx, &invitation.email, now).await?;
     match invitations::insert(&mut change.tx, &invitation).await {
         Err(StoreError::Taken(_)) => {
             let why = "this address has an invitation already; send that one again, or revoke it".to_owned();
@@ -144,8 +148,13 @@ async fn update(change: &mut Mutation<'_>, before: &Invitation, after: &mut Invi
 
 /// Send an invitation again, with a new token and a new end; what was sent before no longer works.
 pub async fn resend(platform: &Platform, principal: &Principal, id: InvitationId) -> Result<Invitation> {
+    native::limit_mails(platform, principal.tenant).await?;
     let mut change = Mutation::begin(platform, principal).await?;
     let before = pending(&mut change, id).await?;
+    let roles: Vec<RoleId> = serde_json::from_value(before.role_ids.clone()).map_err(ServiceError::internal)?;
+    for (i, role) in still_there(&mut change, roles).await?.into_iter().enumerate() {
+        users_grantable(&mut change, principal, role, i).await?;
+    }
     if before.sent_count >= SENT_MAX {
         let why = format!("it was sent {SENT_MAX} times; revoke it and make another");
         return Err(ServiceError::Conflict("sent_too_often", why));
@@ -216,11 +225,21 @@ pub async fn accept(platform: &Platform, request: AcceptInvitation, origin: &Ori
         created_at: change.now,
         updated_at: change.now,
     };
-    // The roles were checked against who invited, when they did.
-    let inviter = Principal { authority: Principal::system(tenant.id, origin.clone()).authority, ..principal.clone() };
+    // Who invited must still be there, and still may give what was promised.
+    let inviter = found.invited_by.map(UserId).ok_or_else(bad)?;
+    let standing = standing::of_user(&mut change.tx, inviter).await?.ok_or_else(bad)?;
+    let authority = Authority {
+        user: Some(standing.permissions),
+        plan: platform.settings.plans.get(&standing.plan).permissions,
+        ..Authority::default()
+    };
+    let inviter = Principal { authority, ..principal.clone() };
     let roles: Vec<RoleId> = serde_json::from_value(found.role_ids.clone()).map_err(ServiceError::internal)?;
     let roles = still_there(&mut change, roles).await?;
-    crate::users::insert(platform, &mut change, &inviter, user.clone(), &roles).await?;
+    crate::users::insert(platform, &mut change, &inviter, user.clone(), &roles).await.map_err(|error| match error {
+        ServiceError::Forbidden(_) => bad(),
+        other => other,
+    })?;
     change.note(Change {
         what: "invitation.accepted",
         resource_type: "invitation",

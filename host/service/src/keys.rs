@@ -24,7 +24,10 @@ use purlin_store::{
 use serde::Serialize;
 use serde_json::json;
 
-use crate::{Platform, Result, ServiceError, secrets::Secrets};
+use crate::{
+    Platform, Result, ServiceError,
+    secrets::{self, Secrets, Use},
+};
 
 /// Between two looks at the keys in the database.
 pub const REFRESH_EVERY: Duration = Duration::from_secs(3);
@@ -82,7 +85,17 @@ impl Keyring {
 /// Read the keys from the database.
 pub async fn refresh(platform: &Platform) -> Result<()> {
     let rows = signing_keys::all(&mut platform.db.platform_read().await?).await?;
-    let keys = rows.into_iter().map(|row| read(&platform.secrets, row)).collect::<Result<Vec<Key>>>()?;
+    let ours = rows.into_iter().filter(|row| {
+        let is_ours = secrets::same(row.mac.as_bytes(), mac(&platform.secrets, &row.id, &row.public_key).as_bytes());
+        if !is_ours {
+            tracing::error!(
+                kid = row.id,
+                "a signing key was not written by a host with this master key; it is ignored"
+            );
+        }
+        is_ours
+    });
+    let keys = ours.map(|row| read(&platform.secrets, row)).collect::<Result<Vec<Key>>>()?;
     *platform.keys.keys.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(keys);
     Ok(())
 }
@@ -111,6 +124,13 @@ fn read(secrets: &Secrets, row: SigningKey) -> Result<Key> {
     Ok(Key { row, decoding, encoding })
 }
 
+/// Binds a public key to the master key.
+fn mac(secrets: &Secrets, id: &str, public_key: &Json) -> String {
+    let part = |name: &str| public_key.get(name).and_then(Json::as_str).unwrap_or_default();
+    let mac = secrets.mac(Use::SigningKey, &[id.as_bytes(), part("n").as_bytes(), part("e").as_bytes()]);
+    blake3::Hash::from_bytes(mac).to_hex().to_string()
+}
+
 fn context(id: &str) -> String {
     format!("signing key {id}")
 }
@@ -128,7 +148,8 @@ async fn insert(db: &Db, secrets: &Secrets, now: Timestamp, signs_from: Timestam
         "e": URL_SAFE_NO_PAD.encode(public.exponent().big_endian_without_leading_zero()),
     });
     let private_key = Some(secrets.seal(&context(&id), private.as_bytes())?);
-    let row = SigningKey { id, public_key, private_key, signs_from, retired_at: None, created_at: now };
+    let mac = mac(secrets, &id, &public_key);
+    let row = SigningKey { id, public_key, mac, private_key, signs_from, retired_at: None, created_at: now };
     let mut tx = db.platform().await?;
     signing_keys::insert(&mut tx, &row).await?;
     tx.commit().await?;
@@ -177,6 +198,12 @@ pub async fn list(db: &Db, clock: &dyn Clock) -> Result<Vec<KeyInfo>> {
 
 /// Make a key that signs from soon on; its `kid`.
 pub async fn rotate(db: &Db, clock: &dyn Clock, secrets: &Secrets) -> Result<String> {
+    let rows = signing_keys::all(&mut db.platform_read().await?).await?;
+    let is_ours =
+        |row: &SigningKey| secrets::same(row.mac.as_bytes(), mac(secrets, &row.id, &row.public_key).as_bytes());
+    if !rows.is_empty() && !rows.iter().any(is_ours) {
+        return Err(ServiceError::internal("the keys there are belong to another master key; use that one"));
+    }
     let now = clock.now();
     insert(db, secrets, now, now + SIGNS_AFTER).await
 }

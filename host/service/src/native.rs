@@ -8,7 +8,7 @@ use std::sync::Arc;
 use purlin_domain::{
     Json, Timestamp,
     audit::{AuditEntry, Origin},
-    id::{InvitationId, UserId},
+    id::{InvitationId, TenantId, UserId},
     job::{ATTEMPTS_DEFAULT, Failure, NewJob},
     plan,
     principal::Principal,
@@ -27,6 +27,7 @@ use crate::{
     Platform, Result, ServiceError, audit,
     auth::{RESET, VERIFY},
     change::{Change, Mutation},
+    limiter::{self, Rate},
     mail::{self, Letter, SendError},
     opaque,
     tenants::default_settings,
@@ -43,6 +44,9 @@ pub(crate) const INVITATION: &str = "send_invitation_email";
 /// Erases what is personal of a deleted user.
 pub(crate) const ERASE: &str = "erase_personal_data";
 
+/// Mails that one tenant may ask for in a minute: invitations, and those to new users.
+const MAILS_PER_MINUTE: u32 = 1_000;
+
 /// How long what a mail carries is good.
 const VERIFY_LIFE: chrono::TimeDelta = chrono::TimeDelta::days(3);
 const RESET_LIFE: chrono::TimeDelta = chrono::TimeDelta::hours(1);
@@ -57,6 +61,11 @@ pub(crate) fn mail_job(platform: &Platform, kind: &str, subject: Uuid, now: Time
         attempts_max: ATTEMPTS_DEFAULT,
         unique_key: None,
     }
+}
+
+/// Refuse a tenant that would send very many mails.
+pub(crate) async fn limit_mails(platform: &Platform, tenant: TenantId) -> Result<()> {
+    limiter::limit(platform, Rate::per_minute("mails", MAILS_PER_MINUTE), &tenant.to_string()).await
 }
 
 /// The job that erases a deleted user. At most one waits at a time.
@@ -128,7 +137,7 @@ async fn letter(platform: &Platform, claimed: &Claimed) -> Result<Option<Letter>
         let (_, token) = opaque::invitation_token(platform, tenant.id, found.id, found.sent_count);
         return mail::write(platform, "invitation", &tenant, &found.email, None, &token, claimed.id).map(Some);
     }
-    let user = users::by_id(&mut tx, UserId(id)).await?.ok_or(ServiceError::NotFound)?;
+    let user = users::hold(&mut tx, UserId(id)).await?.ok_or(ServiceError::NotFound)?;
     let (template, purpose, life) = match claimed.kind.as_str() {
         WELCOME => ("welcome", VERIFY, VERIFY_LIFE),
         VERIFICATION => ("verification", VERIFY, VERIFY_LIFE),
@@ -139,7 +148,7 @@ async fn letter(platform: &Platform, claimed: &Claimed) -> Result<Option<Letter>
         return Ok(None);
     }
     // The job's id makes the token: a run after a crash sends the same one again.
-    let (token, text) = opaque::one_time_token(platform, tenant.id, claimed.id.0);
+    let (token, text) = opaque::one_time_token(platform, tenant.id, claimed.id.0, &user.email);
     let now = platform.now();
     one_time_tokens::replace(&mut tx, claimed.id.0, user.id, purpose, &token.digest(), now, now + life).await?;
     tx.commit().await?;

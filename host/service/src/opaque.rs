@@ -66,10 +66,10 @@ pub(crate) fn read_api_key(text: &str) -> Option<Opaque> {
     Opaque::read(API_KEY, text)
 }
 
-/// What a mail carries for this row. The same row always gives the same token, so that a
-/// mail that is sent again carries it again.
-pub(crate) fn one_time_token(platform: &Platform, tenant: TenantId, id: Uuid) -> (Opaque, String) {
-    let secret = platform.secrets.mac(Use::OneTimeToken, &[tenant.0.as_bytes(), id.as_bytes()]);
+/// What a mail to this address carries for this row. The same always gives the same token,
+/// so that a mail that is sent again carries it again.
+pub(crate) fn one_time_token(platform: &Platform, tenant: TenantId, id: Uuid, email: &str) -> (Opaque, String) {
+    let secret = platform.secrets.mac(Use::OneTimeToken, &[tenant.0.as_bytes(), id.as_bytes(), email.as_bytes()]);
     let token = Opaque { tenant, id, secret };
     let text = token.write(ONE_TIME);
     (token, text)

@@ -45,6 +45,11 @@ pub async fn create(platform: &Platform, email: &str, password: &str) -> Result<
         is_verified: true,
     };
     let origin = Origin { request_id: "first-run".to_owned(), ip: None, user_agent: None };
-    provision(platform, &first, &origin).await?;
-    Ok(())
+    match provision(platform, &first, &origin).await? {
+        Some(_) => Ok(()),
+        None => Err(ServiceError::Conflict(
+            "operators_taken",
+            format!("nobody runs the platform, but a tenant `{TENANT}` is there; make one of its users the operator"),
+        )),
+    }
 }

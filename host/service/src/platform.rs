@@ -13,7 +13,7 @@ use purlin_store::{
     Db,
     bus::{Bus, Hint},
 };
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 use uuid::Uuid;
 
 use crate::{
@@ -82,9 +82,13 @@ pub struct Platform {
     pub(crate) access: AccessCache,
     pub(crate) limiter: Limiter,
     pub(crate) storage: StorageMeter,
+    /// Verifications of the audit log at the same time: each reads all of it.
+    pub(crate) verifying: Semaphore,
     pub(crate) hasher: Hasher,
     pub(crate) catalog: Catalog,
 }
+
+const VERIFYING_MAX: usize = 2;
 
 /// Lets one through each second.
 #[derive(Default)]
@@ -122,6 +126,7 @@ impl Platform {
             access: AccessCache::new(),
             limiter: Limiter::new(),
             storage: StorageMeter::new(),
+            verifying: Semaphore::new(VERIFYING_MAX),
             hasher: Hasher::new()?,
             catalog: Catalog::default(),
         })
@@ -172,8 +177,8 @@ impl Platform {
         }
     }
 
-    pub(crate) fn keep_checkpoint(&self, tenant: TenantId, token: &str) {
-        if let Err(error) = self.checkpoints.keep(tenant, token) {
+    pub(crate) fn keep_checkpoint(&self, tenant: TenantId, seq: i64, token: &str) {
+        if let Err(error) = self.checkpoints.keep(tenant, seq, token) {
             tracing::error!(error, %tenant, "a checkpoint of the audit log could not be kept apart");
         }
     }

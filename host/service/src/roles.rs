@@ -202,6 +202,9 @@ pub async fn delete(platform: &Platform, principal: &Principal, id: RoleId, expe
     let mut change = Mutation::begin(platform, principal).await?;
     let before = editable(&mut change, id).await?;
     expect(before.updated_at, expected)?;
+    // Nobody takes away what they could not give.
+    let permits: Vec<_> = roles::permissions_of(&mut change.tx, id).await?.iter().map(|p| p.permission()).collect();
+    access::require_all(principal, &permits)?;
     roles::delete(&mut change.tx, id).await?;
     change.note(Change {
         what: "role.deleted",
@@ -257,6 +260,7 @@ pub async fn forbid(platform: &Platform, principal: &Principal, id: RoleId, perm
     let role = editable(&mut change, id).await?;
     let held = roles::permissions_of(&mut change.tx, id).await?.into_iter().find(|p| p.id == permission);
     let held = held.ok_or(ServiceError::NotFound)?;
+    access::require(principal, &held.permission())?;
     roles::forbid(&mut change.tx, id, permission).await?;
     edited(&mut change, principal, role, Some(&held), None).await?;
     change.finish(()).await

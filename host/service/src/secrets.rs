@@ -21,6 +21,8 @@ pub struct Secrets {
     refresh_tokens: [u8; KEY_BYTES],
     one_time_tokens: [u8; KEY_BYTES],
     audit: [u8; KEY_BYTES],
+    signing_keys: [u8; KEY_BYTES],
+    requests: [u8; KEY_BYTES],
 }
 
 /// What a MAC is for: a MAC for one use is worth nothing in another.
@@ -29,6 +31,8 @@ pub(crate) enum Use {
     RefreshToken,
     OneTimeToken,
     Audit,
+    SigningKey,
+    Request,
 }
 
 impl Secrets {
@@ -50,6 +54,8 @@ impl Secrets {
             refresh_tokens: derive("purlin 2026 refresh tokens"),
             one_time_tokens: derive("purlin 2026 one-time tokens"),
             audit: derive("purlin 2026 audit log"),
+            signing_keys: derive("purlin 2026 signing keys"),
+            requests: derive("purlin 2026 requests"),
         })
     }
 
@@ -81,6 +87,8 @@ impl Secrets {
             Use::RefreshToken => &self.refresh_tokens,
             Use::OneTimeToken => &self.one_time_tokens,
             Use::Audit => &self.audit,
+            Use::SigningKey => &self.signing_keys,
+            Use::Request => &self.requests,
         };
         let mut hasher = blake3::Hasher::new_keyed(key);
         for part in parts {

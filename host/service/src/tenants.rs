@@ -129,7 +129,7 @@ pub async fn change_me(
     wanted: ChangeTenant,
     expected: Option<Timestamp>,
 ) -> Result<Tenant> {
-    check(&wanted)?;
+    check(platform, &wanted)?;
     let mut change = Mutation::begin(platform, principal).await?;
     let before = tenants::own(&mut change.tx).await?.ok_or(ServiceError::NotFound)?;
     expect(before.updated_at, expected)?;
@@ -177,7 +177,7 @@ fn check_settings(settings: &Json) -> Result<()> {
     Err(ServiceError::Invalid(wrong.into_iter().map(below).collect()))
 }
 
-fn check(change: &ChangeTenant) -> Result<()> {
+fn check(platform: &Platform, change: &ChangeTenant) -> Result<()> {
     let mut wrong = Vec::new();
     if change.name.as_ref().is_some_and(|name| !(1..=100).contains(&name.trim().chars().count())) {
         wrong.push(Violation::new("/name", "length", "give a name of 1 to 100 characters"));
@@ -194,6 +194,13 @@ fn check(change: &ChangeTenant) -> Result<()> {
     };
     if change.domain.as_ref().and_then(Option::as_ref).is_some_and(|domain| !is_host(domain)) {
         wrong.push(Violation::new("/domain", "format", "this is not a host name"));
+    }
+    // An address, or the name that everybody is served by, belongs to no tenant.
+    let own = platform.settings.public_url.split("//").nth(1).and_then(|rest| rest.split(['/', ':']).next());
+    let is_reserved =
+        |d: &String| d.parse::<std::net::IpAddr>().is_ok() || own.is_some_and(|own| own.eq_ignore_ascii_case(d));
+    if change.domain.as_ref().and_then(Option::as_ref).is_some_and(is_reserved) {
+        wrong.push(Violation::new("/domain", "reserved", "this is an address, or a host name of the platform"));
     }
     if change.settings.as_ref().is_some_and(|settings| !settings.is_object()) {
         wrong.push(Violation::new("/settings", "type", "settings are an object"));
@@ -256,7 +263,8 @@ async fn operate(
     apply: impl FnOnce(&mut Tenant),
 ) -> Result<Tenant> {
     access::require_operator(principal)?;
-    let there = Principal { tenant: id, ..principal.clone() };
+    // Asked again, it changes nothing: it needs no key, whose answer would lie in another tenant.
+    let there = Principal { tenant: id, idempotency: None, ..principal.clone() };
     let mut change = Mutation::begin(platform, &there).await?;
     let before = tenants::own(&mut change.tx).await?.ok_or(ServiceError::NotFound)?;
     expect(before.updated_at, expected)?;

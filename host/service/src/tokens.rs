@@ -1,4 +1,4 @@
-//! Access tokens: JWTs signed with RS256, in the profile of RFC 9068.
+//! Access tokens: JWTs signed with RS256, modelled on RFC 9068.
 
 use jsonwebtoken::{Algorithm, Header, Validation, decode, decode_header, encode};
 use purlin_domain::id::{SessionId, TenantId, UserId};

@@ -5,10 +5,11 @@ use purlin_domain::{
     error::Violation,
     id::{RoleId, UserId},
     plan::ADMIN,
-    principal::Principal,
+    principal::{Actor, Principal},
 };
 use purlin_store::{
-    StoreError, TenantTx, api_keys, one_time_tokens, roles, roles::Role, sessions, usage, users, users::User,
+    StoreError, TenantTx, api_keys, one_time_tokens, roles, roles::Role, second_factors, sessions, usage, users,
+    users::User,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -102,7 +103,7 @@ pub async fn change_me(
     wanted: ChangeMe,
     expected: Option<purlin_domain::Timestamp>,
 ) -> Result<UserView> {
-    change(platform, principal, own_id(principal)?, wanted.into(), expected).await
+    change(platform, principal, access::require_person(principal)?, wanted.into(), expected).await
 }
 
 fn own_id(principal: &Principal) -> Result<UserId> {
@@ -139,6 +140,7 @@ pub async fn create(platform: &Platform, principal: &Principal, new: NewUser) ->
     if !wrong.is_empty() {
         return Err(ServiceError::Invalid(wrong));
     }
+    native::limit_mails(platform, principal.tenant).await?;
     let sets_own = new.password.is_none();
     let hash = match new.password {
         Some(password) => platform.hasher.hash(password).await?,
@@ -204,9 +206,10 @@ pub(crate) async fn insert(
     Ok(UserView { user, roles: names })
 }
 
-/// Refuse when the plan has no room for the users that there are now.
+/// Refuse when the plan has no room for the users that there are now. The tenant is held, so
+/// that two requests do not both find the last place.
 async fn within_plan(platform: &Platform, tx: &mut TenantTx) -> Result<()> {
-    let tenant = purlin_store::tenants::own(tx).await?.ok_or(ServiceError::NotFound)?;
+    let tenant = purlin_store::tenants::hold(tx).await?.ok_or(ServiceError::NotFound)?;
     let Some(ceiling) = platform.settings.plans.get(&tenant.plan).users_max else { return Ok(()) };
     if usage::users(tx).await? > i64::try_from(ceiling).unwrap_or(i64::MAX) {
         return Err(ServiceError::Closed("plan_limit", "the tenant's plan has no room for another user"));
@@ -230,8 +233,13 @@ async fn require_what_it_permits(tx: &mut TenantTx, principal: &Principal, id: R
 
 /// Nobody takes over, or locks out, somebody who may do more.
 async fn require_what_they_may(tx: &mut TenantTx, principal: &Principal, user: UserId) -> Result<()> {
-    if principal.actor.user() == Some(user) {
+    // A key is not its maker: it takes what the maker may.
+    if principal.actor == Actor::User(user) {
         return Ok(());
+    }
+    let target = users::by_id(tx, user).await?.ok_or(ServiceError::NotFound)?;
+    if target.is_operator {
+        access::require_operator(principal)?;
     }
     for role in roles::of_user(tx, user).await? {
         require_what_it_permits(tx, principal, role.id).await?;
@@ -241,8 +249,10 @@ async fn require_what_they_may(tx: &mut TenantTx, principal: &Principal, user: U
 
 /// Refuse to leave the tenant without an active administrator.
 async fn keep_an_admin(tx: &mut TenantTx, user: UserId) -> Result<()> {
+    // Counting holds the administrators' role, so who has it does not change any more.
+    let others = roles::other_admins(tx, user).await?;
     let is_admin = roles::of_user(tx, user).await?.iter().any(|role| role.is_system && role.name == ADMIN);
-    if is_admin && roles::other_admins(tx, user).await? == 0 {
+    if is_admin && others == 0 {
         return Err(ServiceError::Conflict(
             "last_admin",
             "this is the last active administrator; make another one first".to_owned(),
@@ -292,8 +302,6 @@ pub async fn change(
     require_what_they_may(&mut change.tx, principal, id).await?;
     if before.is_active && !after.is_active {
         keep_an_admin(&mut change.tx, id).await?;
-        let now = change.now;
-        sessions::revoke_others(&mut change.tx, id, None, now).await?;
     }
     after.updated_at = change.after(before.updated_at);
     match users::update(&mut change.tx, &after, before.updated_at, principal.actor.user()).await {
@@ -304,6 +312,11 @@ pub async fn change(
         Ok(false) => return Err(conflict()),
         done => done?,
     };
+    if before.is_active && !after.is_active {
+        // After the user is changed: a sign-in that waited for it finds it so.
+        let now = change.now;
+        sessions::revoke_others(&mut change.tx, id, None, now).await?;
+    }
     if after.email != before.email {
         one_time_tokens::delete_of_user(&mut change.tx, id).await?;
         let job = native::mail_job(platform, native::VERIFICATION, id.0, change.now);
@@ -367,6 +380,27 @@ pub async fn erase(platform: &Platform, principal: &Principal, id: UserId) -> Re
     });
     change.enqueue(job);
     change.finish(enqueued).await
+}
+
+/// Take the second factor from somebody who lost the device and the recovery codes. Every
+/// session of theirs ends.
+pub async fn disable_second_factor(platform: &Platform, principal: &Principal, id: UserId) -> Result<()> {
+    let mut change = Mutation::begin(platform, principal).await?;
+    users::by_id(&mut change.tx, id).await?.ok_or(ServiceError::NotFound)?;
+    require_what_they_may(&mut change.tx, principal, id).await?;
+    if !second_factors::delete(&mut change.tx, id).await? {
+        return Err(ServiceError::NotFound);
+    }
+    let now = change.now;
+    sessions::revoke_others(&mut change.tx, id, None, now).await?;
+    change.note(Change {
+        what: "user.second_factor_disabled",
+        resource_type: "user",
+        id: id.to_string(),
+        changes: json!({ "second_factor": { "before": "***", "after": null } }),
+        data: Some(json!({ "id": id })),
+    });
+    change.finish(()).await
 }
 
 /// A job that was enqueued.

@@ -121,17 +121,36 @@ pub async fn insert_checkpoint(tx: &mut PlatformTx, tenant: TenantId, checkpoint
 }
 
 /// The last row of the chain that is older than this, of those with a place.
-pub async fn last_before(tx: &mut PlatformTx, tenant: TenantId, cutoff: Timestamp) -> Result<Option<Head>> {
+/// Of the first `rows` of the chain at most.
+pub async fn last_before(tx: &mut PlatformTx, tenant: TenantId, cutoff: Timestamp, rows: i64) -> Result<Option<Head>> {
     tx.fetch_optional(
-        "SELECT seq, hash FROM audit_log WHERE tenant_id = $1 AND created_at < $2 AND seq IS NOT NULL
+        // Up to the first row that is young enough, whatever time a row beyond it claims.
+        "SELECT seq, hash FROM audit_log
+         WHERE tenant_id = $1 AND created_at < $2 AND seq IS NOT NULL
+           AND seq < $3 + (SELECT min(z.seq) FROM audit_log z WHERE z.tenant_id = $1 AND z.seq IS NOT NULL)
+           AND seq < coalesce((SELECT min(y.seq) FROM audit_log y WHERE y.tenant_id = $1 AND y.created_at >= $2 AND y.seq IS NOT NULL), 9223372036854775807)
          ORDER BY seq DESC LIMIT 1",
-        params![tenant, cutoff],
+        params![tenant, cutoff, rows],
     )
     .await
 }
 
-/// Delete what a cut covers; how many rows went.
+/// When the chain was signed last, and where; cuts aside.
+pub async fn last_signed(tx: &mut PlatformTx, tenant: TenantId) -> Result<Option<(i64, Timestamp)>> {
+    tx.fetch_optional(
+        "SELECT seq, created_at FROM audit_checkpoints WHERE tenant_id = $1 AND NOT is_cut ORDER BY seq DESC LIMIT 1",
+        params![tenant],
+    )
+    .await
+}
+
+/// Delete what a cut covers, with the checkpoints on it; how many rows went.
 pub async fn delete_through(tx: &mut PlatformTx, tenant: TenantId, seq: i64) -> Result<u64> {
+    tx.execute(
+        "DELETE FROM audit_checkpoints WHERE tenant_id = $1 AND (seq < $2 OR (seq = $2 AND NOT is_cut))",
+        params![tenant, seq],
+    )
+    .await?;
     tx.execute("DELETE FROM audit_log WHERE tenant_id = $1 AND seq <= $2", params![tenant, seq]).await
 }
 
@@ -169,6 +188,19 @@ pub async fn links(tx: &mut TenantTx, after: i64, count: u32) -> Result<Vec<Link
         params![after, count],
     )
     .await
+}
+
+/// How many rows claim a place that the chain does not have: before its beginning, or beyond
+/// its head.
+pub async fn count_outside(tx: &mut TenantTx, first_seq: i64) -> Result<i64> {
+    let (count,): (i64,) = tx
+        .fetch_one(
+            "SELECT count(*) FROM audit_log WHERE tenant_id = $1
+               AND (seq < $2 OR seq > coalesce((SELECT h.seq FROM audit_heads h WHERE h.tenant_id = $1), 0))",
+            params![first_seq],
+        )
+        .await?;
+    Ok(count)
 }
 
 /// How many rows wait for their place.

@@ -105,9 +105,20 @@ pub async fn update(tx: &mut TenantTx, invitation: &Invitation, read_at: Timesta
     Ok(changed == 1)
 }
 
-/// Forget every invitation of an address.
+/// Take back the invitation of an address that waits but ended.
+pub async fn revoke_ended(tx: &mut TenantTx, email: &str, now: Timestamp) -> Result<u64> {
+    tx.execute(
+        "UPDATE invitations SET status = 'revoked', updated_at = $3
+         WHERE tenant_id = $1 AND email = $2 AND status = 'pending' AND expires_at <= $3",
+        params![email, now],
+    )
+    .await
+}
+
+/// Forget what became of the invitations of an address; one that waits is a new one.
 pub async fn delete_of_email(tx: &mut TenantTx, email: &str) -> Result<u64> {
-    tx.execute("DELETE FROM invitations WHERE tenant_id = $1 AND email = $2", params![email]).await
+    tx.execute("DELETE FROM invitations WHERE tenant_id = $1 AND email = $2 AND status <> 'pending'", params![email])
+        .await
 }
 
 /// What invitations can be filtered and sorted by.

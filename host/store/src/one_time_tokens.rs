@@ -5,7 +5,8 @@ use uuid::Uuid;
 
 use crate::{PlatformTx, Result, TenantTx, value::params};
 
-/// A token about to be sent. Older ones of the user for the same purpose end with it.
+/// A token about to be sent. Older ones of the user for the same purpose end with it; one
+/// that was used stays used, however often its mail is sent.
 pub async fn replace(
     tx: &mut TenantTx,
     id: Uuid,
@@ -16,13 +17,14 @@ pub async fn replace(
     expires_at: Timestamp,
 ) -> Result<()> {
     tx.execute(
-        "DELETE FROM one_time_tokens WHERE tenant_id = $1 AND user_id = $2 AND purpose = $3",
-        params![user, purpose],
+        "DELETE FROM one_time_tokens WHERE tenant_id = $1 AND user_id = $2 AND purpose = $3 AND id <> $4",
+        params![user, purpose, id],
     )
     .await?;
     tx.execute(
         "INSERT INTO one_time_tokens (tenant_id, id, user_id, purpose, secret_hash, expires_at, created_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7)",
+         VALUES ($1, $2, $3, $4, $5, $6, $7)
+         ON CONFLICT (tenant_id, id) DO UPDATE SET secret_hash = excluded.secret_hash",
         params![id, user, purpose, secret_hash, expires_at, now],
     )
     .await?;
@@ -39,8 +41,9 @@ pub async fn take(
 ) -> Result<Option<UserId>> {
     let row: Option<(Uuid,)> = tx
         .fetch_optional(
-            "DELETE FROM one_time_tokens
-             WHERE tenant_id = $1 AND id = $2 AND purpose = $3 AND secret_hash = $4 AND expires_at > $5 RETURNING user_id",
+            "UPDATE one_time_tokens SET used_at = $5
+             WHERE tenant_id = $1 AND id = $2 AND purpose = $3 AND secret_hash = $4 AND expires_at > $5 AND used_at IS NULL
+             RETURNING user_id",
             params![id, purpose, secret_hash, now],
         )
         .await?;

@@ -38,10 +38,11 @@ pub async fn enrol(tx: &mut TenantTx, user: UserId, secret: Vec<u8>, now: Timest
     Ok(changed == 1)
 }
 
-/// Confirm it, with the recovery codes that go with it.
+/// Confirm this secret, with the recovery codes that go with it.
 pub async fn confirm(
     tx: &mut TenantTx,
     user: UserId,
+    secret: &[u8],
     step: i64,
     code_hashes: &[String],
     now: Timestamp,
@@ -49,13 +50,16 @@ pub async fn confirm(
     let changed = tx
         .execute(
             "UPDATE second_factors SET confirmed_at = $3, last_step = $4
-             WHERE tenant_id = $1 AND user_id = $2 AND confirmed_at IS NULL",
-            params![user, now, step],
+             WHERE tenant_id = $1 AND user_id = $2 AND confirmed_at IS NULL AND secret = $5",
+            params![user, now, step, secret.to_vec()],
         )
         .await?;
+    if changed == 0 {
+        return Ok(false);
+    }
     let rows = code_hashes.iter().map(|hash| params![user, hash, now]).collect();
     tx.insert_many("recovery_codes", &["user_id", "code_hash", "created_at"], rows).await?;
-    Ok(changed == 1)
+    Ok(true)
 }
 
 /// Use the code of a time step; whether no code of it or a later one was used before.

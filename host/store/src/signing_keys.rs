@@ -14,6 +14,8 @@ pub struct SigningKey {
     pub public_key: Json,
     /// The private half, sealed; gone once retired.
     pub private_key: Option<Vec<u8>>,
+    /// Under the master key: a row that somebody else wrote is none of ours.
+    pub mac: String,
     /// When it begins to sign.
     pub signs_from: Timestamp,
     /// When it was retired: tokens that it signed are refused from then on.
@@ -25,7 +27,7 @@ pub struct SigningKey {
 /// Every key, the one that signs last first.
 pub async fn all(tx: &mut PlatformTx) -> Result<Vec<SigningKey>> {
     tx.fetch_all(
-        "SELECT id, public_key, private_key, signs_from, retired_at, created_at FROM signing_keys
+        "SELECT id, public_key, private_key, mac, signs_from, retired_at, created_at FROM signing_keys
          ORDER BY signs_from DESC, id",
         Vec::new(),
     )
@@ -36,9 +38,9 @@ pub async fn all(tx: &mut PlatformTx) -> Result<Vec<SigningKey>> {
 pub async fn insert(tx: &mut PlatformTx, key: &SigningKey) -> Result<bool> {
     let changed = tx
         .execute(
-            "INSERT INTO signing_keys (id, public_key, private_key, signs_from, created_at) VALUES ($1, $2, $3, $4, $5)
-             ON CONFLICT DO NOTHING",
-            params![&key.id, &key.public_key, key.private_key.clone(), key.signs_from, key.created_at],
+            "INSERT INTO signing_keys (id, public_key, private_key, mac, signs_from, created_at)
+             VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING",
+            params![&key.id, &key.public_key, key.private_key.clone(), &key.mac, key.signs_from, key.created_at],
         )
         .await?;
     Ok(changed == 1)

@@ -11,7 +11,7 @@ use serde::Serialize;
 use sqlx::FromRow;
 use uuid::Uuid;
 
-use crate::{Listing, Page, PlatformTx, Result, Slice, TenantTx, Weigh, value::params};
+use crate::{Listing, Page, PlatformTx, Result, Slice, TenantTx, Weigh, conn::Conn, value::params};
 
 /// A tenant.
 #[derive(Clone, Debug, Serialize, FromRow, JsonSchema)]
@@ -60,13 +60,28 @@ pub async fn insert(tx: &mut TenantTx, tenant: &Tenant) -> Result<()> {
     Ok(())
 }
 
+macro_rules! own {
+    ($lock:literal) => {
+        concat!(
+            "SELECT id, name, slug, domain, status, plan, settings, provisioned_at, created_at, updated_at FROM tenants WHERE id = $1",
+            $lock
+        )
+    };
+}
+
 /// The tenant this transaction belongs to.
 pub async fn own(tx: &mut TenantTx) -> Result<Option<Tenant>> {
-    tx.fetch_optional(
-        "SELECT id, name, slug, domain, status, plan, settings, provisioned_at, created_at, updated_at FROM tenants WHERE id = $1",
-        params![],
-    )
-    .await
+    tx.fetch_optional(own!(""), params![]).await
+}
+
+/// The same, held so until the transaction ends.
+pub async fn hold(tx: &mut TenantTx) -> Result<Option<Tenant>> {
+    let sql = match tx.conn {
+        Conn::Postgres(_) | Conn::PostgresRead(_) => own!(" FOR NO KEY UPDATE"),
+        // The writer is alone.
+        Conn::Sqlite(_) | Conn::SqliteRead(_) => own!(""),
+    };
+    tx.fetch_optional(sql, params![]).await
 }
 
 /// Change the tenant this transaction belongs to, unless it changed since `read_at`.

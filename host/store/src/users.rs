@@ -10,7 +10,7 @@ use serde::Serialize;
 use sqlx::FromRow;
 use uuid::Uuid;
 
-use crate::{Listing, Page, PlatformTx, Result, Slice, TenantTx, Weigh, value::params};
+use crate::{Listing, Page, PlatformTx, Result, Slice, TenantTx, Weigh, conn::Conn, value::params};
 
 /// A user of one tenant.
 #[derive(Clone, Debug, Serialize, FromRow, JsonSchema)]
@@ -53,14 +53,20 @@ pub async fn insert(tx: &mut TenantTx, user: &User, by: Option<UserId>) -> Resul
     Ok(())
 }
 
+macro_rules! by_id {
+    ($lock:literal) => {
+        concat!(
+            "SELECT id, email, password_hash, first_name, last_name, is_active, is_verified, is_operator, last_login_at,
+                created_at, updated_at
+             FROM users WHERE tenant_id = $1 AND id = $2 AND deleted_at IS NULL",
+            $lock
+        )
+    };
+}
+
 /// The user of this id, unless deleted.
 pub async fn by_id(tx: &mut TenantTx, id: UserId) -> Result<Option<User>> {
-    tx.fetch_optional(
-        "SELECT id, email, password_hash, first_name, last_name, is_active, is_verified, is_operator, last_login_at, created_at, updated_at
-         FROM users WHERE tenant_id = $1 AND id = $2 AND deleted_at IS NULL",
-        params![id],
-    )
-    .await
+    tx.fetch_optional(by_id!(""), params![id]).await
 }
 
 /// The user of this address, unless deleted.
@@ -115,6 +121,27 @@ pub async fn set_password_hash(tx: &mut TenantTx, id: UserId, hash: &str, now: T
     )
     .await?;
     Ok(())
+}
+
+/// Replace a password's hash by a stronger one of the same password, if it is still that one.
+pub async fn rehash(tx: &mut TenantTx, id: UserId, old: &str, new: &str) -> Result<bool> {
+    let changed = tx
+        .execute(
+            "UPDATE users SET password_hash = $4 WHERE tenant_id = $1 AND id = $2 AND password_hash = $3",
+            params![id, old, new],
+        )
+        .await?;
+    Ok(changed == 1)
+}
+
+/// The user of this id, unless deleted, held so until the transaction ends.
+pub async fn hold(tx: &mut TenantTx, id: UserId) -> Result<Option<User>> {
+    let sql = match tx.conn {
+        Conn::Postgres(_) | Conn::PostgresRead(_) => by_id!(" FOR UPDATE"),
+        // The writer is alone.
+        Conn::Sqlite(_) | Conn::SqliteRead(_) => by_id!(""),
+    };
+    tx.fetch_optional(sql, params![id]).await
 }
 
 /// Note a sign-in. Not a change of the user: `updated_at` stays.
@@ -206,12 +233,18 @@ pub async fn list(tx: &mut TenantTx, slice: &Slice<'_>) -> Result<Page<User>> {
 /// The tenant that an address means when nothing else says so: the one in which it was
 /// proven, or has been known longest. A stranger who registers it again elsewhere does not
 /// get in the way of its owner.
-pub async fn tenant_of_email(tx: &mut PlatformTx, email: &str) -> Result<Option<TenantId>> {
+///
+/// Before either comes `preferred`, if the address is known there.
+pub async fn tenant_of_email(
+    tx: &mut PlatformTx,
+    email: &str,
+    preferred: Option<TenantId>,
+) -> Result<Option<TenantId>> {
     let row: Option<(Uuid,)> = tx
         .fetch_optional(
             "SELECT tenant_id FROM users WHERE email = $1 AND deleted_at IS NULL
-             ORDER BY is_verified DESC, created_at, tenant_id LIMIT 1",
-            params![email],
+             ORDER BY CASE WHEN tenant_id = $2 THEN 0 ELSE 1 END, is_verified DESC, created_at, tenant_id LIMIT 1",
+            params![email, preferred],
         )
         .await?;
     Ok(row.map(|(id,)| TenantId(id)))

@@ -48,7 +48,7 @@ async fn a_refresh_token_that_comes_again_later_ends_the_session_for_thief_and_o
         let access = owner.with_token(third["access_token"].as_str().unwrap());
         assert_eq!(access.get("/api/v1/users/me").await.problem(401), "unauthenticated");
     }
-    println!("reuse ended the session in {trials} of {trials} trials");
+    crate::support::measured!("reuse ended the session in {trials} of {trials} trials");
     let told = ada.rows("/api/v1/audit-logs?filter[action]=session.reuse_detected&page[size]=200").await;
     assert_eq!(told.len(), trials);
     ada.get("/api/v1/users/me").await.expect(200);

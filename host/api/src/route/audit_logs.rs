@@ -48,6 +48,11 @@ pub(crate) async fn export(
     if query.sort.is_empty() {
         query.sort = vec!["created_at".to_owned()];
     }
+    if query.after.is_some() || query.before.is_some() {
+        let why = "an export has no pages; filter by created_at".to_owned();
+        return Err(ServiceError::BadParameter("page[after]".to_owned(), why).into());
+    }
+    query.count = false;
     query.size = Some(SIZE_MAX);
     // What is wrong with the query is told before the first line is.
     let first = page(&app, &caller, &query).await?;

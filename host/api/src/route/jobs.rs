@@ -1,10 +1,6 @@
 //! `/jobs`.
 
-use axum::{
-    extract::State,
-    http::header::LOCATION,
-    response::{IntoResponse, Response},
-};
+use axum::extract::State;
 use purlin_domain::id::JobId;
 use purlin_service::jobs::{self, JobRequest, JobStatus};
 
@@ -12,7 +8,6 @@ use crate::{
     App,
     caller::Caller,
     extract::{Body, InPath, InQuery, Searched},
-    problem::Problem,
     reply::{Answer, Reply},
 };
 
@@ -24,14 +19,8 @@ pub(crate) async fn search(State(app): State<App>, Caller(caller): Caller, Searc
     Reply::ok(jobs::list(&app, &caller, &query).await?)
 }
 
-pub(crate) async fn enqueue(
-    State(app): State<App>,
-    Caller(caller): Caller,
-    Body(request): Body<JobRequest>,
-) -> Result<Response, Problem> {
-    let job = jobs::enqueue(&app, &caller, request).await?;
-    let location = format!("/api/v1/jobs/{}", job.id);
-    Ok(([(LOCATION, location)], Reply::accepted(job)?).into_response())
+pub(crate) async fn enqueue(State(app): State<App>, Caller(caller): Caller, Body(request): Body<JobRequest>) -> Answer {
+    Reply::accepted(jobs::enqueue(&app, &caller, request).await?)
 }
 
 pub(crate) async fn get(State(app): State<App>, Caller(caller): Caller, InPath(id): InPath<JobId>) -> Answer {

@@ -5,7 +5,11 @@ use std::time::Duration;
 use axum::{
     body::{Body, to_bytes},
     extract::State,
-    http::{HeaderMap, StatusCode, header::CONTENT_TYPE},
+    http::{
+        HeaderMap, StatusCode,
+        header::{CONTENT_TYPE, LOCATION},
+    },
+    response::{IntoResponse, Response},
 };
 use purlin_domain::limits::COMPONENT_BYTES_MAX;
 use purlin_service::plugins;
@@ -25,7 +29,12 @@ pub(crate) const UPLOAD_TIMEOUT: Duration = Duration::from_secs(300);
 const WASM: &str = "application/wasm";
 
 /// The body is the component itself. 201 for a new version, 200 for one that is known.
-pub(crate) async fn upload(State(app): State<App>, Caller(caller): Caller, headers: HeaderMap, body: Body) -> Answer {
+pub(crate) async fn upload(
+    State(app): State<App>,
+    Caller(caller): Caller,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
     if headers.get(CONTENT_TYPE).is_none_or(|kind| kind != WASM) {
         return Err(Problem::new(
             StatusCode::UNSUPPORTED_MEDIA_TYPE,
@@ -41,7 +50,9 @@ pub(crate) async fn upload(State(app): State<App>, Caller(caller): Caller, heade
     };
     let component = to_bytes(body, COMPONENT_BYTES_MAX).await.map_err(too_large)?;
     let (version, new) = plugins::upload(&app, &caller, component.to_vec()).await?;
-    Reply::new(if new { StatusCode::CREATED } else { StatusCode::OK }, version)
+    let location = format!("/api/v1/plugins/{}/versions/{}", version.plugin, version.version);
+    let status = if new { StatusCode::CREATED } else { StatusCode::OK };
+    Ok(([(LOCATION, location)], Reply::new(status, version)?).into_response())
 }
 
 pub(crate) async fn list(State(app): State<App>) -> Answer {

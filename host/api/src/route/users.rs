@@ -1,6 +1,10 @@
 //! `/users`.
 
-use axum::extract::State;
+use axum::{
+    extract::State,
+    http::header::LOCATION,
+    response::{IntoResponse, Response},
+};
 use purlin_domain::id::{RoleId, UserId};
 use purlin_service::users::{self, ChangeMe, ChangeUser, NewUser};
 
@@ -8,6 +12,7 @@ use crate::{
     App,
     caller::Caller,
     extract::{Body, InPath, InQuery, Searched, Unchanged},
+    problem::Problem,
     reply::{Answer, Reply},
 };
 
@@ -60,8 +65,19 @@ pub(crate) async fn delete(
     Reply::none()
 }
 
-pub(crate) async fn erase(State(app): State<App>, Caller(caller): Caller, InPath(id): InPath<UserId>) -> Answer {
-    Reply::accepted(users::erase(&app, &caller, id).await?)
+pub(crate) async fn erase(
+    State(app): State<App>,
+    Caller(caller): Caller,
+    InPath(id): InPath<UserId>,
+) -> Result<Response, Problem> {
+    let enqueued = users::erase(&app, &caller, id).await?;
+    let location = format!("/api/v1/jobs/{}", enqueued.id);
+    Ok(([(LOCATION, location)], Reply::accepted(enqueued)?).into_response())
+}
+
+pub(crate) async fn disable_totp(State(app): State<App>, Caller(caller): Caller, InPath(id): InPath<UserId>) -> Answer {
+    users::disable_second_factor(&app, &caller, id).await?;
+    Reply::none()
 }
 
 pub(crate) async fn assign(

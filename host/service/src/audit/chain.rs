@@ -18,6 +18,11 @@ use crate::{Platform, Result, ServiceError};
 pub const CHAIN_EVERY: Duration = Duration::from_millis(500);
 /// Rows of one transaction.
 const ROWS: u32 = 500;
+/// A chain that grows is signed this often, or after so many rows.
+const SIGNED_EVERY: chrono::TimeDelta = chrono::TimeDelta::seconds(60);
+const SIGNED_ROWS: i64 = 1_000;
+/// Rows that one cut covers at most.
+const EXPIRED_ROWS: i64 = 5_000;
 /// The `typ` of a checkpoint.
 const TYPE: &str = "audit-checkpoint+jwt";
 
@@ -46,6 +51,7 @@ pub async fn chain(platform: &Platform) -> Result<u64> {
 /// The same for one tenant, until none waits or another host is at it.
 pub(super) async fn chain_tenant(platform: &Platform, tenant: TenantId) -> Result<u64> {
     let mut count = 0;
+    let mut is_first = false;
     loop {
         let now = platform.now();
         let mut tx = platform.db.platform().await?;
@@ -55,24 +61,62 @@ pub(super) async fn chain_tenant(platform: &Platform, tenant: TenantId) -> Resul
         if rows == 0 {
             return Ok(count);
         }
+        is_first |= head.seq == 0;
         for found in &mut links {
             head.seq += 1;
-            // A row from before there was a chain gets its MAC now.
-            let mac = found.mac.get_or_insert_with(|| mac(platform, tenant, &found.row));
+            // A row from before there was a chain gets its MAC now; later, one without was not
+            // written by a host, and stays without.
+            if is_first {
+                found.mac.get_or_insert_with(|| mac(platform, tenant, &found.row));
+            }
+            let mac = found.mac.as_deref().unwrap_or_default();
             head.hash = link(platform, tenant, &head.hash, head.seq, mac);
             (found.seq, found.hash) = (Some(head.seq), Some(head.hash.clone()));
             audit_chain::set_place(&mut tx, tenant, found).await?;
         }
         audit_chain::set_head(&mut tx, tenant, &head, now).await?;
-        let checkpoint = sign(platform, tenant, &head, false, now)?;
-        audit_chain::insert_checkpoint(&mut tx, tenant, &checkpoint).await?;
+        let signed = audit_chain::last_signed(&mut tx, tenant).await?;
+        let is_due = signed.is_none_or(|(seq, at)| now - at >= SIGNED_EVERY || head.seq - seq >= SIGNED_ROWS);
+        let checkpoint = is_due.then(|| sign(platform, tenant, &head, false, now)).transpose()?;
+        if let Some(checkpoint) = &checkpoint {
+            audit_chain::insert_checkpoint(&mut tx, tenant, checkpoint).await?;
+        }
         tx.commit().await?;
-        platform.keep_checkpoint(tenant, &checkpoint.token);
+        if let Some(checkpoint) = checkpoint {
+            keep_apart(platform, tenant, &checkpoint).await?;
+        }
         count += rows as u64;
         if rows < ROWS as usize {
             return Ok(count);
         }
     }
+}
+
+/// Sign the end of the chain, as after it was verified.
+pub(super) async fn sign_end(platform: &Platform, tenant: TenantId, end: &Head) -> Result<()> {
+    let checkpoint = sign(platform, tenant, end, false, platform.now())?;
+    let mut tx = platform.db.platform().await?;
+    audit_chain::insert_checkpoint(&mut tx, tenant, &checkpoint).await?;
+    tx.commit().await?;
+    keep_apart(platform, tenant, &checkpoint).await
+}
+
+/// Keep a checkpoint apart from the database instead of the one before it, unless that one
+/// is not on the chain any more: then it is the evidence.
+async fn keep_apart(platform: &Platform, tenant: TenantId, checkpoint: &Checkpoint) -> Result<()> {
+    let kept = platform.checkpoints.newest(tenant).map_err(ServiceError::internal)?;
+    if let Some(before) = kept.and_then(|token| read(platform, &token)) {
+        let mut tx = platform.db.read(tenant).await?;
+        let cut = audit_chain::last_cut(&mut tx).await?.map_or(0, |cut| cut.seq);
+        let there = audit_chain::links(&mut tx, before.seq - 1, 1).await?.into_iter().next();
+        let holds = before.seq <= cut || there.is_some_and(|link| link.hash.as_ref() == Some(&before.hash));
+        if !holds {
+            tracing::error!(%tenant, seq = before.seq, "the audit log is not what was signed; verify it");
+            return Ok(());
+        }
+    }
+    platform.keep_checkpoint(tenant, checkpoint.seq, &checkpoint.token);
+    Ok(())
 }
 
 fn sign(platform: &Platform, tenant: TenantId, at: &Head, cut: bool, now: Timestamp) -> Result<Checkpoint> {
@@ -110,20 +154,36 @@ pub async fn expire(platform: &Platform) -> Result<u64> {
         after = Some(*last);
         for (tenant, plan) in plans {
             let Some(days) = platform.settings.plans.get(&plan).audit_days else { continue };
-            count += expire_tenant(platform, tenant, now - chrono::TimeDelta::days(i64::from(days))).await?;
+            let cutoff = now - chrono::TimeDelta::days(i64::from(days));
+            match expire_tenant(platform, tenant, cutoff).await {
+                Ok(rows) => count += rows,
+                // Others do not wait for this one; it is tried again in the next round.
+                Err(error) => tracing::warn!(%error, %tenant, "old rows of the audit log could not be deleted"),
+            }
         }
     }
     platform.db.drop_audit_partitions(now).await?;
     Ok(count)
 }
 
+/// Some thousand rows at a time, each time with a cut of its own.
 async fn expire_tenant(platform: &Platform, tenant: TenantId, cutoff: Timestamp) -> Result<u64> {
+    let mut count = 0;
+    loop {
+        let rows = expire_some(platform, tenant, cutoff).await?;
+        if rows == 0 {
+            return Ok(count);
+        }
+        count += rows;
+    }
+}
+
+async fn expire_some(platform: &Platform, tenant: TenantId, cutoff: Timestamp) -> Result<u64> {
     let mut tx = platform.db.platform().await?;
-    let Some(cut) = audit_chain::last_before(&mut tx, tenant, cutoff).await? else { return Ok(0) };
+    let Some(cut) = audit_chain::last_before(&mut tx, tenant, cutoff, EXPIRED_ROWS).await? else { return Ok(0) };
     let checkpoint = sign(platform, tenant, &cut, true, platform.now())?;
     audit_chain::insert_checkpoint(&mut tx, tenant, &checkpoint).await?;
     let count = audit_chain::delete_through(&mut tx, tenant, cut.seq).await?;
     tx.commit().await?;
-    platform.keep_checkpoint(tenant, &checkpoint.token);
     Ok(count)
 }

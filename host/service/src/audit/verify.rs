@@ -6,13 +6,13 @@ use std::collections::HashMap;
 use purlin_domain::{Timestamp, principal::Principal};
 use purlin_store::{
     TenantTx,
-    audit_chain::{self, Checkpoint, Head},
+    audit_chain::{self, Head},
 };
 use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{
-    chain::{chain_tenant, read},
+    chain::{chain_tenant, read, sign_end},
     link, mac,
 };
 use crate::{Platform, Result, ServiceError};
@@ -36,7 +36,7 @@ pub struct Verification {
     pub last_hash: String,
     /// Signed checkpoints that agree with the chain.
     pub checkpoints: u64,
-    /// Rows too new to have a place; each was checked by itself.
+    /// Rows too new to have a place.
     pub unchained: u64,
     /// What is wrong, the first hundred of it.
     pub findings: Vec<Finding>,
@@ -50,8 +50,8 @@ pub struct Finding {
     /// Where in the chain.
     pub seq: i64,
     /// `edited` (the row is not what was written), `missing` (rows are gone), `moved` (the
-    /// chain breaks here), `cut` (rows are gone at the end) or `checkpoint` (it is not what
-    /// was signed).
+    /// chain breaks here), `cut` (rows are gone at the end), `added` (rows are not on the
+    /// chain) or `checkpoint` (it is not what was signed).
     pub code: &'static str,
     /// In words.
     pub detail: String,
@@ -63,7 +63,7 @@ struct Walk {
     rows: u64,
     checkpoints: u64,
     findings: Vec<Finding>,
-    signed: HashMap<i64, Checkpoint>,
+    signed: HashMap<i64, String>,
     /// The place and the hash that are kept apart from the database.
     kept: Option<(i64, String)>,
 }
@@ -78,6 +78,9 @@ impl Walk {
 
 /// Verify the tenant's audit log from the first row that is kept to the last.
 pub async fn verify(platform: &Platform, principal: &Principal) -> Result<Verification> {
+    let Ok(_turn) = platform.verifying.try_acquire() else {
+        return Err(ServiceError::Unavailable("the audit log is being verified already".to_owned()));
+    };
     chain_tenant(platform, principal.tenant).await?;
     let mut tx = platform.db.read(principal.tenant).await?;
     let mut walk = begin(platform, &mut tx).await?;
@@ -102,6 +105,15 @@ pub async fn verify(platform: &Platform, principal: &Principal) -> Result<Verifi
     if walk.seq == head.seq && walk.hash != head.hash {
         walk.found(head.seq, "moved", "the last row is not the one that the chain's head names");
     }
+    let outside = audit_chain::count_outside(&mut tx, first_seq).await?;
+    if outside > 0 {
+        walk.found(0, "added", format!("{outside} rows claim places that the chain does not have"));
+    }
+    drop(tx);
+    if walk.findings.is_empty() && walk.seq > 0 && newest_kept < walk.seq {
+        sign_end(platform, principal.tenant, &Head { seq: walk.seq, hash: walk.hash.clone() }).await?;
+    }
+    let mut tx = platform.db.read(principal.tenant).await?;
     let unchained = audit_chain::count_unchained(&mut tx).await?;
     Ok(Verification {
         intact: walk.findings.is_empty(),
@@ -155,7 +167,7 @@ async fn signed(platform: &Platform, tx: &mut TenantTx, walk: &mut Walk, first_s
                         && claims.seq == checkpoint.seq
                         && claims.hash == checkpoint.hash =>
                 {
-                    walk.signed.insert(checkpoint.seq, checkpoint);
+                    walk.signed.insert(checkpoint.seq, checkpoint.hash);
                 }
                 _ => walk.found(checkpoint.seq, "checkpoint", "a checkpoint is not what was signed"),
             }
@@ -201,8 +213,8 @@ async fn walk_rows(platform: &Platform, tx: &mut TenantTx, walk: &mut Walk, unti
             if found.hash.as_ref() != Some(&hash) {
                 walk.found(seq, "moved", format!("row {} does not follow the one before it", found.row.id));
             }
-            if let Some(checkpoint) = walk.signed.remove(&seq) {
-                if Some(&checkpoint.hash) == found.hash.as_ref() {
+            if let Some(signed) = walk.signed.remove(&seq) {
+                if Some(&signed) == found.hash.as_ref() {
                     walk.checkpoints += 1;
                 } else {
                     walk.found(seq, "checkpoint", "this row is not the one that was signed");

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use purlin_domain::{audit::Origin, error::Violation, principal::Principal};
-use purlin_store::{api_keys, one_time_tokens, sessions, users, users::User};
+use purlin_domain::{audit::Origin, error::Violation, principal::Principal, tenant::TenantStatus};
+use purlin_store::{api_keys, one_time_tokens, sessions, tenants, users, users::User};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::json;
@@ -13,6 +13,7 @@ use super::{limit_address, login::find_tenant, normalise, pace_account, password
 use crate::{
     Platform, Result, ServiceError, access,
     change::{Change, Mutation},
+    limiter::{self, Rate},
     native, opaque,
 };
 
@@ -22,6 +23,9 @@ pub(crate) const VERIFY: &str = "verify_email";
 pub(crate) const RESET: &str = "reset_password";
 /// Every answer about a forgotten password takes this long, known address or not.
 const FORGOT_TAKES: Duration = Duration::from_millis(300);
+
+/// Mails that a stranger can have sent to one account: more are not sent, and nobody is told.
+const MAILS_TO_ONE: Rate = Rate { name: "mails-to", burst: 5, interval: Duration::from_secs(300) };
 
 /// What a mail carried.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -65,6 +69,12 @@ fn bad_token() -> ServiceError {
     ServiceError::invalid("/token", "token", "this token is not valid; it may have been used or be too old")
 }
 
+/// Refuse what a mail carried for a tenant that is not served.
+async fn require_active(change: &mut Mutation<'_>) -> Result<()> {
+    let tenant = tenants::own(&mut change.tx).await?.ok_or_else(bad_token)?;
+    if tenant.status == TenantStatus::Active { Ok(()) } else { Err(bad_token()) }
+}
+
 /// Take the address of an account for proven.
 pub async fn verify_email(platform: &Platform, token: &str, origin: &Origin) -> Result<()> {
     limit_address(platform, origin).await?;
@@ -72,6 +82,7 @@ pub async fn verify_email(platform: &Platform, token: &str, origin: &Origin) -> 
     let system = Principal::system(token.tenant, origin.clone());
     let mut change = Mutation::begin(platform, &system).await?;
     let now = change.now;
+    require_active(&mut change).await?;
     let user = one_time_tokens::take(&mut change.tx, token.id, VERIFY, &token.digest(), now).await?;
     let before = users::by_id(&mut change.tx, user.ok_or_else(bad_token)?).await?.ok_or_else(bad_token)?;
     set_verified(&mut change, &before).await?;
@@ -102,7 +113,7 @@ pub async fn resend_verification(platform: &Platform, principal: &Principal) -> 
     pace_account(platform, &format!("verify|{id}"), &principal.origin).await?;
     let mut change = Mutation::begin(platform, principal).await?;
     let user = users::by_id(&mut change.tx, id).await?.ok_or(ServiceError::NotFound)?;
-    if !user.is_verified {
+    if !user.is_verified && limiter::limit(platform, MAILS_TO_ONE, &id.to_string()).await.is_ok() {
         let job = native::mail_job(platform, native::VERIFICATION, id.0, change.now);
         change.enqueue(job);
     }
@@ -118,12 +129,15 @@ pub async fn forgot_password(
     origin: &Origin,
 ) -> Result<()> {
     limit_address(platform, origin).await?;
-    let until = Instant::now() + FORGOT_TAKES;
     let email = normalise(&request.email);
     pace_account(platform, &format!("forgot|{email}"), origin).await?;
-    let done = send_reset(platform, request, &email, host, origin).await;
+    let until = Instant::now() + FORGOT_TAKES;
+    if let Err(error) = send_reset(platform, request, &email, host, origin).await {
+        // Told to nobody: an error would tell that the address is known.
+        tracing::warn!(%error, "a mail that sets a password could not be queued");
+    }
     sleep_until(until).await;
-    done
+    Ok(())
 }
 
 async fn send_reset(
@@ -135,7 +149,7 @@ async fn send_reset(
 ) -> Result<()> {
     let Some(tenant) = find_tenant(platform, email, request.tenant.as_deref(), host).await? else { return Ok(()) };
     let Some(user) = users::by_email(&mut platform.db.read(tenant).await?, email).await? else { return Ok(()) };
-    if !user.is_active {
+    if !user.is_active || limiter::limit(platform, MAILS_TO_ONE, &user.id.to_string()).await.is_err() {
         return Ok(());
     }
     let system = Principal::system(tenant, origin.clone());
@@ -157,6 +171,7 @@ pub async fn reset_password(platform: &Platform, request: ResetPassword, origin:
     let system = Principal::system(token.tenant, origin.clone());
     let mut change = Mutation::begin(platform, &system).await?;
     let now = change.now;
+    require_active(&mut change).await?;
     let user = one_time_tokens::take(&mut change.tx, token.id, RESET, &token.digest(), now).await?;
     let user = users::by_id(&mut change.tx, user.ok_or_else(bad_token)?).await?.ok_or_else(bad_token)?;
     set_verified(&mut change, &user).await?;

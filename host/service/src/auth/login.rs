@@ -1,12 +1,22 @@
 //! Signing in.
 
+use std::time::Duration;
+
 use purlin_domain::{audit::Origin, id::TenantId, tenant::TenantStatus};
 use purlin_store::{second_factors, tenants, users};
 use schemars::JsonSchema;
 use serde::Deserialize;
+use uuid::Uuid;
 
 use super::{SignedIn, limit_address, normalise, open, pace_account, second_factor};
-use crate::{Platform, Result, ServiceError, password};
+use crate::{
+    Platform, Result, ServiceError,
+    limiter::{self, Rate},
+    password,
+};
+
+/// Codes of a second factor that may be tried with the right password.
+const SECOND_FACTOR: Rate = Rate { name: "second-factor", burst: 10, interval: Duration::from_secs(300) };
 
 /// Credentials.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -35,10 +45,9 @@ pub async fn login(platform: &Platform, login: Login, host: Option<&str>, origin
     let tenant = find_tenant(platform, &email, login.tenant.as_deref(), host).await?;
     let scope = tenant.map_or_else(|| login.tenant.clone().unwrap_or_default(), |id| id.to_string());
     pace_account(platform, &format!("{scope}|{email}"), origin).await?;
-    let user = match tenant {
-        Some(tenant) => users::by_email(&mut platform.db.read(tenant).await?, &email).await?,
-        None => None,
-    };
+    // Where there is no tenant, one that nobody is in is asked: it takes as long.
+    let asked = tenant.unwrap_or(TenantId(Uuid::nil()));
+    let user = users::by_email(&mut platform.db.read(asked).await?, &email).await?;
     let hash = user.as_ref().map(|u| u.password_hash.clone()).filter(|hash| !hash.is_empty());
     let matches = platform.hasher.verify(login.password.clone(), hash).await?;
     let (Some(tenant), Some(mut user), true) = (tenant, user, matches) else { return Err(refused()) };
@@ -51,12 +60,16 @@ pub async fn login(platform: &Platform, login: Login, host: Option<&str>, origin
     drop(tx);
     if let Some(factor) = factor {
         let code = login.code.ok_or(ServiceError::SecondFactorRequired)?;
-        second_factor::spend(platform, tenant.id, user.id, &factor, &code).await?;
+        // Only who has the password gets here, so a limit locks no owner out by a stranger's doing.
+        limiter::limit(platform, SECOND_FACTOR, &user.id.to_string()).await?;
+        second_factor::spend(platform, tenant.id, user.id, &factor, &code, origin).await?;
     }
     if platform.hasher.is_outdated(&user.password_hash) {
         let hash = platform.hasher.hash(login.password).await?;
         let mut tx = platform.db.write(tenant.id).await?;
-        users::set_password_hash(&mut tx, user.id, &hash, platform.now()).await?;
+        if users::rehash(&mut tx, user.id, &user.password_hash, &hash).await? {
+            user.password_hash = hash;
+        }
         tx.commit().await?;
     }
     let tokens = open(platform, &user, tenant.id, origin).await?;
@@ -75,10 +88,11 @@ pub(super) async fn find_tenant(
     if let Some(slug) = slug {
         return Ok(tenants::id_by_slug(&mut tx, slug).await?);
     }
-    if let Some(host) = host
-        && let Some(tenant) = tenants::id_by_domain(&mut tx, &host.to_lowercase()).await?
-    {
-        return Ok(Some(tenant));
-    }
-    Ok(users::tenant_of_email(&mut tx, email).await?)
+    let of_host = match host {
+        Some(host) => tenants::id_by_domain(&mut tx, &host.to_lowercase()).await?,
+        None => None,
+    };
+    let of_email = users::tenant_of_email(&mut tx, email, of_host).await?;
+    // Where nobody has the address, the host name at least says whose sign-in it was.
+    Ok(of_email.or(of_host))
 }

@@ -2,6 +2,7 @@
 //! day the device is lost.
 
 use purlin_domain::{
+    audit::Origin,
     id::{TenantId, UserId},
     principal::Principal,
 };
@@ -11,11 +12,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use totp_rs::{Builder, Secret, Totp};
 
-use super::account::prove_password;
+use super::{account::prove_password, person};
 use crate::{
     Platform, Result, ServiceError, access,
     change::{Change, Mutation},
-    secrets,
+    secrets::{self, Use},
 };
 
 /// Bytes of a secret: as many as the hash has (RFC 4226, section 4).
@@ -106,9 +107,11 @@ pub async fn confirm(platform: &Platform, principal: &Principal, request: &CodeO
     let secret = platform.secrets.open(&context(principal.tenant, user), &factor.secret)?;
     let step = step_of(platform, &secret, &request.code)?.ok_or_else(wrong)?;
     let codes: Vec<String> = (0..RECOVERY_CODES).map(|_| recovery_code()).collect();
-    let hashes: Vec<String> = codes.iter().map(|code| recovery_digest(user, code)).collect();
+    let hashes: Vec<String> = codes.iter().map(|code| recovery_digest(platform, user, code)).collect();
     let now = change.now;
-    second_factors::confirm(&mut change.tx, user, step, &hashes, now).await?;
+    if !second_factors::confirm(&mut change.tx, user, &factor.secret, step, &hashes, now).await? {
+        return Err(crate::change::conflict());
+    }
     change.note(noted(user, "user.second_factor_enabled"));
     change.finish(RecoveryCodes { recovery_codes: codes }).await
 }
@@ -131,16 +134,24 @@ pub(super) async fn spend(
     user: UserId,
     factor: &SecondFactor,
     code: &str,
+    origin: &Origin,
 ) -> Result<()> {
     let refused = || ServiceError::Unauthenticated("the code of the second factor is wrong");
     let secret = platform.secrets.open(&context(tenant, user), &factor.secret)?;
-    let mut tx = platform.db.write(tenant).await?;
+    let principal = person(tenant, user, origin);
+    let mut change = Mutation::begin(platform, &principal).await?;
     let good = match step_of(platform, &secret, code)? {
-        Some(step) => second_factors::use_step(&mut tx, user, step).await?,
-        None => second_factors::use_recovery_code(&mut tx, user, &recovery_digest(user, code)).await?,
+        Some(step) => second_factors::use_step(&mut change.tx, user, step).await?,
+        None => {
+            let known =
+                second_factors::use_recovery_code(&mut change.tx, user, &recovery_digest(platform, user, code)).await?;
+            if known {
+                change.note(noted(user, "user.recovery_code_used"));
+            }
+            known
+        }
     };
-    tx.commit().await?;
-    if good { Ok(()) } else { Err(refused()) }
+    if good { change.finish(()).await } else { Err(refused()) }
 }
 
 /// The time step whose code this is.
@@ -166,10 +177,11 @@ fn recovery_code() -> String {
     format!("{a}-{b}")
 }
 
-/// Keyed by whose it is: a table of all codes would be needed for each user.
-fn recovery_digest(user: UserId, code: &str) -> String {
+/// Under a key of the host: fifty bits alone could be found from a copy of the database.
+fn recovery_digest(platform: &Platform, user: UserId, code: &str) -> String {
     let code: String = code.chars().filter(char::is_ascii_alphanumeric).collect::<String>().to_lowercase();
-    secrets::digest(format!("{user}|{code}").as_bytes())
+    let mac = platform.secrets.mac(Use::OneTimeToken, &[b"recovery", user.0.as_bytes(), code.as_bytes()]);
+    secrets::digest(&mac)
 }
 
 fn noted(user: UserId, what: &'static str) -> Change {

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use purlin_domain::{
     audit::Origin,
+    filter::{Field, FieldType, Filter, Op, Operand},
     id::{SessionId, TenantId, UserId},
     principal::Principal,
 };
@@ -47,6 +48,11 @@ pub struct RefreshOnly {
 pub(crate) async fn open(platform: &Platform, user: &User, tenant: TenantId, origin: &Origin) -> Result<Tokens> {
     let principal = person(tenant, user.id, origin);
     let mut change = Mutation::begin(platform, &principal).await?;
+    // What was proven may not be so any more: the password was changed, or the user removed.
+    let still = users::hold(&mut change.tx, user.id).await?;
+    if still.is_none_or(|now| !now.is_active || now.password_hash != user.password_hash) {
+        return Err(ServiceError::Unauthenticated("the account changed meanwhile; sign in again"));
+    }
     let session = Session {
         id: platform.id(),
         user_id: user.id,
@@ -132,7 +138,10 @@ pub async fn logout(platform: &Platform, principal: &Principal) -> Result<()> {
 /// A page of the caller's open sessions.
 pub async fn list_sessions(platform: &Platform, principal: &Principal, query: &ListQuery) -> Result<ListPage<Session>> {
     let user = access::require_person(principal)?;
-    let prepared = Prepared::new(platform, principal.tenant, "auth/sessions", &sessions::fields(), query)?;
+    let mut prepared = Prepared::new(platform, principal.tenant, "auth/sessions", &sessions::fields(), query)?;
+    let ends = Field::column("expires_at", FieldType::Timestamp);
+    let is_open = Filter::Is(ends, Op::Gt, vec![Operand::Timestamp(platform.now())]);
+    prepared.filter = Filter::And(vec![prepared.filter, is_open]);
     let mut tx = platform.db.read(principal.tenant).await?;
     let page = sessions::list(&mut tx, user, &prepared.slice()).await?;
     Ok(prepared.page(platform, page))

@@ -107,6 +107,9 @@ pub async fn begin(platform: &Platform, claimed: Claimed) -> Result<Begun> {
     let Some(plugin) = plugin else { return Ok(Begun::Later(Duration::ZERO)) };
     let tenant = tenants::own(&mut tx).await?.ok_or(ServiceError::NotFound)?;
     let plan = platform.settings.plans.get(&tenant.plan);
+    if plan.invocations_per_minute_max == Some(0) {
+        return Ok(Begun::Later(Duration::from_secs(60)));
+    }
     if let Some(ceiling) = plan.invocations_per_minute_max {
         let rate = Rate::per_minute("invocations", u32::try_from(ceiling).unwrap_or(u32::MAX));
         if let Err(ServiceError::TooMany { retry_after, .. }) =
