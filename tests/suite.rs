@@ -4,6 +4,7 @@ mod api;
 mod architecture;
 mod faults;
 mod plugins;
+mod schema;
 mod security;
 mod store;
 mod support;

@@ -64,6 +64,8 @@ impl Host {
             .env("PURLIN_AUTH_REQUESTS_PER_MINUTE", "100000")
             .env("PURLIN_LOG", "info,purlin=debug")
             .envs(database.url.iter().map(|url| ("DATABASE_URL", url)))
+            // Coverage: a host's counters are kept where the tests' are.
+            .envs(std::env::var_os("LLVM_PROFILE_FILE").map(|file| ("LLVM_PROFILE_FILE", file)))
             .envs(options.environment.iter().map(|(name, value)| (name, value)));
         command
     }

@@ -1,25 +1,18 @@
 //! `cargo xtask bench`: what docs/performance.md reports. Figures are of this machine at
 //! this moment; nothing is asserted.
 
-use std::{
-    fs,
-    net::TcpListener,
-    path::Path,
-    process::{Child, Command, Stdio},
-    thread::sleep,
-    time::{Duration, Instant},
-};
+use std::{fs, path::Path};
 
-use anyhow::{Context, Result, bail};
+use anyhow::Result;
 use serde_json::json;
 
 use crate::{
     client::{Client, text},
+    host::{Host, OPERATOR_PASSWORD},
     plugins, private, shell,
 };
 
 const STARTS: usize = 20;
-const PASSWORD: &str = "the operator's password";
 
 pub fn run() -> Result<()> {
     let components = plugins::build(&plugins::all()?)?;
@@ -34,9 +27,10 @@ pub fn run() -> Result<()> {
 
 fn measure(host: &Path, directory: &Path, components: &[&Path]) -> Result<()> {
     shell::step("preparing a data directory");
-    let (mut child, mut client, first) = start(host, directory)?;
-    println!("first start, from nothing: {} ms to the first answered request", first.as_millis());
-    let login = json!({ "email": "operator@purlin.local", "password": PASSWORD });
+    let running = Host::start(host, directory, &[])?;
+    println!("first start, from nothing: {} ms to the first answered request", running.start_time.as_millis());
+    let mut client = Client::new(&running.address);
+    let login = json!({ "email": "operator@purlin.local", "password": OPERATOR_PASSWORD });
     let signed_in = client.post("/api/v1/auth/login", &login)?.expect(200)?;
     client.sign_in(&text(&signed_in, "/access_token")?);
     for component in components {
@@ -49,14 +43,14 @@ fn measure(host: &Path, directory: &Path, components: &[&Path]) -> Result<()> {
             version["report"]["describe_us"]
         );
     }
-    stop(&mut child)?;
+    running.stop()?;
 
     shell::step("starting over the prepared directory");
     let mut times = Vec::new();
     for _ in 0..STARTS {
-        let (mut child, _, time) = start(host, directory)?;
-        stop(&mut child)?;
-        times.push(time.as_millis());
+        let running = Host::start(host, directory, &[])?;
+        times.push(running.start_time.as_millis());
+        running.stop()?;
     }
     times.sort_unstable();
     println!(
@@ -65,39 +59,5 @@ fn measure(host: &Path, directory: &Path, components: &[&Path]) -> Result<()> {
         times[STARTS / 2],
         times[STARTS - 1]
     );
-    Ok(())
-}
-
-/// Start the host; how long until it answered its first request.
-fn start(host: &Path, directory: &Path) -> Result<(Child, Client, Duration)> {
-    let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
-    let address = format!("127.0.0.1:{port}");
-    let client = Client::new(&address);
-    let began = Instant::now();
-    let mut child = Command::new(host)
-        .arg("serve")
-        .env_remove("DATABASE_URL")
-        .env_remove("REDIS_URL")
-        .env("PURLIN_LISTEN", &address)
-        .env("PURLIN_DATA_DIR", directory)
-        .env("PURLIN_OPERATOR_PASSWORD", PASSWORD)
-        .stderr(Stdio::null())
-        .spawn()
-        .with_context(|| host.display().to_string())?;
-    for _ in 0..10_000 {
-        if client.get("/health").is_ok_and(|answer| answer.status == 200) {
-            return Ok((child, client, began.elapsed()));
-        }
-        if let Some(status) = child.try_wait()? {
-            bail!("the host ended: {status}");
-        }
-        sleep(Duration::from_millis(2));
-    }
-    bail!("the host does not answer")
-}
-
-fn stop(child: &mut Child) -> Result<()> {
-    shell::run(Command::new("kill").arg(child.id().to_string()))?;
-    child.wait()?;
     Ok(())
 }

@@ -3,10 +3,14 @@
 
 mod bench;
 mod client;
+mod coverage;
 mod demo;
+mod fuzz;
 mod hooks;
+mod host;
 mod plugins;
 mod private;
+mod prove;
 mod settings;
 mod shell;
 mod test;
@@ -44,6 +48,17 @@ enum Command {
     },
     /// Measure what docs/performance.md reports.
     Bench,
+    /// Prove the promises of docs/promises.md in their full size.
+    Prove {
+        /// One of them, by name.
+        row: Option<String>,
+    },
+    /// Fuzz the API from its own document: 50,000 cases.
+    Fuzz,
+    /// Tell which share of the lines the tests run.
+    Coverage,
+    /// Write the diagram in docs/database-schema.md anew from the migrations.
+    Schema,
     /// Install a git pre-commit hook that checks format and lints.
     Hooks,
 }
@@ -56,6 +71,10 @@ fn main() -> Result<()> {
         Command::Plugins => plugins::build(&plugins::all()?).map(drop),
         Command::Test { filter } => test::run(&filter),
         Command::Bench => bench::run(),
+        Command::Prove { row } => prove::run(row.as_deref()),
+        Command::Fuzz => fuzz::run(),
+        Command::Coverage => coverage::run(),
+        Command::Schema => test::write_schema(),
         Command::Hooks => hooks::install(),
     }
 }

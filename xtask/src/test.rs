@@ -10,16 +10,16 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 
-use crate::{plugins, shell};
+use crate::{fuzz, plugins, shell};
 
 const POSTGRES: &str = "PURLIN_TEST_POSTGRES_URL";
 const REDIS: &str = "PURLIN_TEST_REDIS_URL";
 
 /// What is built and run, the same for both so that nothing is compiled twice: everything
 /// but the guests.
-fn selection(guests: &[String]) -> Vec<&str> {
+pub fn selection(guests: &[String]) -> Vec<&str> {
     let mut words = vec!["--workspace", "--features", "purlin/faults"];
     for guest in guests {
         words.extend(["--exclude", guest]);
@@ -30,8 +30,7 @@ fn selection(guests: &[String]) -> Vec<&str> {
 pub fn run(filter: &[String]) -> Result<()> {
     let mut packages = plugins::all()?;
     packages.push("probe".to_owned());
-    let components = plugins::build(&packages)?;
-    let directory = components.first().and_then(|(_, path)| path.parent()).context("there are no plugins")?;
+    plugins::build(&packages)?;
 
     shell::step("building the host, with fault points, and the tests");
     shell::run(shell::cargo().args(["build", "--bins", "--tests"]).args(selection(&packages)))?;
@@ -39,16 +38,32 @@ pub fn run(filter: &[String]) -> Result<()> {
 
     shell::step("running the tests");
     let mut test = runner()?;
-    test.args(selection(&packages))
-        .args(filter)
-        .env("PURLIN_TEST_COMPONENTS", fs::canonicalize(directory)?)
-        .env("PURLIN_TEST_BINARY", fs::canonicalize(shell::target().join("debug/purlin"))?);
+    test.args(selection(&packages)).args(filter);
+    equip(&mut test)?;
     services.tell(&mut test);
     shell::run(&mut test)?;
     if filter.is_empty() {
+        fuzz::short(&services)?;
         shell::step("running the examples in the documentation");
         shell::run(shell::cargo().args(["test", "--doc", "--package", "purlin-sdk"]))?;
     }
+    services.report()
+}
+
+/// Tell tests where the host and the components are.
+pub fn equip(test: &mut Command) -> Result<()> {
+    test.env("PURLIN_TEST_COMPONENTS", fs::canonicalize(shell::target().join("wasm32-wasip2/plugin"))?)
+        .env("PURLIN_TEST_BINARY", fs::canonicalize(shell::target().join("debug/purlin"))?);
+    Ok(())
+}
+
+/// Let the test that holds the schema's document against the migrations write it instead.
+pub fn write_schema() -> Result<()> {
+    let services = Services::find()?;
+    let mut test = shell::cargo();
+    test.args(["test", "--package", "purlin-tests", "--", "the_document_of_the_schema"]).env("PURLIN_WRITE_DOCS", "1");
+    services.tell(&mut test);
+    shell::run(&mut test)?;
     services.report()
 }
 
@@ -65,8 +80,8 @@ fn runner() -> Result<Command> {
 }
 
 /// The databases under test.
-struct Services {
-    postgres: Option<String>,
+pub struct Services {
+    pub postgres: Option<String>,
     redis: Option<String>,
     _private: Vec<Private>,
 }
@@ -86,7 +101,7 @@ impl Drop for Private {
 }
 
 impl Services {
-    fn find() -> Result<Self> {
+    pub fn find() -> Result<Self> {
         let mut private = Vec::new();
         let postgres = match std::env::var(POSTGRES) {
             Ok(url) => Some(url),
@@ -101,12 +116,12 @@ impl Services {
         Ok(Self { postgres, redis, _private: private })
     }
 
-    fn tell(&self, test: &mut Command) {
+    pub fn tell(&self, test: &mut Command) {
         test.envs(self.postgres.iter().map(|url| (POSTGRES, url))).envs(self.redis.iter().map(|url| (REDIS, url)));
     }
 
     /// A run without one of them is no full run.
-    fn report(&self) -> Result<()> {
+    pub fn report(&self) -> Result<()> {
         let missing: Vec<&str> = [("PostgreSQL", self.postgres.is_none()), ("Redis", self.redis.is_none())]
             .into_iter()
             .filter_map(|(name, missing)| missing.then_some(name))

@@ -54,6 +54,8 @@ pub(crate) struct Config {
     pub(crate) operator_password: Option<String>,
     /// Requests a minute from one address to what needs no token: register, sign in, refresh.
     pub(crate) auth_requests_per_minute: u32,
+    /// Milliseconds that a try at one account is slowed at most, when there were many.
+    pub(crate) auth_slowdown_ms: u64,
     /// Where people reach the applications; links in mails begin so.
     pub(crate) public_url: String,
     /// An SMTP server, such as `smtps://user:password@mail.example`; mails go to a folder without it.
@@ -120,6 +122,7 @@ impl Default for Config {
             operator_email: "operator@purlin.local".to_owned(),
             operator_password: None,
             auth_requests_per_minute: 60,
+            auth_slowdown_ms: 4_000,
             public_url: "http://127.0.0.1:8080".to_owned(),
             smtp_url: None,
             mail_from: "purlin@localhost".to_owned(),

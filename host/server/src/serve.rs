@@ -135,6 +135,7 @@ async fn wire(config: &Config) -> Result<(Arc<Platform>, Arc<Runtime<UnitHost>>)
         plans: config.plans.clone().unwrap_or_default(),
         public_url: config.public_url.clone(),
         auth_requests_per_minute: config.auth_requests_per_minute,
+        auth_slowdown: Duration::from_millis(config.auth_slowdown_ms),
     };
     let secrets = master_key::load(config)?;
     let checkpoints = config.checkpoint_dir.clone().unwrap_or_else(|| config.data_dir.join("audit-checkpoints"));

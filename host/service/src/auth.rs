@@ -103,14 +103,14 @@ fn network(ip: std::net::IpAddr) -> String {
 }
 
 /// Slow down who tries an account again and again: a stranger by seconds, the account as a
-/// whole by at most one, so that its owner still gets in.
+/// whole by a quarter of that, so that its owner still gets in.
 pub(crate) async fn pace_account(platform: &Platform, account: &str, origin: &Origin) -> Result<()> {
     let from = origin.ip.map_or_else(String::new, network);
     let stranger = Rate { name: "account-from", burst: 5, interval: Duration::from_secs(20) };
     let whole = Rate { name: "account", burst: 30, interval: Duration::from_secs(2) };
     let key = blake3::hash(account.as_bytes()).to_hex();
-    limiter::pace(platform, stranger, &format!("{key}:{from}"), Duration::from_secs(4)).await?;
-    limiter::pace(platform, whole, &key, Duration::from_secs(1)).await
+    limiter::pace(platform, stranger, &format!("{key}:{from}"), platform.settings.auth_slowdown).await?;
+    limiter::pace(platform, whole, &key, platform.settings.auth_slowdown / 4).await
 }
 
 #[cfg(test)]

@@ -44,6 +44,8 @@ pub struct Settings {
     pub public_url: String,
     /// Requests a minute from one address to what needs no token.
     pub auth_requests_per_minute: u32,
+    /// How long a try at one account is slowed at most.
+    pub auth_slowdown: Duration,
 }
 
 /// What the platform is given from outside.

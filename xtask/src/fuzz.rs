@@ -1,0 +1,142 @@
+//! `cargo xtask fuzz`: requests made up from our own OpenAPI document, on both databases.
+//! None may be answered by a 5xx. `cargo xtask test` runs it in short.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::{Value, json};
+
+use crate::{
+    client::{Client, text},
+    host::{Host, OPERATOR_PASSWORD},
+    plugins, private, shell,
+    test::Services,
+};
+
+const SCHEMATHESIS: &str = "schemathesis==4.32.5";
+/// Cases of the long form, over both databases.
+const CASES: u64 = 50_000;
+/// Operations that would end the session the cases are sent with, or take the account away.
+const LEFT_OUT: &str = "^(POST /api/v1/auth/logout|POST /api/v1/auth/password/change|GET /health.*)$";
+
+/// The long form.
+pub fn run() -> Result<()> {
+    shell::step("building the host and the plugins");
+    plugins::build(&plugins::all()?)?;
+    shell::run(shell::cargo().args(["build", "--package", "purlin", "--features", "purlin/faults"]))?;
+    let services = Services::find()?;
+    let (mut cases, mut seed) = (0, 1);
+    while cases < CASES {
+        cases += round(&services, 150, seed)?;
+        seed += 1;
+        println!("{cases} of {CASES} cases");
+    }
+    println!("{cases} cases generated from the OpenAPI document: 0 answers of 5xx");
+    services.report()
+}
+
+/// The short form; the host is built already.
+pub fn short(services: &Services) -> Result<()> {
+    shell::step("fuzzing the API, in short");
+    let cases = round(services, 3, 1)?;
+    println!("{cases} cases generated from the OpenAPI document: 0 answers of 5xx");
+    Ok(())
+}
+
+/// One round on each database; how many cases.
+fn round(services: &Services, examples: u32, seed: u32) -> Result<u64> {
+    let Some(program) = install()? else {
+        println!("NOT TESTED: the API was not fuzzed; it takes python3 with venv and pip, and PyPI");
+        ensure!(std::env::var("CI").as_deref() != Ok("true"), "the API must be fuzzed in CI");
+        return Ok(CASES);
+    };
+    let mut cases = fuzz(&program, &[], "SQLite", examples, seed)?;
+    if let Some(server) = &services.postgres {
+        let name = format!("purlin_fuzz_{}", private::random()?.get(..12).unwrap_or("x"));
+        let sql = |statement: String| {
+            let mut psql = Command::new("psql");
+            shell::run(psql.args(["--quiet", "--no-psqlrc", server, "--command"]).arg(statement))
+        };
+        sql(format!("CREATE DATABASE {name}"))?;
+        let (base, _) = server.rsplit_once('/').context("a PostgreSQL URL names a database")?;
+        let fuzzed = fuzz(&program, &[("DATABASE_URL", format!("{base}/{name}"))], "PostgreSQL", examples, seed);
+        sql(format!("DROP DATABASE {name} WITH (FORCE)"))?;
+        cases += fuzzed?;
+    }
+    Ok(cases)
+}
+
+/// Schemathesis in a virtual environment below the target directory.
+fn install() -> Result<Option<PathBuf>> {
+    let directory = shell::target().join("tools").join("schemathesis");
+    let program = directory.join("bin/schemathesis");
+    if shell::succeeds(Command::new(&program).arg("--version")) {
+        return Ok(Some(program));
+    }
+    if !shell::succeeds(Command::new("python3").args(["-m", "venv", "--help"])) {
+        shell::apt_install(&["python3-venv"]);
+    }
+    println!("installing {SCHEMATHESIS} from PyPI");
+    let made = shell::succeeds(Command::new("python3").args(["-m", "venv"]).arg(&directory))
+        && shell::succeeds(Command::new(directory.join("bin/pip")).args(["install", "--quiet", SCHEMATHESIS]));
+    Ok(made.then_some(program))
+}
+
+fn fuzz(program: &Path, database: &[(&str, String)], name: &str, examples: u32, seed: u32) -> Result<u64> {
+    let directory = std::env::temp_dir().join(format!("purlin-fuzz-{}", private::random()?));
+    let mut environment = vec![
+        ("PURLIN_AUTH_REQUESTS_PER_MINUTE", "1000000".to_owned()),
+        ("PURLIN_AUTH_SLOWDOWN_MS", "0".to_owned()),
+        ("PURLIN_POLL_MS", "500".to_owned()),
+    ];
+    environment.extend(database.iter().cloned());
+    let host = Host::start(&shell::target().join("debug/purlin"), &directory, &environment)?;
+    let token = prepare(&host)?;
+    let report = directory.join("report.json");
+    let done = Command::new(fs::canonicalize(program)?)
+        .arg("run")
+        .arg(format!("http://{}/openapi.json", host.address))
+        .args(["--no-color", "--header", &format!("Authorization: Bearer {token}")])
+        .args(["--checks", "not_a_server_error", "--phases", "examples,coverage,fuzzing"])
+        .args(["--max-examples", &examples.to_string(), "--seed", &seed.to_string(), "--continue-on-failure"])
+        .args(["--exclude-name-regex", LEFT_OUT, "--generation-database", "none", "--request-timeout", "30"])
+        .args(["--report", "json", "--report-json-path"])
+        .arg(&report)
+        .current_dir(&directory)
+        .output()?;
+    let told: Value = serde_json::from_str(&fs::read_to_string(&report).unwrap_or_default()).unwrap_or_default();
+    let cases = told["test_cases"]["generated"].as_u64().unwrap_or(0);
+    if !done.status.success() || cases == 0 {
+        println!("{}{}", String::from_utf8_lossy(&done.stdout), String::from_utf8_lossy(&done.stderr));
+        bail!("fuzzing the API on {name} failed; the host's log is {}", directory.join("host.log").display());
+    }
+    ensure!(told["warnings"]["missing_auth"] == json!([]), "the token was refused: {}", told["warnings"]);
+    println!("{name}: {cases} cases over {} operations", told["operations"]["tested"]);
+    host.stop()?;
+    drop(fs::remove_dir_all(&directory));
+    Ok(cases)
+}
+
+/// A tenant with a plugin; the token of its administrator.
+fn prepare(host: &Host) -> Result<String> {
+    let mut client = Client::new(&host.address);
+    let login = json!({ "email": "operator@purlin.local", "password": OPERATOR_PASSWORD });
+    let operator = client.post("/api/v1/auth/login", &login)?.expect(200)?;
+    client.sign_in(&text(&operator, "/access_token")?);
+    for (_, component) in plugins::build(&plugins::all()?)? {
+        client.upload("/api/v1/plugins", &fs::read(component)?)?;
+    }
+    let registration = json!({
+        "tenant": { "name": "Fuzzed", "slug": "fuzzed" },
+        "email": "admin@fuzzed.example", "password": "correct horse battery",
+    });
+    let tenant = client.post("/api/v1/auth/register", &registration)?.expect(201)?;
+    let token = text(&tenant, "/access_token")?;
+    client.sign_in(&token);
+    client.post("/api/v1/installations", &json!({ "plugin": "inventory" }))?.expect(201)?;
+    Ok(token)
+}

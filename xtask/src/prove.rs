@@ -1,0 +1,206 @@
+//! `cargo xtask prove`: the promises of docs/promises.md, each in its full size, and what
+//! was measured.
+
+use std::{fmt::Write, fs, process::Command};
+
+use anyhow::{Result, bail};
+
+use crate::{plugins, shell, test};
+
+/// A promise: its name, what is promised, and the tests that prove it.
+struct Row {
+    name: &'static str,
+    figure: &'static str,
+    /// A nextest filter; none for what is not built yet.
+    tests: Option<&'static str>,
+}
+
+const fn row(name: &'static str, figure: &'static str, tests: &'static str) -> Row {
+    Row { name, figure, tests: Some(tests) }
+}
+
+const fn not_built(name: &'static str, figure: &'static str) -> Row {
+    Row { name, figure, tests: None }
+}
+
+const ROWS: &[Row] = &[
+    row(
+        "tenant isolation",
+        "0 leaks over every table × verb × {own, other, unset}, 100 tenants over HTTP, 100,000 random operations",
+        "test(security::isolation) | test(security::crowd) | test(security::coverage) | test(every_table_and_verb)",
+    ),
+    row(
+        "RLS is on",
+        "every tenant table FORCE + USING + WITH CHECK; the serving role neither owner nor superuser nor BYPASSRLS; the tenant in every key and reference; refused at start otherwise",
+        "test(row_security)",
+    ),
+    row(
+        "the suite can fail",
+        "every mutant of a policy or of a tenant predicate is caught",
+        "test(security::mutants) | test(every_table_and_verb)",
+    ),
+    row(
+        "pool hygiene",
+        "0 dirty connections after 10,000 cancellations",
+        "test(faults::pool) | test(dropped_half_way)",
+    ),
+    row(
+        "every operation authorised",
+        "every operation of the table × {no token, expired, forged, other tenant, low role}",
+        "test(security::coverage)",
+    ),
+    row(
+        "no way around it",
+        "keys, invitations, domains, sign-ins under way, second factors: nobody becomes who may do more",
+        "test(security::takeover) | test(nobody_grants) | test(last_administrator)",
+    ),
+    row(
+        "injection",
+        "SQL in every filter, sort, cursor, search and path changes nothing and gets 400 or 404",
+        "test(security::injection)",
+    ),
+    row(
+        "tokens",
+        "60 or more forged or damaged JWTs refused; refresh reuse ends the family 100 of 100; 50 parallel refreshes, one lineage",
+        "test(security::tokens) | test(auth::sessions)",
+    ),
+    row(
+        "login flood",
+        "2 hashes at once; other requests p99 within 100 ms under 200 parallel sign-ins",
+        "test(very_many_sign_in)",
+    ),
+    row(
+        "brute force",
+        "rates with Retry-After, shared by hosts, never open; who guesses is slowed, the owner gets in",
+        "test(asks_too_often) | test(trusted_proxy) | test(guesses_at_an_account) | test(a_rate_is_shared)",
+    ),
+    row(
+        "revocation elsewhere",
+        "a role, a session or a tenant that ends here ends on other hosts within 5 s",
+        "test(faults::replicas)",
+    ),
+    row(
+        "slow sockets",
+        "1,000 half-sent requests of four kinds closed within 10 s, others served meanwhile",
+        "test(half_sent_requests)",
+    ),
+    row(
+        "audit",
+        "one row a mutation, in its transaction; 1,000 of 1,000 edits, deletions, reorderings and cuts found",
+        "test(audit_chain) | test(one_row_in_its_transaction)",
+    ),
+    row("migrations", "up, down and up again, also on a filled database", "test(store::) & test(migrations)"),
+    row(
+        "kill -9",
+        "at three named points: stock moved once, one event, one audit row (short form only)",
+        "test(faults::kill)",
+    ),
+    row("SIGTERM", "what runs ends first, no job lost (short form only)", "test(faults::stop)"),
+    not_built("plugin stopped in time", "deadline + 20 ms p99 over 1,000"),
+    not_built("plugin memory", "RSS back to baseline + 64 MiB within 5 s of 10,000 hostile calls"),
+    not_built("host survives plugins", "40 or more hostile components × 1,000 calls"),
+    not_built("neighbours", "reads p99 within 250 ms beside 8 runaway plugins"),
+    not_built("no SSRF", "0 connections to sentinels over 200 or more spellings"),
+    not_built("Postgres restarted", "20 × immediate: only 503 meanwhile, healed within 10 s"),
+    not_built("Redis lost", "0 fail-open decisions, nothing lost"),
+    not_built("overload ×5", "goodput 80 % of peak"),
+    not_built("disk full", "507 or 503, no corruption"),
+    not_built("backup", "restore equals, the audit chain verifies"),
+];
+
+/// Where the last full run is told.
+const DOCUMENT: &str = "docs/promises.md";
+
+pub fn run(only: Option<&str>) -> Result<()> {
+    let rows: Vec<&Row> = ROWS.iter().filter(|row| only.is_none_or(|name| row.name.contains(name))).collect();
+    if rows.is_empty() {
+        bail!("there is no such promise; they are: {}", ROWS.iter().map(|row| row.name).collect::<Vec<_>>().join(", "));
+    }
+    let mut packages = plugins::all()?;
+    packages.push("probe".to_owned());
+    plugins::build(&packages)?;
+    shell::step("building the host, with fault points, and the tests");
+    shell::run(shell::cargo().args(["build", "--bins", "--tests"]).args(test::selection(&packages)))?;
+    let services = test::Services::find()?;
+    let mut table = String::from("| promise | figure | measured |\n| --- | --- | --- |\n");
+    let mut broken = Vec::new();
+    for row in rows {
+        let measured = match row.tests {
+            None => "not built yet".to_owned(),
+            Some(tests) => {
+                shell::step(row.name);
+                let (passed, told) = prove(&packages, &services, tests)?;
+                println!("{told}");
+                if !passed {
+                    broken.push(row.name);
+                }
+                told
+            }
+        };
+        writeln!(table, "| {} | {} | {measured} |", row.name, row.figure)?;
+    }
+    println!("\n{table}");
+    if only.is_none() {
+        write_down(&table)?;
+    }
+    services.report()?;
+    if broken.is_empty() { Ok(()) } else { bail!("broken: {}", broken.join(", ")) }
+}
+
+/// Run the tests of one promise in full size; whether they passed, and what they measured.
+fn prove(packages: &[String], services: &test::Services, tests: &str) -> Result<(bool, String)> {
+    let mut command = shell::cargo();
+    command
+        .args(["nextest", "run", "--success-output", "immediate", "--failure-output", "immediate", "--color", "never"])
+        .args(test::selection(packages))
+        // Figures in full size take longer than a test usually may.
+        .args(["--config-file", ".config/nextest.toml", "--profile", "prove", "-E", tests])
+        .env("PURLIN_PROVE", "full");
+    test::equip(&mut command)?;
+    services.tell(&mut command);
+    let output = command.output()?;
+    let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    let mut told: Vec<String> = Vec::new();
+    for line in text.lines() {
+        if let Some((_, measured)) = line.split_once("measured by ") {
+            let (test, figure) = measured.split_once(": ").unwrap_or(("", measured));
+            let name = test.rsplit("::").next().unwrap_or_default();
+            let database = if name.starts_with("sqlite_") {
+                "SQLite: "
+            } else if name.starts_with("postgres_") {
+                "PostgreSQL: "
+            } else {
+                ""
+            };
+            told.push(format!("{database}{figure}"));
+        }
+    }
+    let summary = text.lines().find_map(|line| line.trim().strip_prefix("Summary ["));
+    let summary = summary.and_then(|line| line.split_once(']')).map_or("no tests ran", |(_, rest)| rest.trim());
+    told.push(summary.split(", ").take_while(|part| !part.contains("skipped")).collect::<Vec<_>>().join(", "));
+    if !output.status.success() {
+        println!("{text}");
+    }
+    Ok((output.status.success(), told.join("; ")))
+}
+
+fn write_down(table: &str) -> Result<()> {
+    let text = fs::read_to_string(DOCUMENT)?;
+    let (before, _) = text.split_once("<!-- measured -->").unwrap_or((&text, ""));
+    let date = shell::output(Command::new("date").args(["-u", "+%Y-%m-%d"]))?;
+    let machine = machine();
+    fs::write(
+        DOCUMENT,
+        format!("{before}<!-- measured -->\n\nThe last full run: {date}, {machine}, development build.\n\n{table}"),
+    )?;
+    println!("{DOCUMENT} holds this run now");
+    Ok(())
+}
+
+fn machine() -> String {
+    let cores = std::thread::available_parallelism().map_or(0, std::num::NonZero::get);
+    let model = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model =
+        model.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": ")).map_or("", |(_, name)| name);
+    format!("{cores} cores ({model})")
+}
