@@ -3,10 +3,11 @@
 
 use std::{fs, path::Path};
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use serde_json::json;
 
 use crate::{
+    bench_audit,
     client::{Client, text},
     host::{Host, OPERATOR_PASSWORD},
     plugins, private, shell,
@@ -14,7 +15,15 @@ use crate::{
 
 const STARTS: usize = 20;
 
-pub fn run() -> Result<()> {
+pub fn run(what: &str) -> Result<()> {
+    match what {
+        "start" => starts(),
+        "audit" => bench_audit::run(),
+        other => bail!("`{other}` is no bench; they are start and audit"),
+    }
+}
+
+fn starts() -> Result<()> {
     let components = plugins::build(&plugins::all()?)?;
     shell::step("building the host with optimisations");
     shell::run(shell::cargo().args(["build", "--release", "--package", "purlin"]))?;

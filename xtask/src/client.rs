@@ -37,6 +37,11 @@ impl Client {
         answer(request.header("authorization", self.authorization()).send_json(body).with_context(|| path.to_owned())?)
     }
 
+    pub fn patch(&self, path: &str, body: &Value) -> Result<Answer> {
+        let request = self.agent.patch(format!("{}{path}", self.base));
+        answer(request.header("authorization", self.authorization()).send_json(body).with_context(|| path.to_owned())?)
+    }
+
     pub fn upload(&self, path: &str, component: &[u8]) -> Result<Answer> {
         let request = self.agent.post(format!("{}{path}", self.base)).content_type("application/wasm");
         answer(request.header("authorization", self.authorization()).send(component).with_context(|| path.to_owned())?)

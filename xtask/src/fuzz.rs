@@ -14,7 +14,7 @@ use crate::{
     client::{Client, text},
     host::{Host, OPERATOR_PASSWORD},
     plugins, private, shell,
-    test::Services,
+    test::{self, Services},
 };
 
 const SCHEMATHESIS: &str = "schemathesis==4.32.5";
@@ -26,8 +26,10 @@ const LEFT_OUT: &str = "^(POST /api/v1/auth/logout|POST /api/v1/auth/password/ch
 /// The long form.
 pub fn run() -> Result<()> {
     shell::step("building the host and the plugins");
-    plugins::build(&plugins::all()?)?;
-    shell::run(shell::cargo().args(["build", "--package", "purlin", "--features", "purlin/faults"]))?;
+    let mut packages = plugins::all()?;
+    packages.push("probe".to_owned());
+    plugins::build(&packages)?;
+    shell::run(shell::cargo().args(["build", "--bins", "--tests"]).args(test::selection(&packages)))?;
     let services = Services::find()?;
     let (mut cases, mut seed) = (0, 1);
     while cases < CASES {
@@ -49,41 +51,52 @@ pub fn short(services: &Services) -> Result<()> {
 
 /// One round on each database; how many cases.
 fn round(services: &Services, examples: u32, seed: u32) -> Result<u64> {
-    let Some(program) = install()? else {
+    let Some(programs) = python_tool("schemathesis", SCHEMATHESIS) else {
         println!("NOT TESTED: the API was not fuzzed; it takes python3 with venv and pip, and PyPI");
         ensure!(std::env::var("CI").as_deref() != Ok("true"), "the API must be fuzzed in CI");
         return Ok(CASES);
     };
+    let program = programs.join("schemathesis");
     let mut cases = fuzz(&program, &[], "SQLite", examples, seed)?;
     if let Some(server) = &services.postgres {
-        let name = format!("purlin_fuzz_{}", private::random()?.get(..12).unwrap_or("x"));
-        let sql = |statement: String| {
-            let mut psql = Command::new("psql");
-            shell::run(psql.args(["--quiet", "--no-psqlrc", server, "--command"]).arg(statement))
-        };
-        sql(format!("CREATE DATABASE {name}"))?;
-        let (base, _) = server.rsplit_once('/').context("a PostgreSQL URL names a database")?;
-        let fuzzed = fuzz(&program, &[("DATABASE_URL", format!("{base}/{name}"))], "PostgreSQL", examples, seed);
-        sql(format!("DROP DATABASE {name} WITH (FORCE)"))?;
+        let fuzzed =
+            with_database(server, |url| fuzz(&program, &[("DATABASE_URL", url)], "PostgreSQL", examples, seed));
         cases += fuzzed?;
     }
     Ok(cases)
 }
 
-/// Schemathesis in a virtual environment below the target directory.
-fn install() -> Result<Option<PathBuf>> {
-    let directory = shell::target().join("tools").join("schemathesis");
-    let program = directory.join("bin/schemathesis");
-    if shell::succeeds(Command::new(&program).arg("--version")) {
-        return Ok(Some(program));
+/// Do this over a fresh database of the server, which is gone afterwards.
+pub fn with_database<T>(server: &str, work: impl FnOnce(String) -> Result<T>) -> Result<T> {
+    let name = format!("purlin_xtask_{}", private::random()?.get(..12).unwrap_or("x"));
+    let sql = |statement: String| {
+        let mut psql = Command::new("psql");
+        shell::run(psql.args(["--quiet", "--no-psqlrc", server, "--command"]).arg(statement))
+    };
+    sql(format!("CREATE DATABASE {name}"))?;
+    let (base, _) = server.rsplit_once('/').context("a PostgreSQL URL names a database")?;
+    let done = work(format!("{base}/{name}"));
+    sql(format!("DROP DATABASE {name} WITH (FORCE)"))?;
+    done
+}
+
+/// A Python tool in a virtual environment of its own below the target directory: its
+/// programs. None where there is no Python, or no PyPI.
+pub fn python_tool(name: &str, requirement: &str) -> Option<PathBuf> {
+    let directory = std::path::absolute(shell::target()).ok()?.join("tools").join(name);
+    let programs = directory.join("bin");
+    let stamp = directory.join(requirement);
+    if stamp.exists() {
+        return Some(programs);
     }
-    if !shell::succeeds(Command::new("python3").args(["-m", "venv", "--help"])) {
+    if !shell::succeeds(Command::new("python3").args(["-c", "import venv, ensurepip"])) {
         shell::apt_install(&["python3-venv"]);
     }
-    println!("installing {SCHEMATHESIS} from PyPI");
+    println!("installing {requirement} from PyPI");
     let made = shell::succeeds(Command::new("python3").args(["-m", "venv"]).arg(&directory))
-        && shell::succeeds(Command::new(directory.join("bin/pip")).args(["install", "--quiet", SCHEMATHESIS]));
-    Ok(made.then_some(program))
+        && shell::succeeds(Command::new(programs.join("pip")).args(["install", "--quiet", requirement]))
+        && fs::write(&stamp, "").is_ok();
+    made.then_some(programs)
 }
 
 fn fuzz(program: &Path, database: &[(&str, String)], name: &str, examples: u32, seed: u32) -> Result<u64> {
@@ -97,7 +110,7 @@ fn fuzz(program: &Path, database: &[(&str, String)], name: &str, examples: u32, 
     let host = Host::start(&shell::target().join("debug/purlin"), &directory, &environment)?;
     let token = prepare(&host)?;
     let report = directory.join("report.json");
-    let done = Command::new(fs::canonicalize(program)?)
+    let done = Command::new(program)
         .arg("run")
         .arg(format!("http://{}/openapi.json", host.address))
         .args(["--no-color", "--header", &format!("Authorization: Bearer {token}")])

@@ -2,10 +2,12 @@
 //! it could not and what to do.
 
 mod bench;
+mod bench_audit;
 mod client;
 mod coverage;
 mod demo;
 mod fuzz;
+mod generated_client;
 mod hooks;
 mod host;
 mod plugins;
@@ -47,7 +49,11 @@ enum Command {
         filter: Vec<String>,
     },
     /// Measure what docs/performance.md reports.
-    Bench,
+    Bench {
+        /// `start`, or `audit`.
+        #[arg(default_value = "start")]
+        what: String,
+    },
     /// Prove the promises of docs/promises.md in their full size.
     Prove {
         /// One of them, by name.
@@ -55,6 +61,8 @@ enum Command {
     },
     /// Fuzz the API from its own document: 50,000 cases.
     Fuzz,
+    /// Run a program over a client generated from the OpenAPI document.
+    Client,
     /// Tell which share of the lines the tests run.
     Coverage,
     /// Write the diagram in docs/database-schema.md anew from the migrations.
@@ -70,9 +78,10 @@ fn main() -> Result<()> {
         Command::Demo => demo::run(),
         Command::Plugins => plugins::build(&plugins::all()?).map(drop),
         Command::Test { filter } => test::run(&filter),
-        Command::Bench => bench::run(),
+        Command::Bench { what } => bench::run(&what),
         Command::Prove { row } => prove::run(row.as_deref()),
         Command::Fuzz => fuzz::run(),
+        Command::Client => generated_client::run(),
         Command::Coverage => coverage::run(),
         Command::Schema => test::write_schema(),
         Command::Hooks => hooks::install(),

@@ -12,7 +12,7 @@ use std::{
 
 use anyhow::{Result, bail};
 
-use crate::{fuzz, plugins, shell};
+use crate::{fuzz, generated_client, plugins, shell};
 
 const POSTGRES: &str = "PURLIN_TEST_POSTGRES_URL";
 const REDIS: &str = "PURLIN_TEST_REDIS_URL";
@@ -44,6 +44,7 @@ pub fn run(filter: &[String]) -> Result<()> {
     shell::run(&mut test)?;
     if filter.is_empty() {
         fuzz::short(&services)?;
+        generated_client::run()?;
         shell::step("running the examples in the documentation");
         shell::run(shell::cargo().args(["test", "--doc", "--package", "purlin-sdk"]))?;
     }

@@ -59,6 +59,7 @@ use crate::operation::{
 
 /// A whole list, without pages.
 #[derive(JsonSchema)]
+#[schemars(rename = "AllOf{T}")]
 #[expect(dead_code, reason = "describes an answer")]
 struct Whole<T> {
     /// The rows.

@@ -114,6 +114,7 @@ pub struct Prepared {
 
 /// A page of an answer.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
+#[schemars(rename = "PageOf{T}")]
 pub struct ListPage<T> {
     /// The rows.
     pub data: Vec<T>,
