@@ -106,7 +106,8 @@ async fn both_databases_have_the_same_tables_and_columns() {
             .await
             .unwrap();
         let mut here: Vec<String> = columns.into_iter().map(|(name, ..)| name).collect();
-        (here.sort(), there.sort());
+        here.sort();
+        there.sort();
         assert_eq!(there, here, "{table}");
     }
 }

@@ -103,9 +103,7 @@ async fn every_table_and_verb_keeps_to_one_tenant_and_every_mutant_of_a_policy_i
     .unwrap();
     assert_eq!(policies.len(), tables.len(), "one policy a table");
     for (table, policy) in &policies {
-        for mutant in
-            [format!("USING (true) WITH CHECK (true)"), "USING (true)".to_owned(), "WITH CHECK (true)".to_owned()]
-        {
+        for mutant in ["USING (true) WITH CHECK (true)", "USING (true)", "WITH CHECK (true)"] {
             owner.execute(raw_sql("BEGIN")).await.unwrap();
             let saved: (String, String) =
                 sqlx::query_as("SELECT qual, with_check FROM pg_policies WHERE tablename = $1 AND policyname = $2")

@@ -82,22 +82,23 @@ fn plain(value: &mut Value) {
 }
 
 fn describe(operation: &Operation, taken: &mut SchemaGenerator, given: &mut SchemaGenerator) -> Value {
-    let mut description = json!({
-        "operationId": operation_id(operation),
-        "summary": operation.summary,
-        "tags": [tag(operation.path)],
-        "parameters": parameters(operation),
-        "responses": responses(operation, given),
-    });
-    description["x-needs"] = json!(match operation.needs {
+    let needs = match operation.needs {
         Needs::Nothing => "nothing".to_owned(),
         Needs::SignedIn => "to be signed in".to_owned(),
         Needs::Permission(resource, action) => format!("{resource}:{action}"),
         Needs::Collection(action) => format!("{{plugin}}.{{collection}}:{action}"),
         Needs::Operator => "to run the platform".to_owned(),
-    });
+    };
+    let mut description = Map::from_iter([
+        ("operationId".to_owned(), json!(operation_id(operation))),
+        ("summary".to_owned(), json!(operation.summary)),
+        ("tags".to_owned(), json!([tag(operation.path)])),
+        ("parameters".to_owned(), json!(parameters(operation))),
+        ("responses".to_owned(), responses(operation, given)),
+        ("x-needs".to_owned(), json!(needs)),
+    ]);
     if operation.needs == Needs::Nothing {
-        description["security"] = json!([]);
+        description.insert("security".to_owned(), json!([]));
     }
     let body = match operation.takes {
         Takes::Nothing => None,
@@ -105,9 +106,10 @@ fn describe(operation: &Operation, taken: &mut SchemaGenerator, given: &mut Sche
         Takes::Wasm => Some(("application/wasm", json!({ "type": "string", "contentMediaType": "application/wasm" }))),
     };
     if let Some((media_type, schema)) = body {
-        description["requestBody"] = json!({ "required": true, "content": { media_type: { "schema": schema } } });
+        let content = json!({ media_type: { "schema": schema } });
+        description.insert("requestBody".to_owned(), json!({ "required": true, "content": content }));
     }
-    description
+    Value::Object(description)
 }
 
 /// `GET /api/v1/users/{id}` is `get_users_id`.
@@ -222,16 +224,17 @@ fn meaning(op: &str) -> &'static str {
 
 fn responses(operation: &Operation, generator: &mut SchemaGenerator) -> Value {
     let mut all = Map::new();
-    let mut success = json!({ "description": operation.summary });
-    match operation.gives {
-        Gives::Nothing => {}
+    let content = match operation.gives {
+        Gives::Nothing => None,
         Gives::Json(schema) | Gives::Page(schema, _) => {
-            success["content"] = json!({ "application/json": { "schema": schema(generator) } });
+            Some(json!({ "application/json": { "schema": schema(generator) } }))
         }
-        Gives::Other(media_type) => {
-            success["content"] = json!({ media_type: { "schema": { "type": "string" } } });
-        }
-    }
+        Gives::Other(media_type) => Some(json!({ media_type: { "schema": { "type": "string" } } })),
+    };
+    let success = match content {
+        Some(content) => json!({ "description": operation.summary, "content": content }),
+        None => json!({ "description": operation.summary }),
+    };
     let status = if matches!(operation.gives, Gives::Nothing) { StatusCode::NO_CONTENT } else { operation.status };
     all.insert(status.as_u16().to_string(), success.clone());
     if matches!(operation.takes, Takes::Wasm) {

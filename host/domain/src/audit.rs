@@ -49,7 +49,7 @@ pub fn canonical(value: &Json) -> Json {
     match value {
         Json::Object(members) => {
             let mut sorted: Vec<(&String, Json)> = members.iter().map(|(k, v)| (k, canonical(v))).collect();
-            sorted.sort_by(|(a, _), (b, _)| a.cmp(b));
+            sorted.sort_by_key(|(name, _)| *name);
             Json::Object(sorted.into_iter().map(|(k, v)| (k.clone(), v)).collect())
         }
         Json::Array(items) => items.iter().map(canonical).collect(),

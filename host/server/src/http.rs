@@ -28,6 +28,8 @@ const HEADERS_MAX: usize = 100;
 /// After accepting failed, as when there are no file descriptors left.
 const PAUSE_AFTER_ERROR: Duration = Duration::from_millis(100);
 
+type Connection = http1::Connection<TokioIo<Pin<Box<TimeoutStream<TcpStream>>>>, TowerToHyperService<Router>>;
+
 /// Serve until told to stop, then let requests end for as long as `grace`.
 pub(crate) async fn serve(
     listener: TcpListener,
@@ -69,11 +71,7 @@ pub(crate) async fn serve(
     }
 }
 
-fn connection(
-    stream: TcpStream,
-    app: Router,
-    peer: SocketAddr,
-) -> http1::Connection<TokioIo<Pin<Box<TimeoutStream<TcpStream>>>>, TowerToHyperService<Router>> {
+fn connection(stream: TcpStream, app: Router, peer: SocketAddr) -> Connection {
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "small answers may wait for an acknowledgement");
     }

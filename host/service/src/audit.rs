@@ -109,7 +109,7 @@ const WINDOW_DAYS: i64 = 90;
 fn within_window(platform: &Platform, query: &ListQuery) -> ListQuery {
     let mut query = query.clone();
     let says = query.parameters.iter().any(|p| p.field == "created_at" || p.field == "id" || p.field == "request_id")
-        || query.tree.as_ref().is_some_and(|tree| says_when(tree));
+        || query.tree.as_ref().is_some_and(says_when);
     if !says {
         query.not_before = Some(platform.now() - chrono::TimeDelta::days(WINDOW_DAYS));
     }

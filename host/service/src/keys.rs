@@ -57,7 +57,7 @@ impl Keyring {
         let keys = self.keys();
         let usable = || keys.iter().filter(|key| key.row.retired_at.is_none());
         // The newest whose time has come; the oldest when that of none has.
-        let key = usable().find(|key| key.row.signs_from <= now).or_else(|| usable().last());
+        let key = usable().find(|key| key.row.signs_from <= now).or_else(|| usable().next_back());
         key.and_then(|key| Some((key.row.id.clone(), key.encoding.clone()?)))
             .ok_or_else(|| ServiceError::internal("there is no key that signs"))
     }

@@ -323,7 +323,7 @@ pub async fn change(
         change.enqueue(job);
     }
     let mut data = shown(&after);
-    data["id"] = json!(id);
+    json_patch::merge(&mut data, &json!({ "id": id }));
     let id = id.to_string();
     change.note(Change { what: "user.updated", resource_type: "user", id, changes, data: Some(data) });
     change.finish(UserView { user: after, roles: names }).await
