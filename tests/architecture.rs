@@ -103,3 +103,33 @@ fn files_stay_small_enough_to_read() {
         }
     }
 }
+
+#[test]
+fn the_document_of_the_api_names_every_operation_and_what_it_needs() {
+    let text = fs::read_to_string(root().join("docs/http-api.md")).unwrap();
+    let lines: Vec<&str> = text
+        .lines()
+        .filter(|line| line.starts_with("| GET ") || line.starts_with("| P") || line.starts_with("| DELETE "))
+        .collect();
+    for operation in purlin_api::operations() {
+        let path = operation.path.trim_start_matches("/api/v1");
+        let needs = match operation.needs {
+            purlin_api::Needs::Nothing => "nothing".to_owned(),
+            purlin_api::Needs::SignedIn => "signed in".to_owned(),
+            purlin_api::Needs::Permission(resource, action) => format!("{resource}:{action}"),
+            purlin_api::Needs::Collection(action) => format!("{{plugin}}.{{collection}}:{action}"),
+            purlin_api::Needs::Operator => "operator".to_owned(),
+        };
+        let name = format!("{} {path}", operation.method);
+        let is_it = |line: &&&str| {
+            let cells: Vec<&str> = line.split(" | ").collect();
+            let named = cells[0].trim_start_matches("| ").split(", ").any(|one| one == name);
+            // A search stands beside its list.
+            let search = path
+                .strip_suffix("/search")
+                .is_some_and(|list| cells[0].contains(&format!("GET {list},")) && cells[0].contains("/search"));
+            (named || search) && cells[1].trim_matches('`') == needs
+        };
+        assert!(lines.iter().any(|line| is_it(&line)), "docs/http-api.md lacks `{name}`, which needs {needs}");
+    }
+}

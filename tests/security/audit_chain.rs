@@ -3,6 +3,7 @@
 use purlin_test_macros::db_test;
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use serde_json::{Value, json};
+use sqlx::{Connection, PgConnection};
 
 use crate::support::{Client, Database, Host, figure};
 
@@ -144,6 +145,19 @@ async fn a_row_that_no_longer_has_to_be_kept_goes_and_the_rest_still_verifies(da
     }
     assert_eq!((&after["first_seq"], &after["intact"]), (&json!(11), &json!(true)), "{after:#}");
     assert_eq!(after["rows"].as_i64().unwrap(), after["last_seq"].as_i64().unwrap() - 10);
+    if host.database.is_postgres() {
+        let mut conn = PgConnection::connect(host.database.url.as_ref().unwrap()).await.unwrap();
+        let months = "SELECT count(*) FROM pg_class WHERE relname = 'audit_log_2020_01'";
+        for _ in 0..100 {
+            let (left,): (i64,) = sqlx::query_as(months).fetch_one(&mut conn).await.unwrap();
+            if left == 0 {
+                break;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        }
+        let (left,): (i64,) = sqlx::query_as(months).fetch_one(&mut conn).await.unwrap();
+        assert_eq!(left, 0, "a month that nobody has to keep is dropped whole");
+    }
     // A cut that nobody signed is no cut.
     host.database.execute(&format!("DELETE FROM audit_log WHERE {own} AND seq <= 15")).await;
     assert_eq!(verification(&ada).await["intact"], false);

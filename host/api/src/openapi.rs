@@ -36,7 +36,6 @@ pub(crate) fn document() -> Value {
     }
     let mut document = json!({
         "openapi": "3.1.0",
-        "jsonSchemaDialect": "https://json-schema.org/draft/2020-12/schema",
         "info": {
             "title": "Purlin",
             "version": env!("CARGO_PKG_VERSION"),
