@@ -15,8 +15,8 @@ use crate::{
     client::{Client, text},
     fuzz::with_database,
     host::Host,
-    private, shell,
-    test::Services,
+    plugins, private, shell,
+    test::{self, Services},
 };
 
 const WRITERS: usize = 16;
@@ -24,14 +24,17 @@ const MEASURED: Duration = Duration::from_secs(10);
 const ROUNDS: usize = 3;
 
 pub fn run() -> Result<()> {
-    shell::step("building the host with optimisations");
-    shell::run(shell::cargo().args(["build", "--release", "--package", "purlin"]))?;
+    // A ratio of one run: what is built matters less than that both halves run on it.
+    shell::step("building the host");
+    let mut packages = plugins::all()?;
+    packages.push("probe".to_owned());
+    shell::run(shell::cargo().args(["build", "--bins", "--tests"]).args(test::selection(&packages)))?;
     let services = Services::find()?;
     let server = services.postgres.clone().context("this takes a PostgreSQL")?;
     with_database(&server, |url| {
         let directory = std::env::temp_dir().join(format!("purlin-bench-{}", private::random()?));
         let environment = [("DATABASE_URL", url), ("PURLIN_AUTH_REQUESTS_PER_MINUTE", "1000000".to_owned())];
-        let host = Host::start(&shell::target().join("release/purlin"), &directory, &environment)?;
+        let host = Host::start(&shell::target().join("debug/purlin"), &directory, &environment)?;
         let measured = measure(&host);
         host.stop()?;
         drop(std::fs::remove_dir_all(&directory));

@@ -1,6 +1,7 @@
 //! The people of a tenant.
 
 use purlin_domain::{
+    Json,
     audit::difference,
     error::Violation,
     id::{RoleId, UserId},
@@ -82,6 +83,30 @@ impl From<ChangeMe> for ChangeUser {
     fn from(me: ChangeMe) -> Self {
         Self { first_name: me.first_name, last_name: me.last_name, ..Self::default() }
     }
+}
+
+impl ChangeUser {
+    fn applied_to(self, before: &User) -> User {
+        let mut after = before.clone();
+        after.first_name = self.first_name.unwrap_or(after.first_name);
+        after.last_name = self.last_name.unwrap_or(after.last_name);
+        after.is_active = self.is_active.unwrap_or(after.is_active);
+        if let Some(email) = self.email.map(|email| normalise(&email)).filter(|email| *email != before.email) {
+            (after.email, after.is_verified) = (email, false);
+        }
+        after
+    }
+}
+
+/// What the audit log and subscribers are shown of a user.
+fn shown(user: &User) -> Json {
+    json!({
+        "email": user.email,
+        "first_name": user.first_name,
+        "last_name": user.last_name,
+        "is_active": user.is_active,
+        "is_verified": user.is_verified,
+    })
 }
 
 /// Tells a null from a missing field.
@@ -283,17 +308,7 @@ pub async fn change(
     let mut change = Mutation::begin(platform, principal).await?;
     let before = users::by_id(&mut change.tx, id).await?.ok_or(ServiceError::NotFound)?;
     expect(before.updated_at, expected)?;
-    let mut after = before.clone();
-    after.first_name = wanted.first_name.unwrap_or(after.first_name);
-    after.last_name = wanted.last_name.unwrap_or(after.last_name);
-    after.is_active = wanted.is_active.unwrap_or(after.is_active);
-    if let Some(email) = wanted.email.map(|email| normalise(&email)).filter(|email| *email != before.email) {
-        (after.email, after.is_verified) = (email, false);
-    }
-    let shown = |user: &User| {
-        json!({ "email": user.email, "first_name": user.first_name, "last_name": user.last_name,
-            "is_active": user.is_active, "is_verified": user.is_verified })
-    };
+    let mut after = wanted.applied_to(&before);
     let changes = difference(&shown(&before), &shown(&after));
     let names = roles::names_of_user(&mut change.tx, id).await?;
     if changes.as_object().is_none_or(serde_json::Map::is_empty) {

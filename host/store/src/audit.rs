@@ -8,6 +8,7 @@ use purlin_domain::{
     principal::{Actor, Principal},
 };
 use schemars::JsonSchema;
+use sea_query::Value;
 use serde::Serialize;
 use sqlx::FromRow;
 use uuid::Uuid;
@@ -85,27 +86,29 @@ pub fn row(principal: &Principal, id: Uuid, entry: AuditEntry, now: Timestamp) -
     }
 }
 
+/// A row and its MAC, in the order of the columns.
+fn values(row: &AuditRow, mac: &str) -> Vec<Value> {
+    params![
+        row.id,
+        &row.actor_kind,
+        &row.actor,
+        row.on_behalf_of,
+        &row.action,
+        &row.resource_type,
+        row.resource_id.clone(),
+        &row.changes,
+        row.ip.clone(),
+        row.user_agent.clone(),
+        &row.request_id,
+        row.created_at,
+        mac
+    ]
+}
+
 /// Add rows, each with its MAC, in the transaction that they tell of.
 pub async fn append(tx: &mut TenantTx, rows: &[(AuditRow, String)]) -> Result<()> {
     let columns: Vec<&'static str> = COLUMNS.iter().copied().chain(["mac"]).collect();
-    let rows = rows.iter().map(|(row, mac)| {
-        params![
-            row.id,
-            &row.actor_kind,
-            &row.actor,
-            row.on_behalf_of,
-            &row.action,
-            &row.resource_type,
-            row.resource_id.clone(),
-            &row.changes,
-            row.ip.clone(),
-            row.user_agent.clone(),
-            &row.request_id,
-            row.created_at,
-            mac
-        ]
-    });
-    tx.insert_many("audit_log", &columns, rows.collect()).await
+    tx.insert_many("audit_log", &columns, rows.iter().map(|(row, mac)| values(row, mac)).collect()).await
 }
 
 /// Add a row to the log of the tenant that whoever runs the platform belongs to, in a
@@ -115,22 +118,7 @@ pub async fn append_platform(tx: &mut PlatformTx, tenant: TenantId, row: &AuditR
         "INSERT INTO audit_log (tenant_id, id, actor_kind, actor, on_behalf_of, action, resource_type, resource_id, changes,
             ip, user_agent, request_id, created_at, mac)
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)",
-        params![
-            tenant,
-            row.id,
-            &row.actor_kind,
-            &row.actor,
-            row.on_behalf_of,
-            &row.action,
-            &row.resource_type,
-            row.resource_id.clone(),
-            &row.changes,
-            row.ip.clone(),
-            row.user_agent.clone(),
-            &row.request_id,
-            row.created_at,
-            mac
-        ],
+        params![tenant].into_iter().chain(values(row, mac)).collect(),
     )
     .await?;
     Ok(())
