@@ -35,7 +35,7 @@ pub fn run() -> Result<()> {
     let wrapper = target.join("instrument");
     fs::write(
         &wrapper,
-        "#!/bin/sh\nrustc=$1; shift\nexec \"$rustc\" \"$@\" -C instrument-coverage -C llvm-args=-runtime-counter-relocation\n",
+        "#!/bin/sh\nrustc=$1; shift\nexec \"$rustc\" \"$@\" --cfg coverage -C instrument-coverage -C llvm-args=-runtime-counter-relocation\n",
     )?;
     fs::set_permissions(&wrapper, fs::Permissions::from_mode(0o755))?;
     let instrumented = |command: &mut Command| {
@@ -57,6 +57,7 @@ pub fn run() -> Result<()> {
     tests.env("PURLIN_TEST_COMPONENTS", &components).env("PURLIN_TEST_BINARY", target.join("debug/purlin"));
     services.tell(&mut tests);
     let passed = shell::run(&mut tests);
+    forget_strays()?;
 
     let rooms = measure(&profdata, &cov, &target, &profiles)?;
     println!();
@@ -89,6 +90,16 @@ fn tools() -> Result<(PathBuf, PathBuf)> {
     }
     there()
         .with_context(|| format!("coverage takes `rustup component add llvm-tools`, or Debian's package llvm-{major}"))
+}
+
+/// The child that compiles components knows no environment: what it counts lies where it ran.
+fn forget_strays() -> Result<()> {
+    for entry in fs::read_dir("tests")?.flatten() {
+        if entry.path().extension().is_some_and(|e| e == "profraw") {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
 }
 
 /// Lines that ran, and lines there are, of each room.
