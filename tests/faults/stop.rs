@@ -9,15 +9,29 @@ use crate::support::{Database, Host, Options};
 
 #[db_test]
 async fn a_job_that_runs_when_the_host_is_told_to_stop_ends_first(database: Database) {
-    let mut host = Host::start(database).await;
+    let file = database.directory.path().join("fault");
+    let options = Options::default().set("PURLIN_FAULT_POINT", "slow-commit").set("PURLIN_FAULT_FILE", file.display());
+    let mut host = Host::start_with(database, options).await;
     let ada = host.tenant_with("acme", "probe").await;
-    let job = ada.post("/api/v1/jobs", &json!({ "kind": "probe.spin" })).await.expect(202);
-    let path = format!("/api/v1/jobs/{}", job["id"].as_str().unwrap());
-    while ada.get(&path).await.expect(200)["state"] == "ready" {
+    let job = ada.post("/api/v1/jobs", &json!({ "kind": "probe.everything" })).await.expect(202);
+    while !file.exists() {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
+    // The guest has returned; its commit comes in a second.
     assert!(host.stop().await);
     host.restart(Options::default()).await;
-    let job = ada.at(&host.base).get(&path).await.expect(200);
-    assert_eq!((&job["state"], &job["crashes"]), (&json!("dead"), &json!(0)), "its end was written before the host's");
+    let ada = ada.at(&host.base);
+    let path = format!("/api/v1/jobs/{}", job["id"].as_str().unwrap());
+    let job = ada.get(&path).await.expect(200);
+    assert_eq!((&job["state"], &job["crashes"]), (&json!("succeeded"), &json!(0)), "its end came before the host's");
+    assert_eq!(ada.rows("/api/v1/apps/probe/notes").await.len(), 1);
+}
+
+#[db_test]
+async fn a_host_whose_log_nobody_reads_any_more_works_on_and_stops_when_told(database: Database) {
+    let mut host = Host::start(database).await;
+    host.stop_reading_its_log();
+    let ada = host.tenant_with("acme", "probe").await;
+    assert_eq!(ada.run("probe.echo", json!({ "still": "here" })).await["state"], "succeeded");
+    assert!(host.stop().await);
 }

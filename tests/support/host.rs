@@ -154,6 +154,11 @@ impl Host {
         panic!("the host does not stop");
     }
 
+    /// Close the reading end of its log, with the next line it writes.
+    pub fn stop_reading_its_log(&mut self) {
+        self.log = Arc::default();
+    }
+
     pub fn log(&self) -> String {
         self.log.lock().unwrap().join("\n")
     }
@@ -166,6 +171,9 @@ async fn spawn(database: &Database, options: &Options) -> (Child, String, Arc<Mu
     let (lines, output) = (Arc::clone(&log), child.stderr.take().unwrap());
     std::thread::spawn(move || {
         for line in BufReader::new(output).lines().map_while(Result::ok) {
+            if Arc::strong_count(&lines) == 1 {
+                return;
+            }
             lines.lock().unwrap().push(line);
         }
     });

@@ -78,8 +78,8 @@ fn edge(config: &Config) -> Edge {
 fn stop_on_signal(stop: watch::Sender<bool>) {
     tokio::spawn(async move {
         wait_for_signal().await;
-        tracing::info!("stopping");
         stop.send_replace(true);
+        tracing::info!("stopping");
     });
 }
 

@@ -13,7 +13,12 @@ pub(crate) fn start(config: &Config) -> Result<(), String> {
         Ok(directive) => filter.add_directive(directive),
         Err(_) => filter,
     };
-    let builder = fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal());
+    let builder = fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        // Where stderr is gone, telling so there would panic in whatever task logged.
+        .log_internal_errors(false);
     let started = match config.log_format {
         LogFormat::Text => builder.try_init(),
         LogFormat::Json => builder.json().try_init(),
