@@ -5,9 +5,10 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::Command,
+    thread,
 };
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use serde_json::{Value, json};
 
 use crate::{
@@ -55,7 +56,7 @@ pub fn short(services: &Services) -> Result<()> {
     Ok(())
 }
 
-/// One round on each database; how many cases.
+/// One round on each database, at the same time; how many cases.
 fn round(services: &Services, examples: u32, seed: u32) -> Result<u64> {
     let Some(programs) = python_tool("schemathesis", SCHEMATHESIS) else {
         println!("NOT TESTED: the API was not fuzzed; it takes python3 with venv and pip, and PyPI");
@@ -63,13 +64,14 @@ fn round(services: &Services, examples: u32, seed: u32) -> Result<u64> {
         return Ok(CASES);
     };
     let program = programs.join("schemathesis");
-    let mut cases = fuzz(&program, &[], "SQLite", examples, seed)?;
-    if let Some(server) = &services.postgres {
-        let fuzzed =
+    let Some(server) = &services.postgres else { return fuzz(&program, &[], "SQLite", examples, seed) };
+    thread::scope(|scope| {
+        let embedded = scope.spawn(|| fuzz(&program, &[], "SQLite", examples, seed));
+        let served =
             with_database(server, |url| fuzz(&program, &[("DATABASE_URL", url)], "PostgreSQL", examples, seed));
-        cases += fuzzed?;
-    }
-    Ok(cases)
+        let embedded = embedded.join().map_err(|_| anyhow!("fuzzing the API on SQLite panicked"))?;
+        Ok(embedded? + served?)
+    })
 }
 
 /// Do this over a fresh database of the server, which is gone afterwards.
