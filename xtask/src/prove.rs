@@ -90,7 +90,7 @@ const ROWS: &[Row] = &[
     ),
     row(
         "slow sockets",
-        "1,000 half-sent requests of four kinds closed within 10 s, others served meanwhile",
+        "1,000 half-sent requests of five kinds closed within 10 s, others served meanwhile",
         "test(half_sent_requests)",
     ),
     row(

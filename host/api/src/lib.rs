@@ -24,7 +24,6 @@ use axum::{
 use ipnet::IpNet;
 use purlin_domain::limits::BODY_BYTES_MAX;
 use purlin_service::Platform;
-use tokio::sync::Semaphore;
 use tower_http::{
     catch_panic::CatchPanicLayer,
     compression::CompressionLayer,
@@ -54,14 +53,14 @@ pub fn router(app: App, edge: &Edge) -> Router {
     for operation in operations() {
         router = router.route(operation.path, guard::guarded(&app, operation));
     }
-    let slots = Arc::new(Semaphore::new(edge.requests_at_once));
+    let room = request::Room::new(edge.requests_at_once);
     let proxies: Arc<[IpNet]> = edge.trusted_proxies.clone().into();
     router
         .fallback(problem::unknown_path)
         .method_not_allowed_fallback(problem::unknown_method)
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .layer(CatchPanicLayer::custom(problem::panicked))
-        .layer(from_fn_with_state(slots, request::admit))
+        .layer(from_fn_with_state(room, request::admit))
         .layer(from_fn_with_state(proxies, request::with_id))
         .layer(CompressionLayer::new())
         .layer(cors(&edge.cors_origins))

@@ -7,9 +7,12 @@ use std::{
 };
 
 use axum::{
-    body::Body,
+    body::{Body, to_bytes},
     extract::{ConnectInfo, Request, State},
-    http::{HeaderMap, HeaderValue, StatusCode, header::USER_AGENT},
+    http::{
+        HeaderMap, HeaderValue, StatusCode,
+        header::{CONTENT_LENGTH, TRANSFER_ENCODING, USER_AGENT},
+    },
     middleware::Next,
     response::{IntoResponse, Response},
 };
@@ -19,7 +22,7 @@ use purlin_domain::{
     clock::{Clock, SystemClock},
 };
 
-use tokio::sync::Semaphore;
+use tokio::{sync::Semaphore, time::timeout};
 use tower_http::timeout::TimeoutBody;
 
 use crate::{
@@ -31,6 +34,11 @@ use crate::{
 pub(crate) const TIMED_OUT: StatusCode = StatusCode::REQUEST_TIMEOUT;
 /// Between two pieces of a body; a client that is slower has gone, or means harm.
 const BODY_PAUSE_MAX: Duration = Duration::from_secs(8);
+/// A body up to so long is waited for before its request takes room.
+const AWAITED_BYTES_MAX: usize = 64 << 10;
+const AWAITED_FOR: Duration = Duration::from_secs(20);
+/// One in so many requests may be one whose long body still comes.
+const RECEIVING_SHARE: usize = 4;
 const REQUEST_ID: &str = "x-request-id";
 const USER_AGENT_BYTES_MAX: usize = 300;
 
@@ -75,16 +83,68 @@ pub(crate) async fn with_id(State(proxies): State<Arc<[IpNet]>>, mut request: Re
     response
 }
 
+/// Room for requests: all that run, and those of them whose bodies still come.
+#[derive(Clone)]
+pub(crate) struct Room {
+    running: Arc<Semaphore>,
+    receiving: Arc<Semaphore>,
+}
+
+impl Room {
+    pub(crate) fn new(requests: usize) -> Self {
+        Self {
+            running: Arc::new(Semaphore::new(requests)),
+            receiving: Arc::new(Semaphore::new((requests / RECEIVING_SHARE).max(1))),
+        }
+    }
+}
+
 /// Let a request in while there is room, and turn it away at once while there is none: one
-/// that waited would be answered when nobody waits for it any more.
-pub(crate) async fn admit(State(slots): State<Arc<Semaphore>>, request: Request, next: Next) -> Response {
+/// that waited would be answered when nobody waits for it any more. A body of ordinary
+/// size takes no room while it comes; longer ones take a share of it at most, so that
+/// senders who never end leave room for others.
+pub(crate) async fn admit(State(room): State<Room>, request: Request, next: Next) -> Response {
     // Whether the process lives is asked when it is busiest.
     if request.uri().path().starts_with("/health") {
         return next.run(request).await;
     }
-    match slots.try_acquire() {
-        Ok(_slot) => next.run(request).await,
+    let Some(bytes) = announced(request.headers()) else {
+        let (Ok(_receiving), Ok(_running)) = (room.receiving.try_acquire(), room.running.try_acquire()) else {
+            return problem::busy().into_response();
+        };
+        return next.run(request).await;
+    };
+    let request = match received(request, bytes).await {
+        Ok(request) => request,
+        Err(problem) => return problem.into_response(),
+    };
+    match room.running.try_acquire() {
+        Ok(_running) => next.run(request).await,
         Err(_) => problem::busy().into_response(),
+    }
+}
+
+/// How long the body is, where that is little enough to wait for it.
+fn announced(headers: &HeaderMap) -> Option<usize> {
+    if headers.contains_key(TRANSFER_ENCODING) {
+        return None;
+    }
+    let Some(length) = headers.get(CONTENT_LENGTH) else { return Some(0) };
+    length.to_str().ok()?.parse().ok().filter(|bytes| *bytes <= AWAITED_BYTES_MAX)
+}
+
+/// The request with all of its body.
+async fn received(request: Request, bytes: usize) -> Result<Request, Problem> {
+    if bytes == 0 {
+        return Ok(request);
+    }
+    let (parts, body) = request.into_parts();
+    match timeout(AWAITED_FOR, to_bytes(body, bytes)).await {
+        Ok(Ok(body)) => Ok(Request::from_parts(parts, Body::from(body))),
+        Ok(Err(_)) | Err(_) => Err(Problem::from_body_status(
+            StatusCode::BAD_REQUEST,
+            format!("the body of {bytes} bytes did not come whole; send it without long pauses"),
+        )),
     }
 }
 
