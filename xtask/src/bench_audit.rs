@@ -15,7 +15,7 @@ use crate::{
     client::{Client, text},
     fuzz::with_database,
     host::Host,
-    plugins, private, shell,
+    private,
     test::{self, Services},
 };
 
@@ -25,16 +25,13 @@ const ROUNDS: usize = 3;
 
 pub fn run() -> Result<()> {
     // A ratio of one run: what is built matters less than that both halves run on it.
-    shell::step("building the host");
-    let mut packages = plugins::all()?;
-    packages.push("probe".to_owned());
-    shell::run(shell::cargo().args(["build", "--bins", "--tests"]).args(test::selection(&packages)))?;
+    test::build()?;
     let services = Services::find()?;
     let server = services.postgres.clone().context("this takes a PostgreSQL")?;
     with_database(&server, |url| {
         let directory = std::env::temp_dir().join(format!("purlin-bench-{}", private::random()?));
         let environment = [("DATABASE_URL", url), ("PURLIN_AUTH_REQUESTS_PER_MINUTE", "1000000".to_owned())];
-        let host = Host::start(&shell::target().join("debug/purlin"), &directory, &environment)?;
+        let host = Host::start(&test::host(), &directory, &environment)?;
         let measured = measure(&host);
         host.stop()?;
         drop(std::fs::remove_dir_all(&directory));

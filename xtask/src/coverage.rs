@@ -14,7 +14,7 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
-use crate::{plugins, shell, test};
+use crate::{shell, test};
 
 /// Lines of these rooms that must be run, in percent.
 const ROOMS: [&str; 3] = ["host/domain", "host/store", "host/service"];
@@ -22,12 +22,7 @@ const LINES_MIN: f64 = 85.0;
 
 pub fn run() -> Result<()> {
     let (profdata, cov) = tools()?;
-    let mut packages = plugins::all()?;
-    packages.push("probe".to_owned());
-    let components = plugins::build(&packages)?;
-    let directory = components.first().and_then(|(_, path)| path.parent()).context("there are no plugins")?;
-    let components = fs::canonicalize(directory)?;
-
+    let guests = test::Guests::build()?;
     let target = shell::root()?.join(shell::target()).join("coverage");
     let profiles = target.join("profiles");
     drop(fs::remove_dir_all(&profiles));
@@ -46,15 +41,15 @@ pub fn run() -> Result<()> {
     };
     shell::step("building the host and the tests, instrumented");
     let mut build = shell::cargo();
-    build.args(["build", "--bins", "--tests"]).args(test::selection(&packages));
+    build.args(["build", "--bins", "--tests"]).args(guests.selection());
     instrumented(&mut build);
     shell::run(&mut build)?;
     shell::step("running the tests");
     let services = test::Services::find()?;
-    let mut tests = shell::cargo();
-    tests.args(["nextest", "run", "--no-fail-fast"]).args(test::selection(&packages));
+    let mut tests = test::nextest()?;
+    tests.arg("--no-fail-fast").args(guests.selection());
     instrumented(&mut tests);
-    tests.env("PURLIN_TEST_COMPONENTS", &components).env("PURLIN_TEST_BINARY", target.join("debug/purlin"));
+    guests.equip(&mut tests, &target.join("debug/purlin"))?;
     services.tell(&mut tests);
     let passed = shell::run(&mut tests);
     forget_strays()?;

@@ -26,49 +26,46 @@ const LEFT_OUT: &str = "^(POST /api/v1/auth/logout|POST /api/v1/auth/password/ch
 
 /// The long form.
 pub fn run() -> Result<()> {
-    shell::step("building the host and the plugins");
-    let mut packages = plugins::all()?;
-    packages.push("probe".to_owned());
-    plugins::build(&packages)?;
-    shell::run(shell::cargo().args(["build", "--bins", "--tests"]).args(test::selection(&packages)))?;
+    test::build()?;
     let services = Services::find()?;
-    let cases = long(&services)?;
-    println!("{cases} cases generated from the OpenAPI document: 0 answers of 5xx");
+    long(&services)?;
     services.report()
 }
 
-/// As many rounds as it takes; how many cases. The host is built already.
-pub fn long(services: &Services) -> Result<u64> {
-    let (mut cases, mut seed) = (0, 1);
-    while cases < CASES {
-        cases += round(services, 150, seed)?;
-        seed += 1;
-        println!("{cases} of {CASES} cases");
-    }
-    Ok(cases)
+/// As many rounds as it takes; how many cases, if there was anything to make them with. The
+/// host is built already.
+pub fn long(services: &Services) -> Result<Option<u64>> {
+    fuzz_until(services, CASES, 150)
 }
 
 /// The short form; the host is built already.
 pub fn short(services: &Services) -> Result<()> {
     shell::step("fuzzing the API, in short");
-    let cases = round(services, 3, 1)?;
-    println!("{cases} cases generated from the OpenAPI document: 0 answers of 5xx");
-    Ok(())
+    fuzz_until(services, 1, 3).map(drop)
 }
 
-/// One round on each database, at the same time; how many cases.
-fn round(services: &Services, examples: u32, seed: u32) -> Result<u64> {
+fn fuzz_until(services: &Services, wanted: u64, examples: u32) -> Result<Option<u64>> {
     let Some(programs) = python_tool("schemathesis", SCHEMATHESIS) else {
         println!("NOT TESTED: the API was not fuzzed; it takes python3 with venv and pip, and PyPI");
         ensure!(std::env::var("CI").as_deref() != Ok("true"), "the API must be fuzzed in CI");
-        return Ok(CASES);
+        return Ok(None);
     };
     let program = programs.join("schemathesis");
-    let Some(server) = &services.postgres else { return fuzz(&program, &[], "SQLite", examples, seed) };
+    let (mut cases, mut seed) = (0, 1);
+    while cases < wanted {
+        cases += round(&program, services, examples, seed)?;
+        seed += 1;
+    }
+    println!("{cases} cases generated from the OpenAPI document, on {}: 0 answers of 5xx", services.databases());
+    Ok(Some(cases))
+}
+
+/// One round on each database, at the same time; how many cases.
+fn round(program: &Path, services: &Services, examples: u32, seed: u32) -> Result<u64> {
+    let Some(server) = &services.postgres else { return fuzz(program, &[], "SQLite", examples, seed) };
     thread::scope(|scope| {
-        let embedded = scope.spawn(|| fuzz(&program, &[], "SQLite", examples, seed));
-        let served =
-            with_database(server, |url| fuzz(&program, &[("DATABASE_URL", url)], "PostgreSQL", examples, seed));
+        let embedded = scope.spawn(|| fuzz(program, &[], "SQLite", examples, seed));
+        let served = with_database(server, |url| fuzz(program, &[("DATABASE_URL", url)], "PostgreSQL", examples, seed));
         let embedded = embedded.join().map_err(|_| anyhow!("fuzzing the API on SQLite panicked"))?;
         Ok(embedded? + served?)
     })
@@ -115,7 +112,7 @@ fn fuzz(program: &Path, database: &[(&str, String)], name: &str, examples: u32, 
         ("PURLIN_POLL_MS", "500".to_owned()),
     ];
     environment.extend(database.iter().cloned());
-    let host = Host::start(&shell::target().join("debug/purlin"), &directory, &environment)?;
+    let host = Host::start(&test::host(), &directory, &environment)?;
     let token = prepare(&host)?;
     let report = directory.join("report.json");
     let done = Command::new(program)

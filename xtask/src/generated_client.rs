@@ -6,7 +6,7 @@ use std::{fs, process::Command};
 use anyhow::{Result, ensure};
 use serde_json::Value;
 
-use crate::{client::Client, fuzz::python_tool, host::Host, private, shell};
+use crate::{client::Client, fuzz::python_tool, host::Host, private, shell, test};
 
 const GENERATOR: &str = "openapi-python-client==0.29.1";
 /// What the generator cannot make, and says so: a component as a body, an export as an answer.
@@ -22,7 +22,7 @@ pub fn run() -> Result<()> {
     };
     let directory = std::env::temp_dir().join(format!("purlin-client-{}", private::random()?));
     let environment = [("PURLIN_AUTH_REQUESTS_PER_MINUTE", "1000000".to_owned())];
-    let host = Host::start(&shell::target().join("debug/purlin"), &directory, &environment)?;
+    let host = Host::start(&test::host(), &directory, &environment)?;
     let document: Value = Client::new(&host.address).get("/openapi.json")?.expect(200)?;
     let file = directory.join("openapi.json");
     fs::write(&file, document.to_string())?;

@@ -81,7 +81,7 @@ fn main() -> Result<()> {
         Command::Bench { what } => bench::run(&what),
         Command::Prove { row } => prove::run(row.as_deref()),
         Command::Fuzz => fuzz::run(),
-        Command::Client => generated_client::run(),
+        Command::Client => test::build().and_then(|_| generated_client::run()),
         Command::Coverage => coverage::run(),
         Command::Schema => test::write_schema(),
         Command::Hooks => hooks::install(),

@@ -10,36 +10,67 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 
 use crate::{fuzz, generated_client, plugins, shell};
 
 const POSTGRES: &str = "PURLIN_TEST_POSTGRES_URL";
 const REDIS: &str = "PURLIN_TEST_REDIS_URL";
 
-/// What is built and run, the same for both so that nothing is compiled twice: everything
-/// but the guests.
-pub fn selection(guests: &[String]) -> Vec<&str> {
-    let mut words = vec!["--workspace", "--features", "purlin/faults"];
-    for guest in guests {
-        words.extend(["--exclude", guest]);
+/// The guests, built: the plugins of this checkout, and the one that tests are made with.
+pub struct Guests {
+    names: Vec<String>,
+    /// Where their components lie.
+    directory: PathBuf,
+}
+
+impl Guests {
+    pub fn build() -> Result<Self> {
+        let mut names = plugins::all()?;
+        names.push("probe".to_owned());
+        let components = plugins::build(&names)?;
+        let directory = components.first().and_then(|(_, path)| path.parent()).context("there are no plugins")?;
+        Ok(Self { directory: fs::canonicalize(directory)?, names })
     }
-    words
+
+    /// What is built and run, the same for both so that nothing is compiled twice: everything
+    /// but the guests.
+    pub fn selection(&self) -> Vec<&str> {
+        let mut words = vec!["--workspace", "--features", "purlin/faults"];
+        for name in &self.names {
+            words.extend(["--exclude", name]);
+        }
+        words
+    }
+
+    /// Tell tests where the components are, and this host.
+    pub fn equip(&self, test: &mut Command, host: &Path) -> Result<()> {
+        test.env("PURLIN_TEST_COMPONENTS", &self.directory).env("PURLIN_TEST_BINARY", fs::canonicalize(host)?);
+        Ok(())
+    }
+}
+
+/// Build the guests, and after them the host, with fault points, and the tests.
+pub fn build() -> Result<Guests> {
+    let guests = Guests::build()?;
+    shell::step("building the host, with fault points, and the tests");
+    shell::run(shell::cargo().args(["build", "--bins", "--tests"]).args(guests.selection()))?;
+    Ok(guests)
+}
+
+/// The host that [`build`] makes.
+pub fn host() -> PathBuf {
+    shell::target().join("debug/purlin")
 }
 
 pub fn run(filter: &[String]) -> Result<()> {
-    let mut packages = plugins::all()?;
-    packages.push("probe".to_owned());
-    plugins::build(&packages)?;
-
-    shell::step("building the host, with fault points, and the tests");
-    shell::run(shell::cargo().args(["build", "--bins", "--tests"]).args(selection(&packages)))?;
+    let guests = build()?;
     let services = Services::find()?;
 
     shell::step("running the tests");
     let mut test = runner()?;
-    test.args(selection(&packages)).args(filter);
-    equip(&mut test)?;
+    test.args(guests.selection()).args(filter);
+    guests.equip(&mut test, &host())?;
     services.tell(&mut test);
     shell::run(&mut test)?;
     if filter.is_empty() {
@@ -49,13 +80,6 @@ pub fn run(filter: &[String]) -> Result<()> {
         shell::run(shell::cargo().args(["test", "--doc", "--package", "purlin-sdk"]))?;
     }
     services.report()
-}
-
-/// Tell tests where the host and the components are.
-pub fn equip(test: &mut Command) -> Result<()> {
-    test.env("PURLIN_TEST_COMPONENTS", fs::canonicalize(shell::target().join("wasm32-wasip2/plugin"))?)
-        .env("PURLIN_TEST_BINARY", fs::canonicalize(shell::target().join("debug/purlin"))?);
-    Ok(())
 }
 
 /// Let the test that holds the schema's document against the migrations write it instead.
@@ -71,12 +95,24 @@ pub fn write_schema() -> Result<()> {
 /// cargo-nextest where it is; cargo's own runner otherwise.
 fn runner() -> Result<Command> {
     let mut cargo = shell::cargo();
-    if shell::succeeds(shell::cargo().args(["nextest", "--version"])) {
+    if has_nextest() {
         cargo.args(["nextest", "run"]);
     } else {
         println!("cargo-nextest is not installed (cargo install --locked cargo-nextest); using cargo test");
         cargo.arg("test");
     }
+    Ok(cargo)
+}
+
+fn has_nextest() -> bool {
+    shell::succeeds(shell::cargo().args(["nextest", "--version"]))
+}
+
+/// `cargo nextest run`, for what needs its filters.
+pub fn nextest() -> Result<Command> {
+    ensure!(has_nextest(), "this takes cargo-nextest: `cargo install --locked cargo-nextest`");
+    let mut cargo = shell::cargo();
+    cargo.args(["nextest", "run"]);
     Ok(cargo)
 }
 
@@ -115,6 +151,11 @@ impl Services {
             Err(_) => start_redis(&mut private)?,
         };
         Ok(Self { postgres, redis, _private: private })
+    }
+
+    /// The databases, in words.
+    pub fn databases(&self) -> &'static str {
+        if self.postgres.is_some() { "both databases" } else { "SQLite alone" }
     }
 
     pub fn tell(&self, test: &mut Command) {
