@@ -64,9 +64,19 @@ macro_rules! measured {
 }
 pub(crate) use measured;
 
+/// Whether the promises are being proven: figures in their full size, on a quiet machine.
+pub fn proving() -> bool {
+    std::env::var("PURLIN_PROVE").is_ok_and(|value| value == "full")
+}
+
 /// Figures in their full size when the promises are proven, smaller in an ordinary run.
 pub fn figure(short: usize, full: usize) -> usize {
-    if std::env::var("PURLIN_PROVE").is_ok_and(|value| value == "full") { full } else { short }
+    if proving() { full } else { short }
+}
+
+/// A JSON string's text.
+pub fn text(value: &serde_json::Value) -> String {
+    value.as_str().unwrap().to_owned()
 }
 
 /// The component of this package, as `cargo xtask plugins` built it.

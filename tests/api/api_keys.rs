@@ -2,11 +2,7 @@ use purlin_domain::clock::{Clock, SystemClock};
 use purlin_test_macros::db_test;
 use serde_json::{Value, json};
 
-use crate::support::{Database, Host};
-
-fn text(value: &Value) -> String {
-    value.as_str().unwrap().to_owned()
-}
+use crate::support::{Database, Host, text};
 
 #[db_test]
 async fn a_key_does_what_its_scopes_say_and_no_more(database: Database) {

@@ -1,11 +1,7 @@
 use purlin_test_macros::db_test;
 use serde_json::{Value, json};
 
-use crate::support::{Database, Host};
-
-fn text(value: &Value) -> String {
-    value.as_str().unwrap().to_owned()
-}
+use crate::support::{Database, Host, text};
 
 fn accept(token: &str) -> Value {
     json!({ "token": token, "password": "correct horse battery", "first_name": "Bob" })

@@ -2,11 +2,7 @@ use purlin_test_macros::db_test;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::support::{Database, Host};
-
-fn text(value: &Value) -> String {
-    value.as_str().unwrap().to_owned()
-}
+use crate::support::{Database, Host, text};
 
 #[db_test]
 async fn a_role_is_made_changed_and_deleted_and_takes_effect_at_once(database: Database) {

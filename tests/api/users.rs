@@ -1,7 +1,7 @@
 use purlin_test_macros::db_test;
 use serde_json::{Value, json};
 
-use crate::support::{Database, Host};
+use crate::support::{Database, Host, text};
 
 #[db_test]
 async fn users_change_their_own_names_audited_and_told(database: Database) {
@@ -131,6 +131,30 @@ async fn nobody_grants_what_they_lack_nor_takes_over_who_may_more(database: Data
 }
 
 #[db_test]
+async fn nobody_has_more_than_fifty_roles(database: Database) {
+    let host = Host::start(database).await;
+    let ada = host.tenant("acme").await;
+    let viewer = role_id(&ada, "viewer").await;
+    let new =
+        |count: usize| json!({ "email": format!("u{count}@acme.example"), "role_ids": vec![viewer.clone(); count] });
+    for path in ["/api/v1/users", "/api/v1/invitations"] {
+        let body = ada.post(path, &new(51)).await.expect(422);
+        assert_eq!(body["errors"][0]["pointer"], "/role_ids", "{path}");
+    }
+    let bob = ada.post("/api/v1/users", &new(50)).await.expect(201);
+    assert_eq!(bob["roles"], json!(["viewer"]), "the same role is one role");
+    let give = async |n: usize| {
+        let role = ada.post("/api/v1/roles", &json!({ "name": format!("r{n}") })).await.expect(201);
+        let path = format!("/api/v1/users/{}/roles/{}", text(&bob["id"]), text(&role["id"]));
+        ada.send(ada.request(reqwest::Method::PUT, &path)).await
+    };
+    for n in 1..50 {
+        give(n).await.expect(200);
+    }
+    assert_eq!(give(50).await.problem(409), "too_many_roles");
+}
+
+#[db_test]
 async fn erasing_somebody_empties_what_is_personal_and_keeps_the_log(database: Database) {
     let host = Host::start(database).await;
     let ada = host.tenant("acme").await;
@@ -139,6 +163,7 @@ async fn erasing_somebody_empties_what_is_personal_and_keeps_the_log(database: D
     assert_eq!(ada.post(&format!("{path}/erase"), &json!({})).await.problem(409), "not_deleted");
     ada.delete(&path).await.expect(204);
     let job = ada.post(&format!("{path}/erase"), &json!({})).await.expect(202);
+    ada.post(&format!("{path}/erase"), &json!({})).await.expect(202);
     let job = ada.wait_for_job(&text(&job["id"])).await;
     assert_eq!(job["state"], "succeeded", "{job:#}");
     let events = ada.rows(&format!("/api/v1/events?filter[subject]={}", id_of(&bob))).await;
@@ -146,10 +171,6 @@ async fn erasing_somebody_empties_what_is_personal_and_keeps_the_log(database: D
     let erased = ada.rows("/api/v1/audit-logs?filter[action]=user.erased").await;
     assert_eq!((erased.len(), &erased[0]["on_behalf_of"]), (1, &json!(id_of(&ada))));
     assert_eq!(ada.get("/api/v1/audit-logs/verify").await.expect(200)["intact"], true);
-}
-
-fn text(value: &Value) -> String {
-    value.as_str().unwrap().to_owned()
 }
 
 fn id_of(client: &crate::support::Client) -> String {

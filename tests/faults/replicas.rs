@@ -6,20 +6,14 @@ use serde_json::json;
 
 use crate::support::{Client, Database, Host, Options, skipped};
 
-/// Two hosts on one PostgreSQL, with or without a bus between them.
-async fn pair(bus: bool) -> Option<(Host, Host)> {
+/// Two hosts on one PostgreSQL, which share the master key as such hosts must.
+async fn pair(options: Options) -> Option<(Host, Host)> {
     let Some(database) = Database::postgres().await else {
         skipped("PostgreSQL");
         return None;
     };
-    let mut options = Options::default();
-    if bus {
-        let url = std::env::var("PURLIN_TEST_REDIS_URL").unwrap_or_else(|_| "redis://127.0.0.1:6379".to_owned());
-        options = options.set("REDIS_URL", url);
-    }
     let twin = database.twin();
     let first = Host::start_with(database, options.clone()).await;
-    // Hosts that share a database share the master key.
     let key = std::fs::read(first.database.directory.path().join("master.key")).unwrap();
     std::fs::write(twin.directory.path().join("master.key"), key).unwrap();
     let second = Host::start_with(twin, options).await;
@@ -41,7 +35,12 @@ async fn refused_after(client: &Client, path: &str, status: u16) -> Duration {
 }
 
 async fn ends_elsewhere(bus: bool) {
-    let Some((here, there)) = pair(bus).await else { return };
+    let mut options = Options::default();
+    if bus {
+        let url = std::env::var("PURLIN_TEST_REDIS_URL").unwrap_or_else(|_| "redis://127.0.0.1:6379".to_owned());
+        options = options.set("REDIS_URL", url);
+    }
+    let Some((here, there)) = pair(options).await else { return };
     let ada = here.tenant("acme").await;
     let bob = here.member(&ada, "bob@acme.example", &["viewer"]).await;
     let roles = ada.rows("/api/v1/roles?filter[name]=viewer").await;
@@ -81,7 +80,7 @@ async fn what_is_taken_away_here_ends_elsewhere_within_five_seconds_without_one(
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_token_of_one_host_is_good_at_the_other_and_a_key_made_there_is_known_here() {
-    let Some((here, there)) = pair(false).await else { return };
+    let Some((here, there)) = pair(Options::default()).await else { return };
     let ada = here.tenant("acme").await;
     ada.at(&there.base).get("/api/v1/users/me").await.expect(200);
     let refresh = json!({ "refresh_token": ada.me["refresh_token"] });
@@ -93,14 +92,9 @@ async fn a_token_of_one_host_is_good_at_the_other_and_a_key_made_there_is_known_
 /// A rate is one rate on all hosts while there is a bus, and no rate is ever open without it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_rate_is_shared_by_hosts_and_holds_without_redis_too() {
-    let Some(database) = Database::postgres().await else { return skipped("PostgreSQL") };
     let Some(redis) = crate::support::Redis::start().await else { return skipped("redis-server") };
     let options = Options::default().set("REDIS_URL", &redis.url).set("PURLIN_AUTH_REQUESTS_PER_MINUTE", "6");
-    let twin = database.twin();
-    let here = Host::start_with(database, options.clone()).await;
-    let key = std::fs::read(here.database.directory.path().join("master.key")).unwrap();
-    std::fs::write(twin.directory.path().join("master.key"), key).unwrap();
-    let there = Host::start_with(twin, options).await;
+    let Some((here, there)) = pair(options).await else { return };
     let guess = async |host: &Host, n: usize| {
         let login = json!({ "email": format!("u{n}@x.example"), "password": "wrong horse battery" });
         host.anonymous().post("/api/v1/auth/login", &login).await.status

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use purlin_test_macros::db_test;
+use reqwest::Method;
 use serde_json::json;
 
 use crate::support::{Database, Host, Options};
@@ -25,6 +26,22 @@ async fn a_job_that_runs_when_the_host_is_told_to_stop_ends_first(database: Data
     let job = ada.get(&path).await.expect(200);
     assert_eq!((&job["state"], &job["crashes"]), (&json!("succeeded"), &json!(0)), "its end came before the host's");
     assert_eq!(ada.rows("/api/v1/apps/probe/notes").await.len(), 1);
+}
+
+#[db_test]
+async fn a_host_whose_every_connection_is_busy_stops_when_told(database: Database) {
+    let mut host = Host::start_with(database, Options::default().set("PURLIN_CONNECTIONS", 4)).await;
+    let busy: Vec<_> = (0..8)
+        .map(|_| {
+            let client = host.anonymous();
+            tokio::spawn(async move { while client.request(Method::GET, "/health/live").send().await.is_ok() {} })
+        })
+        .collect();
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert!(host.stop().await);
+    for client in busy {
+        client.await.unwrap();
+    }
 }
 
 #[db_test]

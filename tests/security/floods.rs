@@ -11,7 +11,7 @@ use tokio::{
     time::timeout,
 };
 
-use crate::support::{Client, Database, Host, Options, figure};
+use crate::support::{Client, Database, Host, Options, figure, proving};
 
 fn login(email: &str, password: &str) -> Value {
     json!({ "email": email, "password": password })
@@ -47,8 +47,9 @@ async fn other_requests_are_answered_while_very_many_sign_in(database: Database)
         "{} requests beside 200 sign-ins: p99 {p99:?}; {turned_away} sign-ins were turned away",
         waits.len()
     );
-    // The figure is proven where the machine is quiet; here it must only not starve.
+    // The figure is proven where the machine is quiet; elsewhere it must only not starve.
     assert!(waits.len() > 20);
+    assert!(!proving() || p99 <= Duration::from_millis(100), "{p99:?}");
 }
 
 #[db_test]
@@ -173,7 +174,7 @@ async fn half_sent_requests_are_closed_in_time_and_others_served_meanwhile(datab
         longest = longest.max(closed.into_iter().max().unwrap());
     }
     crate::support::measured!("5 × {count} half-sent requests, the last closed after {longest:?}");
-    assert!(longest <= Duration::from_secs(12), "{longest:?}");
+    assert!(longest <= Duration::from_secs(if proving() { 10 } else { 12 }), "{longest:?}");
 }
 
 #[db_test]

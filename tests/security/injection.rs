@@ -47,26 +47,23 @@ async fn no_filter_sort_cursor_search_or_path_takes_sql(database: Database) {
     ada.settle().await;
     let before = state(&ada).await;
     let mut tried = 0;
-    for operation in operations().into_iter().filter(|o| o.method == Method::GET && o.needs != Needs::Nothing) {
-        let base = operation
-            .path
-            .replace("{plugin}", "inventory")
-            .replace("{name}", "inventory")
-            .replace("{collection}", "items")
-            .replace("{version}", "0.1.0");
+    for operation in operations().into_iter().filter(|operation| operation.needs != Needs::Nothing) {
         for text in TEXTS {
-            if base.contains('{') {
-                let path = base.replace("{id}", &encoded(text));
-                let status = ada.get(&path).await.status;
-                assert!([403, 404].contains(&status), "{path}: {status}");
+            for path in paths_with(operation.path, text) {
+                let request = ada.request(operation.method.clone(), &path).json(&json!({}));
+                let status = ada.send(request).await.status;
+                assert!([403, 404].contains(&status), "{} {path}: {status}", operation.method);
                 tried += 1;
+            }
+            let list = filled(operation.path);
+            if operation.method != Method::GET || list.contains('{') {
                 continue;
             }
             for parameter in [
                 "filter[id]",
                 "filter[created_at][gt]",
                 &format!("filter[{text}]"),
-                "filter[id][{text}]",
+                &format!("filter[id][{text}]"),
                 "sort",
                 "page[after]",
                 "page[before]",
@@ -74,11 +71,11 @@ async fn no_filter_sort_cursor_search_or_path_takes_sql(database: Database) {
                 text,
             ] {
                 let query = format!("{}={}", encoded(parameter), encoded(text));
-                let status = ada.get(&format!("{base}?{query}")).await.status;
+                let status = ada.get(&format!("{list}?{query}")).await.status;
                 // What is no list takes no parameters, and looks at none.
                 assert!(
-                    [400, 403].contains(&status) || (status < 300 && !is_list(&ada, &base).await),
-                    "{base}?{query}: {status}"
+                    [400, 403].contains(&status) || (status < 300 && !is_list(&ada, &list).await),
+                    "{list}?{query}: {status}"
                 );
                 tried += 1;
             }
@@ -119,6 +116,25 @@ async fn no_filter_sort_cursor_search_or_path_takes_sql(database: Database) {
     assert_eq!(state(&ada).await, before, "nothing changed");
     let role = ada.post("/api/v1/roles", &json!({ "name": TEXTS[2], "description": TEXTS[3] })).await.expect(201);
     assert_eq!(role["name"], TEXTS[2], "as data it is data");
+}
+
+const FILLED: [(&str, &str); 4] =
+    [("{plugin}", "inventory"), ("{name}", "inventory"), ("{collection}", "items"), ("{version}", "0.1.0")];
+
+/// The path with everything in it that has a name; ids stay open.
+fn filled(template: &str) -> String {
+    FILLED.iter().fold(template.to_owned(), |path, (place, name)| path.replace(place, name))
+}
+
+/// The path with this text in one of its places at a time.
+fn paths_with(template: &str, text: &str) -> Vec<String> {
+    let places = template.split('/').filter(|part| part.starts_with('{'));
+    let id = "01930000-0000-7000-8000-000000000000";
+    let fill = |place: &str| {
+        let path = filled(&template.replace(place, &encoded(text)));
+        ["{id}", "{role_id}", "{permission_id}"].iter().fold(path, |path, place| path.replace(place, id))
+    };
+    places.map(fill).collect()
 }
 
 async fn is_list(client: &Client, base: &str) -> bool {

@@ -112,7 +112,7 @@ async fn ask(tx: &mut TenantTx, t: &Theirs, theirs: &str, told: &mut String) {
         sessions::list(tx, t.user, &all);
         api_keys::by_id(tx, t.key);
         api_keys::count_of_user(tx, t.user);
-        api_keys::list(tx, None, &all);
+        api_keys::list(tx, &all);
         second_factors::of_user(tx, t.user);
         invitations::by_id(tx, t.invitation);
         invitations::list(tx, &all);

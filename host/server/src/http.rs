@@ -42,13 +42,16 @@ pub(crate) async fn serve(
     let graceful = GracefulShutdown::new();
     while !*stopping.borrow() {
         // A connection that has no room waits in the listener's queue.
-        let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { break };
+        let accept = async {
+            let slot = Arc::clone(&slots).acquire_owned().await.map_err(std::io::Error::other)?;
+            Ok::<_, std::io::Error>((slot, listener.accept().await?))
+        };
         let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
+            accepted = accept => accepted,
             _ = stopping.changed() => continue,
         };
         match accepted {
-            Ok((stream, peer)) => {
+            Ok((slot, (stream, peer))) => {
                 let connection = graceful.watch(connection(stream, app.clone(), peer));
                 tokio::spawn(async move {
                     // The client went away, or was too slow: nobody is left to tell.

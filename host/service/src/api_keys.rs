@@ -56,7 +56,7 @@ pub struct MadeApiKey {
 pub async fn list(platform: &Platform, principal: &Principal, query: &ListQuery) -> Result<ListPage<ApiKey>> {
     let prepared = Prepared::new(platform, principal.tenant, "api-keys", &api_keys::fields(), query)?;
     let mut tx = platform.db.read(principal.tenant).await?;
-    let page = api_keys::list(&mut tx, None, &prepared.slice()).await?;
+    let page = api_keys::list(&mut tx, &prepared.slice()).await?;
     Ok(prepared.page(platform, page))
 }
 

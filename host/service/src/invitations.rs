@@ -83,9 +83,7 @@ pub async fn create(platform: &Platform, principal: &Principal, new: NewInvitati
         let why = "somebody in the tenant has this address already".to_owned();
         return Err(ServiceError::Conflict("email_taken", why));
     }
-    for (i, role) in new.role_ids.iter().enumerate() {
-        users_grantable(&mut change, principal, *role, i).await?;
-    }
+    crate::users::grantable(&mut change.tx, principal, &new.role_ids).await?;
     let id = platform.id();
     let (token, _) = opaque::invitation_token(platform, principal.tenant, id, 1);
     let invitation = Invitation {
@@ -111,10 +109,6 @@ pub async fn create(platform: &Platform, principal: &Principal, new: NewInvitati
     }
     sent(platform, &mut change, &invitation, "invitation.created");
     change.finish(invitation).await
-}
-
-async fn users_grantable(change: &mut Mutation<'_>, principal: &Principal, role: RoleId, i: usize) -> Result<()> {
-    crate::users::grantable(&mut change.tx, principal, role, &format!("/role_ids/{i}")).await.map(drop)
 }
 
 fn sent(platform: &Platform, change: &mut Mutation<'_>, invitation: &Invitation, what: &'static str) {
@@ -152,9 +146,8 @@ pub async fn resend(platform: &Platform, principal: &Principal, id: InvitationId
     let mut change = Mutation::begin(platform, principal).await?;
     let before = pending(&mut change, id).await?;
     let roles: Vec<RoleId> = serde_json::from_value(before.role_ids.clone()).map_err(ServiceError::internal)?;
-    for (i, role) in still_there(&mut change, roles).await?.into_iter().enumerate() {
-        users_grantable(&mut change, principal, role, i).await?;
-    }
+    let roles = still_there(&mut change, roles).await?;
+    crate::users::grantable(&mut change.tx, principal, &roles).await?;
     if before.sent_count >= SENT_MAX {
         let why = format!("it was sent {SENT_MAX} times; revoke it and make another");
         return Err(ServiceError::Conflict("sent_too_often", why));

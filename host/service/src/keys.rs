@@ -55,9 +55,7 @@ impl Keyring {
     /// The key that signs at this moment.
     pub(crate) fn signing(&self, now: Timestamp) -> Result<(String, EncodingKey)> {
         let keys = self.keys();
-        let usable = || keys.iter().filter(|key| key.row.retired_at.is_none());
-        // The newest whose time has come; the oldest when that of none has.
-        let key = usable().find(|key| key.row.signs_from <= now).or_else(|| usable().next_back());
+        let key = that_signs(&keys, |key| &key.row, now);
         key.and_then(|key| Some((key.row.id.clone(), key.encoding.clone()?)))
             .ok_or_else(|| ServiceError::internal("there is no key that signs"))
     }
@@ -82,11 +80,17 @@ impl Keyring {
     }
 }
 
+/// Of the keys in their order, the newest whose time has come; the oldest when that of none has.
+fn that_signs<T>(keys: &[T], row: impl Fn(&T) -> &SigningKey, now: Timestamp) -> Option<&T> {
+    let mut usable = keys.iter().filter(|key| row(key).retired_at.is_none());
+    usable.clone().find(|key| row(key).signs_from <= now).or_else(|| usable.next_back())
+}
+
 /// Read the keys from the database.
 pub async fn refresh(platform: &Platform) -> Result<()> {
     let rows = signing_keys::all(&mut platform.db.platform_read().await?).await?;
     let ours = rows.into_iter().filter(|row| {
-        let is_ours = secrets::same(row.mac.as_bytes(), mac(&platform.secrets, &row.id, &row.public_key).as_bytes());
+        let is_ours = is_ours(&platform.secrets, row);
         if !is_ours {
             tracing::error!(
                 kid = row.id,
@@ -129,6 +133,11 @@ fn mac(secrets: &Secrets, id: &str, public_key: &Json) -> String {
     let part = |name: &str| public_key.get(name).and_then(Json::as_str).unwrap_or_default();
     let mac = secrets.mac(Use::SigningKey, &[id.as_bytes(), part("n").as_bytes(), part("e").as_bytes()]);
     blake3::Hash::from_bytes(mac).to_hex().to_string()
+}
+
+/// Whether a host with this master key wrote the row.
+fn is_ours(secrets: &Secrets, row: &SigningKey) -> bool {
+    secrets::same(row.mac.as_bytes(), mac(secrets, &row.id, &row.public_key).as_bytes())
 }
 
 fn context(id: &str) -> String {
@@ -175,11 +184,7 @@ pub struct KeyInfo {
 pub async fn list(db: &Db, clock: &dyn Clock) -> Result<Vec<KeyInfo>> {
     let now = clock.now();
     let rows = signing_keys::all(&mut db.platform_read().await?).await?;
-    let signing = rows
-        .iter()
-        .find(|row| row.retired_at.is_none() && row.signs_from <= now)
-        .or_else(|| rows.iter().rfind(|row| row.retired_at.is_none()))
-        .map(|row| row.id.clone());
+    let signing = that_signs(&rows, |row| row, now).map(|row| row.id.clone());
     let state = |row: &SigningKey| match row {
         row if row.retired_at.is_some() => "retired",
         row if Some(&row.id) == signing.as_ref() => "signing",
@@ -199,9 +204,7 @@ pub async fn list(db: &Db, clock: &dyn Clock) -> Result<Vec<KeyInfo>> {
 /// Make a key that signs from soon on; its `kid`.
 pub async fn rotate(db: &Db, clock: &dyn Clock, secrets: &Secrets) -> Result<String> {
     let rows = signing_keys::all(&mut db.platform_read().await?).await?;
-    let is_ours =
-        |row: &SigningKey| secrets::same(row.mac.as_bytes(), mac(secrets, &row.id, &row.public_key).as_bytes());
-    if !rows.is_empty() && !rows.iter().any(is_ours) {
+    if !rows.is_empty() && !rows.iter().any(|row| is_ours(secrets, row)) {
         return Err(ServiceError::internal("the keys there are belong to another master key; use that one"));
     }
     let now = clock.now();

@@ -36,20 +36,20 @@ const COUNTED_MAX: u64 = 100_000;
 const SLOWED_MAX: usize = 256;
 
 pub(crate) struct Limiter {
-    due_ms: Cache<String, Arc<AtomicI64>>,
+    due_us: Cache<String, Arc<AtomicI64>>,
     slowed: Semaphore,
 }
 
 impl Limiter {
     pub(crate) fn new() -> Self {
-        let due_ms = Cache::builder().max_capacity(COUNTED_MAX).time_to_idle(Duration::from_secs(3_600)).build();
-        Self { due_ms, slowed: Semaphore::new(SLOWED_MAX) }
+        let due_us = Cache::builder().max_capacity(COUNTED_MAX).time_to_idle(Duration::from_secs(3_600)).build();
+        Self { due_us, slowed: Semaphore::new(SLOWED_MAX) }
     }
 
     /// The generic cell rate algorithm, as in the bus: whether it is within, and when the
     /// next would be due.
     fn count(&self, key: String, now: i64, interval: i64, burst: i64) -> (bool, i64) {
-        let due = self.due_ms.get_with(key, || Arc::new(AtomicI64::new(0)));
+        let due = self.due_us.get_with(key, || Arc::new(AtomicI64::new(0)));
         let advance = |due: i64| Some(due.max(now) + interval).filter(|after| after - burst * interval <= now);
         match due.fetch_update(Ordering::AcqRel, Ordering::Acquire, advance) {
             Ok(before) => (true, before.max(now) + interval),
@@ -61,8 +61,8 @@ impl Limiter {
 /// How long until the request would be within the rate; none when it is.
 async fn over(platform: &Platform, rate: Rate, who: &str) -> Option<(Duration, Duration)> {
     let key = format!("purlin:rate:{}:{who}", rate.name);
-    let ms = |d: Duration| i64::try_from(d.as_millis()).unwrap_or(i64::MAX).max(1);
-    let (now, interval, burst) = (platform.now().timestamp_millis(), ms(rate.interval), i64::from(rate.burst));
+    let interval = i64::try_from(rate.interval.as_micros()).unwrap_or(i64::MAX).max(1);
+    let (now, burst) = (platform.now().timestamp_micros(), i64::from(rate.burst));
     let shared = match &platform.bus {
         Some(bus) => bus
             .count(&key, now, interval, burst)
@@ -72,7 +72,7 @@ async fn over(platform: &Platform, rate: Rate, who: &str) -> Option<(Duration, D
         None => None,
     };
     let (within, due) = shared.unwrap_or_else(|| platform.limiter.count(key, now, interval, burst));
-    let duration = |ms: i64| Duration::from_millis(u64::try_from(ms).unwrap_or(0));
+    let duration = |us: i64| Duration::from_micros(u64::try_from(us).unwrap_or(0));
     let allowed_at = due + interval - burst * interval;
     (!within).then(|| (duration(allowed_at - now), duration(due - now)))
 }

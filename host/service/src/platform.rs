@@ -174,7 +174,7 @@ impl Platform {
             Hint::Forget(tenant) => {
                 self.access.forget(tenant);
                 // The tenant may have been suspended.
-                self.suspended.notify_waiters();
+                self.suspended.notify_one();
             }
         }
     }

@@ -244,7 +244,7 @@ pub async fn suspend(platform: &Platform, principal: &Principal, id: TenantId) -
     }
     let tenant =
         operate(platform, principal, id, "tenant.suspended", None, |t| t.status = TenantStatus::Suspended).await?;
-    platform.suspended.notify_waiters();
+    platform.suspended.notify_one();
     Ok(tenant)
 }
 

@@ -9,7 +9,7 @@ use purlin_domain::{
     principal::{Actor, Principal},
 };
 use purlin_store::{
-    StoreError, TenantTx, api_keys, one_time_tokens, roles, roles::Role, second_factors, sessions, usage, users,
+    StoreError, TenantTx, api_keys, jobs, one_time_tokens, roles, roles::Role, second_factors, sessions, usage, users,
     users::User,
 };
 use schemars::JsonSchema;
@@ -23,6 +23,9 @@ use crate::{
     list::{ListPage, ListQuery, Prepared},
     native,
 };
+
+/// Roles of one user at most.
+const ROLES_MAX: usize = 50;
 
 /// A user, with roles.
 #[derive(Debug, Serialize, JsonSchema)]
@@ -211,8 +214,7 @@ pub(crate) async fn insert(
     within_plan(platform, &mut change.tx).await?;
     let now = change.now;
     let mut names = Vec::new();
-    for (i, id) in role_ids.iter().enumerate() {
-        let role = grantable(&mut change.tx, principal, *id, &format!("/role_ids/{i}")).await?;
+    for role in grantable(&mut change.tx, principal, role_ids).await? {
         if roles::assign(&mut change.tx, user.id, role.id, now, by).await? {
             names.push(role.name);
         }
@@ -242,12 +244,19 @@ async fn within_plan(platform: &Platform, tx: &mut TenantTx) -> Result<()> {
     Ok(())
 }
 
-/// A role that the principal may give: nobody grants what they lack.
-pub(crate) async fn grantable(tx: &mut TenantTx, principal: &Principal, id: RoleId, pointer: &str) -> Result<Role> {
-    let role = roles::by_id(tx, id).await?;
-    let role = role.ok_or_else(|| ServiceError::invalid(pointer, "unknown", "there is no such role in the tenant"))?;
-    require_what_it_permits(tx, principal, id).await?;
-    Ok(role)
+/// Roles that the principal may give: nobody grants what they lack.
+pub(crate) async fn grantable(tx: &mut TenantTx, principal: &Principal, ids: &[RoleId]) -> Result<Vec<Role>> {
+    if ids.len() > ROLES_MAX {
+        return Err(ServiceError::invalid("/role_ids", "size", format!("at most {ROLES_MAX}")));
+    }
+    let mut all = Vec::new();
+    for (i, id) in ids.iter().enumerate() {
+        let unknown =
+            || ServiceError::invalid(&format!("/role_ids/{i}"), "unknown", "there is no such role in the tenant");
+        all.push(roles::by_id(tx, *id).await?.ok_or_else(unknown)?);
+        require_what_it_permits(tx, principal, *id).await?;
+    }
+    Ok(all)
 }
 
 async fn require_what_it_permits(tx: &mut TenantTx, principal: &Principal, id: RoleId) -> Result<()> {
@@ -385,6 +394,10 @@ pub async fn erase(platform: &Platform, principal: &Principal, id: UserId) -> Re
         };
     }
     let job = native::erase_job(platform, id, change.now);
+    let key = job.unique_key.as_deref().unwrap_or_default();
+    if let Some(waiting) = jobs::unfinished_with_key(&mut change.tx, &job.kind, key).await? {
+        return change.finish(Enqueued { id: waiting }).await;
+    }
     let enqueued = Enqueued { id: job.id };
     change.note(Change {
         what: "user.erasure_requested",
@@ -433,6 +446,9 @@ pub async fn assign(platform: &Platform, principal: &Principal, user: UserId, ro
     require_what_it_permits(&mut change.tx, principal, role.id).await?;
     let (now, by) = (change.now, principal.actor.user());
     let new = roles::assign(&mut change.tx, user, role.id, now, by).await?;
+    if new && roles::of_user(&mut change.tx, user).await?.len() > ROLES_MAX {
+        return Err(ServiceError::Conflict("too_many_roles", format!("somebody has at most {ROLES_MAX} roles")));
+    }
     settle_roles(change, principal, found, new.then_some((role, "role.assigned"))).await
 }
 

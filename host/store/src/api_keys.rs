@@ -112,8 +112,7 @@ pub fn fields() -> Vec<Field> {
     ]
 }
 
-/// A page of the tenant's keys; those of one user where one is given.
-pub async fn list(tx: &mut TenantTx, user: Option<UserId>, slice: &Slice<'_>) -> Result<Page<ApiKey>> {
-    let scope = user.map(|user| ("user_id", Some(crate::Bind::bind(user)))).into_iter().collect();
-    tx.list(&Listing { table: "api_keys", columns: COLUMNS, scope, slice }).await
+/// A page of the tenant's keys.
+pub async fn list(tx: &mut TenantTx, slice: &Slice<'_>) -> Result<Page<ApiKey>> {
+    tx.list(&Listing { table: "api_keys", columns: COLUMNS, scope: Vec::new(), slice }).await
 }

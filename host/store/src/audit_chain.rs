@@ -120,8 +120,7 @@ pub async fn insert_checkpoint(tx: &mut PlatformTx, tenant: TenantId, checkpoint
     Ok(())
 }
 
-/// The last row of the chain that is older than this, of those with a place.
-/// Of the first `rows` of the chain at most.
+/// The last row of the chain that is older than this, among its first `rows`.
 pub async fn last_before(tx: &mut PlatformTx, tenant: TenantId, cutoff: Timestamp, rows: i64) -> Result<Option<Head>> {
     tx.fetch_optional(
         // Up to the first row that is young enough, whatever time a row beyond it claims.

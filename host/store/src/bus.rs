@@ -29,7 +29,7 @@ pub enum Hint {
 }
 
 /// The generic cell rate algorithm (ITU-T I.371): the key holds the time at which the
-/// next request would arrive if all came at the allowed rate. Times are milliseconds.
+/// next request would arrive if all came at the allowed rate. Times are microseconds.
 const COUNT: &str = r"
 local now, interval, burst = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local due = math.max(tonumber(redis.call('GET', KEYS[1]) or now), now)
@@ -37,7 +37,7 @@ local after = due + interval
 if after - burst * interval > now then
     return {0, string.format('%.0f', due)}
 end
-redis.call('SET', KEYS[1], string.format('%.0f', after), 'PX', math.max(after - now, 1))
+redis.call('SET', KEYS[1], string.format('%.0f', after), 'PX', math.ceil((after - now) / 1000))
 return {1, string.format('%.0f', after)}
 ";
 
@@ -79,11 +79,11 @@ impl Bus {
 
     /// Count a request against a rate shared by all hosts: whether it is within, and when
     /// the next would be due at the allowed rate. An error means that it was not counted.
-    pub async fn count(&self, key: &str, now_ms: i64, interval_ms: i64, burst: i64) -> Result<(bool, i64)> {
+    pub async fn count(&self, key: &str, now_us: i64, interval_us: i64, burst: i64) -> Result<(bool, i64)> {
         let mut connection = self.connection.clone();
         let script = redis::Script::new(COUNT);
         let mut call = script.key(key);
-        call.arg(now_ms).arg(interval_ms).arg(burst);
+        call.arg(now_us).arg(interval_us).arg(burst);
         let answer = tokio::time::timeout(COUNT_TIMEOUT, call.invoke_async(&mut connection)).await;
         let (within, due): (i64, i64) =
             answer.map_err(|_| redis::RedisError::from((redis::ErrorKind::Io, "the bus did not answer in time")))??;

@@ -22,6 +22,21 @@ pub struct Standing {
 
 type Row = (bool, String, Option<String>, Option<String>);
 
+macro_rules! standing {
+    ($join:literal, $also:literal) => {
+        concat!(
+            "SELECT u.is_operator, t.plan, p.resource, p.action FROM users u
+             JOIN tenants t ON t.id = u.tenant_id",
+            $join,
+            " LEFT JOIN user_roles ur ON ur.tenant_id = u.tenant_id AND ur.user_id = u.id
+             LEFT JOIN role_permissions rp ON rp.tenant_id = ur.tenant_id AND rp.role_id = ur.role_id
+             LEFT JOIN permissions p ON p.id = rp.permission_id
+             WHERE u.tenant_id = $1 AND u.id = $2 AND u.is_active AND u.deleted_at IS NULL AND t.status = 'active'",
+            $also
+        )
+    };
+}
+
 /// A user's standing under a session; none when the session ended, or the user or the
 /// tenant is not active.
 pub async fn of_session(
@@ -30,36 +45,16 @@ pub async fn of_session(
     session: SessionId,
     now: Timestamp,
 ) -> Result<Option<Standing>> {
-    let rows: Vec<Row> = tx
-        .fetch_all(
-            "SELECT u.is_operator, t.plan, p.resource, p.action FROM users u
-             JOIN tenants t ON t.id = u.tenant_id
-             JOIN sessions s ON s.tenant_id = u.tenant_id AND s.user_id = u.id
-             LEFT JOIN user_roles ur ON ur.tenant_id = u.tenant_id AND ur.user_id = u.id
-             LEFT JOIN role_permissions rp ON rp.tenant_id = ur.tenant_id AND rp.role_id = ur.role_id
-             LEFT JOIN permissions p ON p.id = rp.permission_id
-             WHERE u.tenant_id = $1 AND u.id = $2 AND u.is_active AND u.deleted_at IS NULL AND t.status = 'active'
-               AND s.id = $3 AND s.revoked_at IS NULL AND s.expires_at > $4",
-            params![user, session, now],
-        )
-        .await?;
-    Ok(standing(rows))
+    let sql = standing!(
+        " JOIN sessions s ON s.tenant_id = u.tenant_id AND s.user_id = u.id",
+        " AND s.id = $3 AND s.revoked_at IS NULL AND s.expires_at > $4"
+    );
+    Ok(standing(tx.fetch_all(sql, params![user, session, now]).await?))
 }
 
 /// A user's standing; none when the user or the tenant is not active.
 pub async fn of_user(tx: &mut TenantTx, user: UserId) -> Result<Option<Standing>> {
-    let rows: Vec<Row> = tx
-        .fetch_all(
-            "SELECT u.is_operator, t.plan, p.resource, p.action FROM users u
-             JOIN tenants t ON t.id = u.tenant_id
-             LEFT JOIN user_roles ur ON ur.tenant_id = u.tenant_id AND ur.user_id = u.id
-             LEFT JOIN role_permissions rp ON rp.tenant_id = ur.tenant_id AND rp.role_id = ur.role_id
-             LEFT JOIN permissions p ON p.id = rp.permission_id
-             WHERE u.tenant_id = $1 AND u.id = $2 AND u.is_active AND u.deleted_at IS NULL AND t.status = 'active'",
-            params![user],
-        )
-        .await?;
-    Ok(standing(rows))
+    Ok(standing(tx.fetch_all(standing!("", ""), params![user]).await?))
 }
 
 fn standing(rows: Vec<Row>) -> Option<Standing> {

@@ -53,12 +53,14 @@ pub async fn insert(tx: &mut TenantTx, user: &User, by: Option<UserId>) -> Resul
     Ok(())
 }
 
-macro_rules! by_id {
-    ($lock:literal) => {
+macro_rules! user {
+    ($named:literal, $lock:literal) => {
         concat!(
             "SELECT id, email, password_hash, first_name, last_name, is_active, is_verified, is_operator, last_login_at,
                 created_at, updated_at
-             FROM users WHERE tenant_id = $1 AND id = $2 AND deleted_at IS NULL",
+             FROM users WHERE tenant_id = $1 AND ",
+            $named,
+            " = $2 AND deleted_at IS NULL",
             $lock
         )
     };
@@ -66,17 +68,12 @@ macro_rules! by_id {
 
 /// The user of this id, unless deleted.
 pub async fn by_id(tx: &mut TenantTx, id: UserId) -> Result<Option<User>> {
-    tx.fetch_optional(by_id!(""), params![id]).await
+    tx.fetch_optional(user!("id", ""), params![id]).await
 }
 
 /// The user of this address, unless deleted.
 pub async fn by_email(tx: &mut TenantTx, email: &str) -> Result<Option<User>> {
-    tx.fetch_optional(
-        "SELECT id, email, password_hash, first_name, last_name, is_active, is_verified, is_operator, last_login_at, created_at, updated_at
-         FROM users WHERE tenant_id = $1 AND email = $2 AND deleted_at IS NULL",
-        params![email],
-    )
-    .await
+    tx.fetch_optional(user!("email", ""), params![email]).await
 }
 
 /// Change a user, unless the user changed since `read_at`.
@@ -137,9 +134,9 @@ pub async fn rehash(tx: &mut TenantTx, id: UserId, old: &str, new: &str) -> Resu
 /// The user of this id, unless deleted, held so until the transaction ends.
 pub async fn hold(tx: &mut TenantTx, id: UserId) -> Result<Option<User>> {
     let sql = match tx.conn {
-        Conn::Postgres(_) | Conn::PostgresRead(_) => by_id!(" FOR UPDATE"),
+        Conn::Postgres(_) | Conn::PostgresRead(_) => user!("id", " FOR UPDATE"),
         // The writer is alone.
-        Conn::Sqlite(_) | Conn::SqliteRead(_) => by_id!(""),
+        Conn::Sqlite(_) | Conn::SqliteRead(_) => user!("id", ""),
     };
     tx.fetch_optional(sql, params![id]).await
 }
@@ -162,18 +159,19 @@ pub async fn delete(tx: &mut TenantTx, id: UserId, now: Timestamp, by: Option<Us
     Ok(changed == 1)
 }
 
-/// Empty a deleted user of everything personal; what the address was, if there is such a user.
+/// Empty a deleted user of everything personal; what the address was, if there is such a user
+/// who was not erased before.
 pub async fn erase(tx: &mut TenantTx, id: UserId, now: Timestamp) -> Result<Option<String>> {
     let row: Option<(String,)> = tx
         .fetch_optional(
-            "SELECT email FROM users WHERE tenant_id = $1 AND id = $2 AND deleted_at IS NOT NULL",
+            "SELECT email FROM users WHERE tenant_id = $1 AND id = $2 AND deleted_at IS NOT NULL AND erased_at IS NULL",
             params![id],
         )
         .await?;
     tx.execute(
         "UPDATE users SET email = $4, first_name = NULL, last_name = NULL, password_hash = '', last_login_at = NULL,
             erased_at = $3, updated_at = $3
-         WHERE tenant_id = $1 AND id = $2 AND deleted_at IS NOT NULL",
+         WHERE tenant_id = $1 AND id = $2 AND deleted_at IS NOT NULL AND erased_at IS NULL",
         params![id, now, format!("{id}@erased.invalid")],
     )
     .await?;

@@ -1,16 +1,12 @@
 //! Refreshing, signing out, sessions.
 
 use purlin_test_macros::db_test;
-use serde_json::{Value, json};
+use serde_json::json;
 
-use crate::support::{Client, Database, Host, Options, figure};
+use crate::support::{Client, Database, Host, Options, figure, text};
 
 async fn refresh(client: &Client, token: &str) -> crate::support::Answer {
     client.post("/api/v1/auth/refresh", &json!({ "refresh_token": token })).await
-}
-
-fn text(value: &Value) -> String {
-    value.as_str().unwrap().to_owned()
 }
 
 #[db_test]

@@ -79,7 +79,7 @@ impl Walk {
 /// Verify the tenant's audit log from the first row that is kept to the last.
 pub async fn verify(platform: &Platform, principal: &Principal) -> Result<Verification> {
     let Ok(_turn) = platform.verifying.try_acquire() else {
-        return Err(ServiceError::Unavailable("the audit log is being verified already".to_owned()));
+        return Err(ServiceError::Unavailable("others are verifying at this moment; try again".to_owned()));
     };
     chain_tenant(platform, principal.tenant).await?;
     let mut tx = platform.db.read(principal.tenant).await?;

@@ -68,7 +68,7 @@ pub(crate) async fn open(platform: &Platform, user: &User, tenant: TenantId, ori
     let now = change.now;
     users::set_last_login(&mut change.tx, user.id, now).await?;
     let roles = roles::names_of_user(&mut change.tx, user.id).await?;
-    change.note(ended(session.id, "session.opened"));
+    change.note(noted(session.id, "session.opened"));
     change.finish(()).await?;
     pair(platform, tenant, user.id, session.id, 0, roles)
 }
@@ -121,7 +121,7 @@ async fn end_stolen(platform: &Platform, tenant: TenantId, session: &Session, or
     let mut change = Mutation::begin(platform, &principal).await?;
     let now = change.now;
     if sessions::revoke(&mut change.tx, session.id, session.user_id, now).await? {
-        change.note(ended(session.id, "session.reuse_detected"));
+        change.note(noted(session.id, "session.reuse_detected"));
         change.finish(()).await?;
         tracing::warn!(session = %session.id, "a refresh token was used twice; its session was ended");
     }
@@ -159,11 +159,11 @@ async fn revoke(platform: &Platform, principal: &Principal, user: UserId, sessio
     if !sessions::revoke(&mut change.tx, session, user, now).await? {
         return Ok(false);
     }
-    change.note(ended(session, "session.revoked"));
+    change.note(noted(session, "session.revoked"));
     change.finish(()).await?;
     Ok(true)
 }
 
-fn ended(session: SessionId, what: &'static str) -> Change {
+fn noted(session: SessionId, what: &'static str) -> Change {
     Change { what, resource_type: "session", id: session.to_string(), changes: json!({}), data: None }
 }

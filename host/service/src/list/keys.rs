@@ -63,9 +63,15 @@ impl From<Option<Timestamp>> for Key {
     }
 }
 
+impl From<&str> for Key {
+    fn from(text: &str) -> Self {
+        Self(Some(Operand::Text(text.to_owned())))
+    }
+}
+
 impl From<&String> for Key {
     fn from(text: &String) -> Self {
-        Self(Some(Operand::Text(text.clone())))
+        text.as_str().into()
     }
 }
 
@@ -130,15 +136,9 @@ sortable! {
         "name" => |r| &r.name,
         "slug" => |r| &r.slug,
         "domain" => |r| &r.domain,
-        "status" => |r| r.status.as_str().to_owned(),
+        "status" => |r| r.status.as_str(),
         "plan" => |r| &r.plan,
         "created_at" => |r| r.created_at,
         "updated_at" => |r| r.updated_at,
-    }
-}
-
-impl From<String> for Key {
-    fn from(text: String) -> Self {
-        Self(Some(Operand::Text(text)))
     }
 }
