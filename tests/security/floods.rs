@@ -32,8 +32,9 @@ async fn other_requests_are_answered_while_very_many_sign_in(database: Database)
     });
     let flood: Vec<_> = flood.collect();
     let mut waits = Vec::new();
-    let until = Instant::now() + Duration::from_secs(2);
-    while Instant::now() < until {
+    // For as long as the flood lasts, so that there are enough of them to have a 99th percentile.
+    let until = Instant::now() + Duration::from_secs(60);
+    while Instant::now() < until && flood.iter().any(|sign_in| !sign_in.is_finished()) {
         let began = Instant::now();
         ada.get("/api/v1/users/me").await.expect(200);
         waits.push(began.elapsed());

@@ -86,11 +86,15 @@ pub struct Platform {
     pub(crate) storage: StorageMeter,
     /// Verifications of the audit log at the same time: each reads all of it.
     pub(crate) verifying: Semaphore,
+    /// Sign-ins that look somebody up at the same time: a flood of them leaves connections
+    /// for everybody else.
+    pub(crate) signing_in: Semaphore,
     pub(crate) hasher: Hasher,
     pub(crate) catalog: Catalog,
 }
 
 const VERIFYING_MAX: usize = 2;
+const SIGNING_IN_MAX: usize = 3;
 
 /// Lets one through each second.
 #[derive(Default)]
@@ -129,6 +133,7 @@ impl Platform {
             limiter: Limiter::new(),
             storage: StorageMeter::new(),
             verifying: Semaphore::new(VERIFYING_MAX),
+            signing_in: Semaphore::new(SIGNING_IN_MAX),
             hasher: Hasher::new()?,
             catalog: Catalog::default(),
         })

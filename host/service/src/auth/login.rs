@@ -42,12 +42,18 @@ pub async fn login(platform: &Platform, login: Login, host: Option<&str>, origin
     if login.password.len() > password::BYTES_MAX || email.len() > 320 {
         return Err(refused());
     }
-    let tenant = find_tenant(platform, &email, login.tenant.as_deref(), host).await?;
+    let tenant = {
+        let _turn = platform.signing_in.acquire().await.map_err(ServiceError::internal)?;
+        find_tenant(platform, &email, login.tenant.as_deref(), host).await?
+    };
     let scope = tenant.map_or_else(|| login.tenant.clone().unwrap_or_default(), |id| id.to_string());
     pace_account(platform, &format!("{scope}|{email}"), origin).await?;
     // Where there is no tenant, one that nobody is in is asked: it takes as long.
     let asked = tenant.unwrap_or(TenantId(Uuid::nil()));
-    let user = users::by_email(&mut platform.db.read(asked).await?, &email).await?;
+    let user = {
+        let _turn = platform.signing_in.acquire().await.map_err(ServiceError::internal)?;
+        users::by_email(&mut platform.db.read(asked).await?, &email).await?
+    };
     let hash = user.as_ref().map(|u| u.password_hash.clone()).filter(|hash| !hash.is_empty());
     let matches = platform.hasher.verify(login.password.clone(), hash).await?;
     let (Some(tenant), Some(mut user), true) = (tenant, user, matches) else { return Err(refused()) };
