@@ -4,7 +4,10 @@ use std::{path::PathBuf, pin::Pin, time::Duration};
 
 use lettre::{
     AsyncFileTransport, AsyncSmtpTransport, AsyncTransport, Message, Tokio1Executor,
-    message::{Mailbox, header::ContentType},
+    message::{
+        Body, Mailbox,
+        header::{ContentTransferEncoding, ContentType},
+    },
 };
 use purlin_service::mail::{Letter, SendError, SendMail};
 
@@ -52,7 +55,7 @@ impl Mailer {
             .message_id(Some(format!("<{}@{}>", letter.id, self.from.email.domain())))
             .subject(letter.subject)
             .header(ContentType::TEXT_PLAIN)
-            .body(letter.body)
+            .body(unbroken(letter.body))
             .map_err(|error| refused(&error))?;
         match &self.transport {
             Transport::Smtp(smtp) => smtp.send(message).await.map(drop).map_err(|error| {
@@ -63,6 +66,11 @@ impl Mailer {
             }
         }
     }
+}
+
+/// Plain ASCII goes as it is, so that a token stands on one line also in the raw mail.
+fn unbroken(body: String) -> Body {
+    Body::new_with_encoding(body.clone(), ContentTransferEncoding::SevenBit).unwrap_or_else(|_| Body::new(body))
 }
 
 impl SendMail for Mailer {
