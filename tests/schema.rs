@@ -106,6 +106,8 @@ async fn both_databases_have_the_same_tables_and_columns() {
             .await
             .unwrap();
         let mut here: Vec<String> = columns.into_iter().map(|(name, ..)| name).collect();
+        // SQLite writes one after the other: there the row itself says where an event stands.
+        here.retain(|column| (table.as_str(), column.as_str()) != ("events", "position"));
         here.sort();
         there.sort();
         assert_eq!(there, here, "{table}");

@@ -2,6 +2,7 @@
 
 mod api;
 mod architecture;
+mod engine;
 mod faults;
 mod plugins;
 mod schema;

@@ -3,8 +3,11 @@
 mod client;
 mod database;
 mod host;
+mod ledger;
 mod mailbox;
 mod minter;
+mod postgres;
+mod receiver;
 mod redis;
 
 use std::path::PathBuf;
@@ -12,8 +15,11 @@ use std::path::PathBuf;
 pub use client::{Answer, Client};
 pub use database::Database;
 pub use host::{Host, Options};
+pub use ledger::Ledger;
 pub use mailbox::{Mail, Mailbox, token_in};
 pub use minter::{Minter, code};
+pub use postgres::Postgres;
+pub use receiver::{Delivery, Receiver};
 pub use redis::Redis;
 
 /// A test that cannot run here says so; under CI that is a failure.
@@ -40,6 +46,22 @@ pub async fn furnish(host: &Host, slug: &str) -> Client {
     let begun = client.post("/api/v1/auth/totp", &password).await.expect(201);
     let code = minter::code(begun["secret"].as_str().unwrap(), 0);
     client.post("/api/v1/auth/totp/confirm", &serde_json::json!({ "code": code })).await.expect(200);
+    let hook = serde_json::json!({ "url": "https://example.org/hook", "event_types": ["never.happens"] });
+    client.post("/api/v1/webhooks", &hook).await.expect(201);
+    client.post("/api/v1/job-pauses", &serde_json::json!({ "kind": "never.runs" })).await.expect(201);
+    let id = if host.database.is_postgres() { "gen_random_uuid()" } else { "randomblob(16)" };
+    let never = "'2099-01-01T00:00:00+00:00'";
+    host.database
+        .execute(&format!(
+            "INSERT INTO schedules SELECT id, {id}, 'inventory', 'inventory.valuation', '0 0 1 1 *', 'UTC', 'once', {no}, {never},
+                NULL, created_at, updated_at FROM tenants WHERE slug = '{slug}';
+             INSERT INTO jobs (tenant_id, id, kind, plugin, payload, state, run_at, attempt, attempts_max, crashes, run_lease,
+                root_id, depth, finished_at, created_at, updated_at)
+             SELECT id, {id}, 'inventory.valuation', 'inventory', '{{}}', 'dead', created_at, 1, 1, 0, 1, id, 0, created_at,
+                created_at, updated_at FROM tenants WHERE slug = '{slug}'",
+            no = if host.database.is_postgres() { "false" } else { "0" },
+        ))
+        .await;
     client.settle().await;
     client.get("/api/v1/audit-logs/verify").await.expect(200);
     client

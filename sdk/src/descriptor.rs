@@ -3,6 +3,8 @@
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::jobs::Queue;
+
 /// A plugin's descriptor, built step by step.
 #[derive(Clone, Debug, Serialize)]
 pub struct Descriptor {
@@ -20,6 +22,8 @@ pub struct Descriptor {
 #[derive(Clone, Debug, Serialize)]
 struct Subscription {
     pattern: String,
+    ordered: bool,
+    on_dead: &'static str,
 }
 
 impl Descriptor {
@@ -55,7 +59,21 @@ impl Descriptor {
     /// Handle events whose type matches: `*` stands for one word, `**` at the end for one
     /// or more. Events outside the plugin's own name space need the request `events:read`.
     pub fn subscribe(mut self, pattern: &str) -> Self {
-        self.subscriptions.push(Subscription { pattern: pattern.to_owned() });
+        self.subscriptions.push(Subscription { pattern: pattern.to_owned(), ordered: false, on_dead: "continue" });
+        self
+    }
+
+    /// The same, with those of one subject handled one after the other, in the order in
+    /// which they were published. One that fails for good is left out.
+    pub fn subscribe_ordered(mut self, pattern: &str) -> Self {
+        self.subscriptions.push(Subscription { pattern: pattern.to_owned(), ordered: true, on_dead: "continue" });
+        self
+    }
+
+    /// The same, but where one fails for good those behind it wait until somebody retries or
+    /// discards it.
+    pub fn subscribe_strictly_ordered(mut self, pattern: &str) -> Self {
+        self.subscriptions.push(Subscription { pattern: pattern.to_owned(), ordered: true, on_dead: "block" });
         self
     }
 
@@ -167,13 +185,46 @@ pub struct JobKind {
     schema: Option<Value>,
     attempts: u32,
     timeout_ms: u64,
+    queue: &'static str,
+    schedule: Option<Schedule>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+struct Schedule {
+    cron: String,
+    time_zone: String,
+    missed: &'static str,
 }
 
 impl JobKind {
     /// Jobs of this kind, in the plugin's name space: `inventory.suggest-reorder`. Ten
     /// attempts and a minute each, unless said otherwise.
     pub fn new(kind: &str) -> Self {
-        Self { kind: kind.to_owned(), schema: None, attempts: 10, timeout_ms: 60_000 }
+        Self { kind: kind.to_owned(), schema: None, attempts: 10, timeout_ms: 60_000, queue: "default", schedule: None }
+    }
+
+    /// Its share of the workers.
+    pub fn queue(mut self, queue: Queue) -> Self {
+        self.queue = match queue {
+            Queue::High => "high",
+            Queue::Default => "default",
+            Queue::Low => "low",
+        };
+        self
+    }
+
+    /// Enqueue one by itself, with an empty payload: at these times (five fields of cron:
+    /// minute, hour, day of the month, month, day of the week) of this time zone (its IANA
+    /// name). One that was missed while no host ran is made up for once.
+    pub fn schedule(mut self, cron: &str, time_zone: &str) -> Self {
+        self.schedule = Some(Schedule { cron: cron.to_owned(), time_zone: time_zone.to_owned(), missed: "once" });
+        self
+    }
+
+    /// Leave out what was missed while no host ran.
+    pub fn skip_missed(mut self) -> Self {
+        self.schedule = self.schedule.map(|schedule| Schedule { missed: "skip", ..schedule });
+        self
     }
 
     /// The JSON Schema of their payload.

@@ -17,12 +17,19 @@ fn path(template: &str) -> String {
         .replace("{plugin}", "probe")
         .replace("{name}", "probe")
         .replace("{collection}", "notes")
+        .replace("{queue}", "low")
+        .replace("{kind}", "ping")
         .replace("{version}", "0.1.0")
         .replace("{*file}", "index.html")
 }
 
 async fn call(client: &Client, operation: &Operation) -> Answer {
-    let request = client.request(operation.method.clone(), &path(operation.path));
+    let mut path = path(operation.path);
+    if path.ends_with("/stream") {
+        // Whoever may would listen for ever: it is asked what it refuses whoever asks.
+        path.push_str("?unknown=1");
+    }
+    let request = client.request(operation.method.clone(), &path);
     let is_bare = operation.method == Method::GET || operation.method == Method::DELETE;
     client.send(if is_bare { request } else { request.json(&json!({})) }).await
 }

@@ -147,7 +147,7 @@ async fn the_store_finds_nothing_of_another_tenant(database: Database) {
             if write && !found {
                 assert!(!records::update(tx, &items, item, 2, &json!({}), SystemClock.now(), None).await.unwrap());
                 assert!(!records::delete(tx, &items, item, 2).await.unwrap());
-                assert!(!jobs::cancel(tx, job, "inventory", SystemClock.now()).await.unwrap());
+                assert!(!jobs::cancel(tx, job, None, SystemClock.now()).await.unwrap());
             }
         }
     }

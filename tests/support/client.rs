@@ -109,13 +109,16 @@ impl Client {
     /// Wait until no job waits or runs.
     pub async fn settle(&self) {
         for _ in 0..600 {
-            let open = self.get("/api/v1/jobs?filter[state][in]=ready,running").await.expect(200);
+            let open = self.get("/api/v1/jobs?filter[state][in]=scheduled,waiting,ready,running").await.expect(200);
             if open["data"].as_array().unwrap().is_empty() {
                 return;
             }
             sleep(Duration::from_millis(100)).await;
         }
-        panic!("jobs do not end: {:#}", self.get("/api/v1/jobs?filter[state][in]=ready,running").await.body);
+        panic!(
+            "jobs do not end: {:#}",
+            self.get("/api/v1/jobs?filter[state][in]=scheduled,waiting,ready,running").await.body
+        );
     }
 
     /// The rows of a list.

@@ -31,6 +31,18 @@ impl Database {
         Some(Self { directory: tempfile::tempdir().unwrap(), url: Some(url), admin: Some((server, name)) })
     }
 
+    /// One on a server of the test's own, which outlives it.
+    pub fn on(url: &str) -> Self {
+        Self { directory: tempfile::tempdir().unwrap(), url: Some(url.to_owned()), admin: None }
+    }
+
+    /// With the master key that lies in the directory of another.
+    pub fn with_key_of(self, other: &Self) -> Self {
+        let key = |database: &Self| database.directory.path().join("master.key");
+        std::fs::copy(key(other), key(&self)).unwrap();
+        self
+    }
+
     /// The same PostgreSQL database for another host, with a data directory of its own.
     pub fn twin(&self) -> Self {
         Self { directory: tempfile::tempdir().unwrap(), url: self.url.clone(), admin: None }

@@ -136,6 +136,11 @@ impl Host {
         self.child.wait().unwrap();
     }
 
+    /// Send it a signal, by name.
+    pub fn signal(&self, name: &str) {
+        Command::new("kill").arg(format!("-{name}")).arg(self.child.id().to_string()).status().unwrap();
+    }
+
     /// Start again over the same data.
     pub async fn restart(&mut self, options: Options) {
         self.options = options;

@@ -6,7 +6,7 @@ use std::{
 };
 
 use tempfile::TempDir;
-use tokio::{net::TcpStream, time::sleep};
+use tokio::{io::AsyncWriteExt, net::TcpStream, time::sleep};
 
 pub struct Redis {
     pub url: String,
@@ -20,7 +20,19 @@ impl Redis {
         let directory = tempfile::tempdir().unwrap();
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let child = Command::new("redis-server")
-            .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir"])
+            .args([
+                "--port",
+                &port.to_string(),
+                "--bind",
+                "127.0.0.1",
+                "--save",
+                "",
+                "--appendonly",
+                "no",
+                "--enable-debug-command",
+                "yes",
+                "--dir",
+            ])
             .arg(directory.path())
             .stdout(Stdio::null())
             .spawn()
@@ -33,6 +45,17 @@ impl Redis {
             sleep(Duration::from_millis(50)).await;
         }
         panic!("redis-server does not start");
+    }
+}
+
+impl Redis {
+    /// A command, whose answer nobody waits for.
+    pub async fn say(&self, command: &str) {
+        let port = self.url.rsplit(':').next().unwrap();
+        let mut stream = TcpStream::connect(format!("127.0.0.1:{port}")).await.unwrap();
+        stream.write_all(format!("{command}\r\n").as_bytes()).await.unwrap();
+        stream.flush().await.unwrap();
+        sleep(Duration::from_millis(50)).await;
     }
 }
 

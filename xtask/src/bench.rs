@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 use serde_json::json;
 
 use crate::{
-    bench_audit,
+    bench_audit, bench_engine,
     client::{Client, text},
     host::{Host, OPERATOR_PASSWORD},
     plugins, private, shell,
@@ -19,7 +19,8 @@ pub fn run(what: &str) -> Result<()> {
     match what {
         "start" => starts(),
         "audit" => bench_audit::run(),
-        other => bail!("`{other}` is no bench; they are start and audit"),
+        "engine" => bench_engine::run(),
+        other => bail!("`{other}` is no bench; they are start, audit and engine"),
     }
 }
 

@@ -37,6 +37,11 @@ impl Client {
         answer(request.header("authorization", self.authorization()).send_json(body).with_context(|| path.to_owned())?)
     }
 
+    pub fn delete(&self, path: &str) -> Result<Answer> {
+        let request = self.agent.delete(format!("{}{path}", self.base));
+        answer(request.header("authorization", self.authorization()).call().with_context(|| path.to_owned())?)
+    }
+
     pub fn patch(&self, path: &str, body: &Value) -> Result<Answer> {
         let request = self.agent.patch(format!("{}{path}", self.base));
         answer(request.header("authorization", self.authorization()).send_json(body).with_context(|| path.to_owned())?)

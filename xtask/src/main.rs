@@ -3,6 +3,7 @@
 
 mod bench;
 mod bench_audit;
+mod bench_engine;
 mod client;
 mod coverage;
 mod demo;
@@ -60,7 +61,11 @@ enum Command {
         row: Option<String>,
     },
     /// Fuzz the API from its own document: 50,000 cases.
-    Fuzz,
+    Fuzz {
+        /// A few cases for each operation, as the tests do.
+        #[arg(long)]
+        short: bool,
+    },
     /// Run a program over a client generated from the OpenAPI document.
     Client,
     /// Tell which share of the lines the tests run.
@@ -80,7 +85,7 @@ fn main() -> Result<()> {
         Command::Test { filter } => test::run(&filter),
         Command::Bench { what } => bench::run(&what),
         Command::Prove { row } => prove::run(row.as_deref()),
-        Command::Fuzz => fuzz::run(),
+        Command::Fuzz { short } => fuzz::run(short),
         Command::Client => test::build().and_then(|_| generated_client::run()),
         Command::Coverage => coverage::run(),
         Command::Schema => test::write_schema(),

@@ -100,9 +100,34 @@ const ROWS: &[Row] = &[
     ),
     row("migrations", "up, down and up again, also on a filled database", "test(store::) & test(migrations)"),
     row(
+        "the engine, on both databases",
+        "the same suite and the same random histories on both; each known way of losing a job a test; the oracle fails without the fence",
+        "test(/^engine::/)",
+    ),
+    row(
         "kill -9",
-        "at three named points: stock moved once, one event, one audit row (short form only)",
-        "test(faults::kill)",
+        "200 kills: each acknowledged job has one effect; at three named points nothing is left or doubled; a job that kills its worker ends",
+        "test(faults::kill) | test(killed_again_and_again)",
+    ),
+    row(
+        "Postgres restarted",
+        "20 × immediate: only 503 meanwhile, healed within 10 s, each acknowledged job has one effect; so with connections that end at random",
+        "test(postgres_restarted_at_once) | test(connections_that_end) | test(a_session_that_holds)",
+    ),
+    row(
+        "a host that stands still",
+        "SIGSTOP past the lease, then SIGCONT: its jobs are another's, and happen once",
+        "test(stood_still)",
+    ),
+    row(
+        "Redis lost",
+        "flushed, stopped, slow: 0 fail-open decisions, nothing lost",
+        "test(faults::bus) | test(redis_flushed) | test(a_rate_is_shared)",
+    ),
+    row(
+        "fair between tenants",
+        "50,000 slow jobs of one tenant; 20 others with one a second wait 3 slots at p99, and the one uses what is spare",
+        "test(faults::fair)",
     ),
     row("SIGTERM", "what runs ends first, no job lost (short form only)", "test(faults::stop)"),
     Row {
@@ -115,8 +140,6 @@ const ROWS: &[Row] = &[
     not_built("host survives plugins", "40 or more hostile components × 1,000 calls"),
     not_built("neighbours", "reads p99 within 250 ms beside 8 runaway plugins"),
     not_built("no SSRF", "0 connections to sentinels over 200 or more spellings"),
-    not_built("Postgres restarted", "20 × immediate: only 503 meanwhile, healed within 10 s"),
-    not_built("Redis lost", "0 fail-open decisions, nothing lost"),
     not_built("overload ×5", "goodput 80 % of peak"),
     not_built("disk full", "507 or 503, no corruption"),
     not_built("backup", "restore equals, the audit chain verifies"),

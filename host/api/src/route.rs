@@ -13,8 +13,10 @@ mod invitations;
 mod jobs;
 mod plugins;
 mod roles;
+mod schedules;
 mod tenants;
 mod users;
+mod webhooks;
 
 use axum::http::{Method, StatusCode};
 use purlin_domain::{event::Event, record::Record};
@@ -26,28 +28,34 @@ use purlin_service::{
         ChangePassword, CodeOnly, EmailOnly, Enrolment, Login, PasswordOnly, RecoveryCodes, RefreshOnly, Registration,
         ResetPassword, SignedIn as SignInView, TokenOnly,
     },
+    events::{NewEventRequest, Published, Replay, ReplayMany},
     installations::{Consent, InstallationView},
     invitations::{AcceptInvitation, NewInvitation},
-    jobs::{JobRequest, JobStatus},
+    jobs::{EnqueuedJobs, JobBatch, JobRequest, JobStatus, NewPause, Retried, RetryMany, Why},
     plugins::PluginWithVersions,
     roles::{ChangeRole, NewRoleRequest, PermissionRef, RoleView},
+    schedules::ChangeSchedule,
     store::{
         self,
         api_keys::ApiKey,
         audit::AuditRow,
         invitations::Invitation,
+        job_pauses::JobPause,
         jobs::{Job, JobSummary},
         permissions::CataloguePermission,
         plugin_logs::PluginLog,
         plugins::{Plugin, Version},
         roles::Role,
+        schedules::Schedule,
         sessions::Session,
         tenants::Tenant,
         users::User,
+        webhooks::Webhook,
     },
     tenants::{ChangePlan, ChangeTenant, Usage},
     tokens::Tokens,
     users::{ChangeMe, ChangeUser, Enqueued, NewUser, UserView},
+    webhooks::{ChangeWebhook, NewWebhook, WebhookWithSecret},
 };
 use schemars::JsonSchema;
 use serde_json::Value;
@@ -158,13 +166,42 @@ pub fn operations() -> Vec<Operation> {
 
         get("/api/v1/events", Permission("events", "read"), "Published events").by(events::list).lists::<Event>(store::events::fields),
         post("/api/v1/events/search", Permission("events", "read"), "Search events").by(events::search).searches::<Event>(),
+        post("/api/v1/events", Permission("events", "create"), "Publish an event that an enabled plugin declares").by(events::publish).takes::<NewEventRequest>().gives::<Published>().answers(StatusCode::CREATED),
+        get("/api/v1/events/stream", Permission("events", "read"), "Events as they are committed, as server-sent events; `type` takes a pattern, `Last-Event-ID` says where to go on").by(events::stream).gives_other(events::EVENT_STREAM),
+        post("/api/v1/events/replay", Permission("events", "create"), "Deliver events of a time once more, to one subscriber, by a job").by(events::replay_many).takes::<ReplayMany>().gives::<Enqueued>().answers(StatusCode::ACCEPTED),
+        post("/api/v1/events/{id}/replay", Permission("events", "create"), "Deliver an event once more, to one subscriber").by(events::replay).takes::<Replay>().gives::<Enqueued>().answers(StatusCode::ACCEPTED),
         get("/api/v1/events/{id}", Permission("events", "read"), "An event").by(events::get).gives::<Event>(),
 
         get("/api/v1/jobs", Permission("jobs", "read"), "Jobs, deliveries of events included").by(jobs::list).lists::<JobSummary>(store::jobs::fields),
         post("/api/v1/jobs/search", Permission("jobs", "read"), "Search jobs").by(jobs::search).searches::<JobSummary>(),
         post("/api/v1/jobs", Permission("jobs", "create"), "Enqueue a job of an enabled plugin").by(jobs::enqueue).takes::<JobRequest>().gives::<Job>().answers(StatusCode::ACCEPTED),
         get("/api/v1/jobs/{id}", Permission("jobs", "read"), "A job").by(jobs::get).gives::<Job>(),
+        post("/api/v1/jobs/batch", Permission("jobs", "create"), "Enqueue many jobs together: all of them, or none").by(jobs::enqueue_many).takes::<JobBatch>().gives::<EnqueuedJobs>().answers(StatusCode::ACCEPTED),
+        post("/api/v1/jobs/retry", Permission("jobs", "update"), "Run dead letters again, the oldest 1,000 that match").by(jobs::retry_many).takes::<RetryMany>().gives::<Retried>(),
+        post("/api/v1/jobs/{id}/cancel", Permission("jobs", "update"), "Take a job back; one that runs is stopped").by(jobs::cancel).gives::<Job>(),
+        post("/api/v1/jobs/{id}/retry", Permission("jobs", "update"), "Run a dead letter again, with all its attempts before it").by(jobs::retry).gives::<Job>(),
+        delete("/api/v1/jobs/{id}", Permission("jobs", "update"), "Throw a dead letter away").by(jobs::discard),
+        get("/api/v1/jobs/{id}/why", Permission("jobs", "read"), "Why a job does not run, in a line").by(jobs::why).gives::<Why>(),
+        get("/api/v1/jobs/{id}/file", Permission("jobs", "read"), "The file that a `generate_report` job made, for whoever may read what is in it").by(jobs::file).gives_other("text/csv"),
+        get("/api/v1/job-pauses", Permission("jobs", "read"), "What is paused in the tenant").by(jobs::paused).gives::<Whole<JobPause>>(),
+        post("/api/v1/job-pauses", Permission("jobs", "update"), "Pause the jobs of a queue, of a kind, or all: those that run end, no other begins").by(jobs::pause).takes::<NewPause>().gives::<JobPause>().answers(StatusCode::CREATED),
+        delete("/api/v1/job-pauses/{queue}/{kind}", Permission("jobs", "update"), "Let them run again; `*` stands for every queue or kind").by(jobs::resume),
+        get("/api/v1/schedules", Permission("schedules", "read"), "Schedules: jobs that are enqueued again and again").by(schedules::list).lists::<Schedule>(store::schedules::fields),
+        post("/api/v1/schedules/search", Permission("schedules", "read"), "Search schedules").by(schedules::search).searches::<Schedule>(),
+        get("/api/v1/schedules/{id}", Permission("schedules", "read"), "A schedule").by(schedules::get).gives::<Schedule>(),
+        patch("/api/v1/schedules/{id}", Permission("schedules", "update"), "Pause a schedule, or let it go on").by(schedules::change).takes::<ChangeSchedule>().gives::<Schedule>().conditional(),
+        post("/api/v1/schedules/{id}/run", Permission("schedules", "update"), "Enqueue its job now").by(schedules::run).gives::<Enqueued>().answers(StatusCode::ACCEPTED),
         get("/api/v1/jobs/{id}/status", Permission("jobs", "read"), "How a job is doing").by(jobs::status).gives::<JobStatus>(),
+
+        get("/api/v1/webhooks", Permission("webhooks", "read"), "Webhooks: where events are sent to").by(webhooks::list).lists::<Webhook>(store::webhooks::fields),
+        post("/api/v1/webhooks/search", Permission("webhooks", "read"), "Search webhooks").by(webhooks::search).searches::<Webhook>(),
+        post("/api/v1/webhooks", Permission("webhooks", "create"), "Make a webhook; its secret is shown once").by(webhooks::create).takes::<NewWebhook>().gives::<WebhookWithSecret>().answers(StatusCode::CREATED),
+        get("/api/v1/webhooks/{id}", Permission("webhooks", "read"), "A webhook").by(webhooks::get).gives::<Webhook>(),
+        patch("/api/v1/webhooks/{id}", Permission("webhooks", "update"), "Change a webhook, disable or enable it").by(webhooks::change).takes::<ChangeWebhook>().gives::<Webhook>().conditional(),
+        delete("/api/v1/webhooks/{id}", Permission("webhooks", "delete"), "Remove a webhook").by(webhooks::delete).conditional(),
+        post("/api/v1/webhooks/{id}/rotate-secret", Permission("webhooks", "update"), "Sign with a new secret, and for a day with the old one too").by(webhooks::rotate_secret).gives::<WebhookWithSecret>(),
+        get("/api/v1/webhooks/{id}/deliveries", Permission("webhooks", "read"), "What was sent to a webhook, and what is to be").by(webhooks::deliveries).lists::<JobSummary>(store::jobs::fields),
+        post("/api/v1/webhooks/{id}/test", Permission("webhooks", "update"), "Send a test event to a webhook").by(webhooks::test).gives::<Enqueued>().answers(StatusCode::ACCEPTED),
 
         get("/api/v1/plugins", Permission("plugins", "read"), "The plugins on offer").by(plugins::list).gives::<Whole<Plugin>>(),
         post("/api/v1/plugins", Operator, "Upload a component; 200 for one that is there already").by(plugins::upload).takes_wasm().gives::<Version>().answers(StatusCode::CREATED).within(plugins::UPLOAD_TIMEOUT),

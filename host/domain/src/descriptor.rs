@@ -9,7 +9,7 @@ use crate::{
     access::Permission,
     error::Violation,
     filter::{Field, FieldType, Source},
-    job::ATTEMPTS_DEFAULT,
+    job::{ATTEMPTS_DEFAULT, Queue},
     name::{is_dotted, is_slug, is_word},
     pattern::Pattern,
 };
@@ -72,6 +72,24 @@ pub struct Collection {
 pub struct Subscription {
     /// Which.
     pub pattern: Pattern,
+    /// Whether those with the same subject are handled one after the other, in the order in
+    /// which they were published.
+    #[serde(default)]
+    pub ordered: bool,
+    /// What becomes of those behind one that is a dead letter, where they are ordered.
+    #[serde(default)]
+    pub on_dead: OnDead,
+}
+
+/// What becomes of those behind a dead letter.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnDead {
+    /// They go on without it.
+    #[default]
+    Continue,
+    /// They wait until somebody retries it, or discards it.
+    Block,
 }
 
 /// An event a plugin publishes.
@@ -101,6 +119,51 @@ pub struct JobKind {
     /// Wall-clock time of one run, 1 ms to 15 min.
     #[serde(default = "timeout_default")]
     pub timeout_ms: u64,
+    /// Its share of the workers.
+    #[serde(default)]
+    pub queue: Queue,
+    /// When it is enqueued by itself, with an empty payload.
+    #[serde(default)]
+    pub schedule: Option<Cron>,
+}
+
+/// When a job is enqueued by itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Cron {
+    /// Five fields: minute, hour, day of the month, month, day of the week.
+    pub cron: String,
+    /// Their time zone, by its IANA name.
+    #[serde(default = "utc")]
+    pub time_zone: String,
+    /// What happens when no host was there to enqueue it.
+    #[serde(default)]
+    pub missed: Missed,
+}
+
+fn utc() -> String {
+    "UTC".to_owned()
+}
+
+/// What happens when no host was there to enqueue a job.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Missed {
+    /// It is enqueued once, as soon as one is there, however often it was missed.
+    #[default]
+    Once,
+    /// It is left out.
+    Skip,
+}
+
+impl Missed {
+    /// As it is stored.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Once => "once",
+            Self::Skip => "skip",
+        }
+    }
 }
 
 fn attempts_default() -> u32 {
@@ -219,9 +282,9 @@ impl Descriptor {
         self.events.iter().find(|e| e.event_type == event_type)
     }
 
-    /// Whether it handles events of this type.
-    pub fn handles(&self, event_type: &str) -> bool {
-        self.subscriptions.iter().any(|s| s.pattern.matches(event_type))
+    /// The first subscription that takes events of this type.
+    pub fn subscription(&self, event_type: &str) -> Option<&Subscription> {
+        self.subscriptions.iter().find(|s| s.pattern.matches(event_type))
     }
 }
 
@@ -335,7 +398,7 @@ mod tests {
     fn a_sound_descriptor_has_no_violations() {
         let shop = descriptor(|_| {});
         assert_eq!(shop.violations(), []);
-        assert!(shop.handles("shop.items.created"));
+        assert!(shop.subscription("shop.items.created").is_some());
         assert_eq!(shop.asks_for(), [Permission::new("shop.items", "*")]);
         assert_eq!(
             shop.collection("items").unwrap().unique_values(&json!({"sku": "A"})),

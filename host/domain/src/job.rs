@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 use crate::{Json, Timestamp, id::JobId};
 
@@ -11,7 +12,11 @@ use crate::{Json, Timestamp, id::JobId};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum JobState {
-    /// Waits for its time and a worker; also between two attempts.
+    /// Waits for its time; also between two attempts.
+    Scheduled,
+    /// Waits for those before it with the same ordering key.
+    Waiting,
+    /// Waits for a worker.
     Ready,
     /// Leased by a worker.
     Running,
@@ -27,6 +32,8 @@ impl JobState {
     /// As it is stored.
     pub fn as_str(self) -> &'static str {
         match self {
+            Self::Scheduled => "scheduled",
+            Self::Waiting => "waiting",
             Self::Ready => "ready",
             Self::Running => "running",
             Self::Succeeded => "succeeded",
@@ -41,6 +48,8 @@ impl TryFrom<String> for JobState {
 
     fn try_from(text: String) -> Result<Self, Self::Error> {
         Ok(match text.as_str() {
+            "scheduled" => Self::Scheduled,
+            "waiting" => Self::Waiting,
             "ready" => Self::Ready,
             "running" => Self::Running,
             "succeeded" => Self::Succeeded,
@@ -50,6 +59,56 @@ impl TryFrom<String> for JobState {
         })
     }
 }
+
+/// Which share of the workers a job gets: while all three have work, 70, 20 and 10 of a
+/// hundred; what one does not use the others do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Queue {
+    /// 70 of a hundred.
+    High,
+    /// 20 of a hundred.
+    #[default]
+    Default,
+    /// 10 of a hundred.
+    Low,
+}
+
+impl Queue {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::High, Self::Default, Self::Low];
+
+    /// As it is stored.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::High => "high",
+            Self::Default => "default",
+            Self::Low => "low",
+        }
+    }
+
+    /// Its share of the workers, of a hundred.
+    pub fn share(self) -> f64 {
+        match self {
+            Self::High => 70.0,
+            Self::Default => 20.0,
+            Self::Low => 10.0,
+        }
+    }
+}
+
+impl TryFrom<String> for Queue {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        Self::ALL.into_iter().find(|queue| queue.as_str() == text).ok_or_else(|| format!("`{text}` is not a queue"))
+    }
+}
+
+/// The priority of a job that does not say: in the middle.
+pub const PRIORITY_DEFAULT: u8 = 5;
+/// The priority that comes last; 0 comes first.
+pub const PRIORITY_MAX: u8 = 9;
 
 /// The kind of every job that delivers an event to a plugin.
 pub const DELIVERY: &str = "core.deliver";
@@ -75,6 +134,55 @@ pub struct NewJob {
     pub attempts_max: u32,
     /// At most one unfinished job of the kind has this key.
     pub unique_key: Option<String>,
+    /// Its share of the workers.
+    pub queue: Queue,
+    /// Within its tenant and queue, 0 comes first and 9 last.
+    pub priority: u8,
+    /// Jobs of the tenant with the same key run one after the other, in the order in which
+    /// they were enqueued.
+    pub ordering_key: Option<String>,
+    /// Whether those behind it wait for it also as a dead letter.
+    pub blocks_lane: bool,
+    /// The schedule that made it.
+    pub schedule: Option<Uuid>,
+    /// The webhook it delivers to.
+    pub webhook: Option<Uuid>,
+}
+
+impl NewJob {
+    /// A job that is due at once, with everything else as it usually is.
+    pub fn new(id: JobId, kind: impl Into<String>, payload: Json, now: Timestamp) -> Self {
+        Self {
+            id,
+            kind: kind.into(),
+            payload,
+            run_at: now,
+            attempts_max: ATTEMPTS_DEFAULT,
+            unique_key: None,
+            queue: Queue::Default,
+            priority: PRIORITY_DEFAULT,
+            ordering_key: None,
+            blocks_lane: false,
+            schedule: None,
+            webhook: None,
+        }
+    }
+}
+
+/// What whoever enqueues a job may choose.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct JobOptions {
+    /// Not before this many milliseconds from now; a year at most.
+    pub delay_ms: u64,
+    /// While an unfinished job of this kind has this key, it is returned instead.
+    pub unique_key: Option<String>,
+    /// Jobs of the same plugin with the same key run one after the other, in the order in
+    /// which they were enqueued.
+    pub ordering_key: Option<String>,
+    /// Its share of the workers; what its kind says when missing.
+    pub queue: Option<Queue>,
+    /// Within its tenant and queue, 0 comes first and 9 last; 5 when missing.
+    pub priority: Option<u8>,
 }
 
 /// What a plugin's job gets to see of itself.

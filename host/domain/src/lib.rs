@@ -4,11 +4,13 @@
 #![forbid(unsafe_code)]
 
 pub mod access;
+pub mod address;
 pub mod audit;
 pub mod clock;
 pub mod descriptor;
 pub mod error;
 pub mod event;
+pub mod fair;
 pub mod filter;
 pub mod id;
 pub mod job;

@@ -38,6 +38,8 @@ pub enum Limit {
     ChainSize,
     /// Bytes of record data that the tenant's plan has room for.
     Storage,
+    /// Waiting jobs that the tenant's plan has room for.
+    QueuedJobs,
 }
 
 impl fmt::Display for Limit {
@@ -58,6 +60,7 @@ impl fmt::Display for Limit {
             Self::ChainDepth => "chain_depth",
             Self::ChainSize => "chain_size",
             Self::Storage => "storage",
+            Self::QueuedJobs => "queued_jobs",
         })
     }
 }

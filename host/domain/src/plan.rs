@@ -23,10 +23,21 @@ pub struct Plan {
     pub plugins_max: Option<u64>,
     /// Invocations of plugins that begin within one minute, at most.
     pub invocations_per_minute_max: Option<u64>,
+    /// Jobs that run at the same time, at most, over all hosts.
+    pub jobs_at_once_max: Option<u64>,
+    /// Jobs that wait at the same time, at most. More are refused.
+    pub queued_jobs_max: Option<u64>,
+    /// Its tenants' part of the workers beside those of other plans, 1 unless it says.
+    #[serde(default = "weight")]
+    pub weight: u32,
     /// Bytes of record data at most.
     pub storage_bytes_max: Option<u64>,
     /// Days that rows of the audit log are kept; for ever when missing.
     pub audit_days: Option<u32>,
+}
+
+fn weight() -> u32 {
+    1
 }
 
 fn everything() -> PermissionSet {
@@ -45,12 +56,29 @@ impl Default for Plans {
             users_max,
             plugins_max,
             invocations_per_minute_max,
+            jobs_at_once_max: None,
+            queued_jobs_max: None,
+            weight: weight(),
             storage_bytes_max,
             audit_days,
         };
         Self(BTreeMap::from([
-            ("free".to_owned(), plan(Some(5), Some(2), Some(60), Some(100 << 20), Some(30))),
-            (DEFAULT.to_owned(), plan(Some(10_000), Some(50), Some(6_000), Some(10 << 30), Some(365))),
+            (
+                "free".to_owned(),
+                Plan {
+                    jobs_at_once_max: Some(2),
+                    queued_jobs_max: Some(1_000),
+                    ..plan(Some(5), Some(2), Some(60), Some(100 << 20), Some(30))
+                },
+            ),
+            (
+                DEFAULT.to_owned(),
+                Plan {
+                    queued_jobs_max: Some(100_000),
+                    weight: 2,
+                    ..plan(Some(10_000), Some(50), Some(6_000), Some(10 << 30), Some(365))
+                },
+            ),
             ("unlimited".to_owned(), plan(None, None, None, None, None)),
         ]))
     }
@@ -64,6 +92,9 @@ impl Plans {
             users_max: Some(0),
             plugins_max: Some(0),
             invocations_per_minute_max: Some(0),
+            jobs_at_once_max: Some(0),
+            queued_jobs_max: Some(0),
+            weight: weight(),
             storage_bytes_max: Some(0),
             audit_days: None,
         })

@@ -64,6 +64,7 @@ impl From<HostError> for wit::Error {
                 Limit::PayloadBytes => Self::Limit(wit::Limit::PayloadBytes),
                 Limit::ChainDepth => Self::Limit(wit::Limit::ChainDepth),
                 Limit::ChainSize => Self::Limit(wit::Limit::ChainSize),
+                Limit::QueuedJobs => Self::Limit(wit::Limit::QueuedJobs),
                 // These end the invocation or keep its commit; no call returns them.
                 Limit::Storage | Limit::Wall | Limit::Cpu | Limit::Memory | Limit::HostCalls | Limit::CallBytes => {
                     Self::Unavailable(format!("the {limit} limit was met"))

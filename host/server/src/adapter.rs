@@ -6,7 +6,7 @@ use purlin_domain::{
     audit::AuditEntry,
     error::HostError,
     id::{EventId, JobId, RecordId, UserId},
-    job::JobState,
+    job::{JobOptions, JobState},
     record::{Record, RecordPage},
 };
 use purlin_runtime::host::{
@@ -18,16 +18,28 @@ use purlin_runtime::host::{
     records::{Query, Records},
     tenancy::{Tenancy, Tenant},
 };
-use purlin_service::{list::ListQuery, unit::Unit};
+use purlin_service::{DEFECT, list::ListQuery, unit::Unit};
 
 use crate::fault;
 
 /// Answers a guest's calls from its unit of work.
 pub(crate) struct UnitHost(pub(crate) Unit);
 
+impl UnitHost {
+    /// Remember when the platform could not do what the guest asked of it, as while the
+    /// database is away: what comes of that is no failure of the guest. A defect is.
+    fn noted<T>(&mut self, answer: Result<T, HostError>) -> Result<T, HostError> {
+        if matches!(&answer, Err(HostError::Unavailable(why)) if why != DEFECT) {
+            self.0.let_down();
+        }
+        answer
+    }
+}
+
 impl Tenancy for UnitHost {
     async fn tenant(&mut self) -> Result<Tenant, HostError> {
-        let tenant = self.0.tenant().await?;
+        let tenant = self.0.tenant().await;
+        let tenant = self.noted(tenant)?;
         Ok(Tenant { id: tenant.id, name: tenant.name, slug: tenant.slug, plan: tenant.plan, settings: tenant.settings })
     }
 }
@@ -38,7 +50,8 @@ impl Identity for UnitHost {
     }
 
     async fn user(&mut self, id: UserId) -> Result<User, HostError> {
-        let user = self.0.user(id).await?;
+        let user = self.0.user(id).await;
+        let user = self.noted(user)?;
         Ok(User {
             id: user.id,
             email: user.email,
@@ -67,27 +80,25 @@ impl Audit for UnitHost {
 
 impl Events for UnitHost {
     async fn publish(&mut self, event_type: &str, subject: Option<String>, data: Json) -> Result<EventId, HostError> {
-        self.0.publish(event_type, subject, data).await
+        let answer = self.0.publish(event_type, subject, data).await;
+        self.noted(answer)
     }
 }
 
 impl Jobs for UnitHost {
-    async fn enqueue(
-        &mut self,
-        kind: &str,
-        payload: Json,
-        delay_ms: u64,
-        unique_key: Option<String>,
-    ) -> Result<JobId, HostError> {
-        self.0.enqueue(kind, payload, delay_ms, unique_key).await
+    async fn enqueue(&mut self, kind: &str, payload: Json, options: JobOptions) -> Result<JobId, HostError> {
+        let answer = self.0.enqueue(kind, payload, &options).await;
+        self.noted(answer)
     }
 
     async fn job_state(&mut self, id: JobId) -> Result<JobState, HostError> {
-        self.0.job_state(id).await
+        let answer = self.0.job_state(id).await;
+        self.noted(answer)
     }
 
     async fn cancel(&mut self, id: JobId) -> Result<(), HostError> {
-        self.0.cancel(id).await
+        let answer = self.0.cancel(id).await;
+        self.noted(answer)
     }
 
     fn progress(&mut self, percent: u8, message: Option<String>) -> Result<(), HostError> {
@@ -98,12 +109,14 @@ impl Jobs for UnitHost {
 impl Records for UnitHost {
     async fn get(&mut self, collection: &str, id: RecordId) -> Result<Record, HostError> {
         let of = self.0.collection_ref(collection)?;
-        self.0.get(&of, id).await
+        let answer = self.0.get(&of, id).await;
+        self.noted(answer)
     }
 
     async fn create(&mut self, collection: &str, data: Json) -> Result<Record, HostError> {
         let of = self.0.collection_ref(collection)?;
-        self.0.create(&of, data).await
+        let answer = self.0.create(&of, data).await;
+        self.noted(answer)
     }
 
     async fn update(
@@ -114,14 +127,16 @@ impl Records for UnitHost {
         expected: Option<i64>,
     ) -> Result<Record, HostError> {
         let of = self.0.collection_ref(collection)?;
-        let record = self.0.update(&of, id, data, expected).await?;
+        let record = self.0.update(&of, id, data, expected).await;
+        let record = self.noted(record)?;
         fault::point("guest-running").await;
         Ok(record)
     }
 
     async fn delete(&mut self, collection: &str, id: RecordId) -> Result<(), HostError> {
         let of = self.0.collection_ref(collection)?;
-        self.0.delete(&of, id, None).await
+        let answer = self.0.delete(&of, id, None).await;
+        self.noted(answer)
     }
 
     async fn query(&mut self, collection: &str, query: Query) -> Result<RecordPage, HostError> {
@@ -133,12 +148,14 @@ impl Records for UnitHost {
             after: query.after,
             ..ListQuery::default()
         };
-        self.0.query(&of, &query).await
+        let answer = self.0.query(&of, &query).await;
+        self.noted(answer)
     }
 
     async fn count(&mut self, collection: &str, filter: Option<Json>) -> Result<u64, HostError> {
         let of = self.0.collection_ref(collection)?;
-        let count = self.0.count(&of, filter.as_ref()).await?;
+        let count = self.0.count(&of, filter.as_ref()).await;
+        let count = self.noted(count)?;
         Ok(u64::try_from(count).unwrap_or(0))
     }
 }

@@ -1,5 +1,7 @@
 //! The command line.
 
+mod jobs;
+
 use std::{
     path::{Path, PathBuf},
     process::ExitCode,
@@ -13,7 +15,12 @@ use purlin_service::{
 };
 use rlimit::Resource;
 
-use crate::{config::Config, data_dir, master_key, serve, telemetry};
+use crate::{
+    config::Config,
+    data_dir, master_key,
+    serve::{self, Part},
+    telemetry,
+};
 
 /// The subcommand by which the host calls itself to compile a component.
 pub(crate) const COMPILE: &str = "compile-component";
@@ -33,6 +40,13 @@ struct Cli {
 enum Command {
     /// Run the host.
     Serve,
+    /// Run jobs alone, beside hosts that share the database.
+    Worker,
+    /// Look at jobs, and repair what went wrong with them.
+    Jobs {
+        #[command(subcommand)]
+        action: jobs::JobAction,
+    },
     /// Change the database's schema.
     Migrate {
         #[command(subcommand)]
@@ -80,7 +94,9 @@ pub(crate) fn run() -> ExitCode {
     let cli = Cli::parse();
     let done = match cli.command {
         Command::Compile => compile(),
-        Command::Serve => with_config(cli.config.as_deref(), serve::serve),
+        Command::Serve => with_config(cli.config.as_deref(), |config| serve::serve(config, Part::Host)),
+        Command::Worker => with_config(cli.config.as_deref(), |config| serve::serve(config, Part::Worker)),
+        Command::Jobs { action } => with_config(cli.config.as_deref(), |config| jobs::run(config, action)),
         Command::Keys { action } => with_config(cli.config.as_deref(), |config| keys(config, action)),
         Command::Migrate { direction } => with_config(cli.config.as_deref(), |config| migrate(config, direction)),
     };

@@ -22,6 +22,8 @@ use serde_json::Value;
 pub(crate) struct Config {
     /// Address to listen on.
     pub(crate) listen: SocketAddr,
+    /// Address to serve metrics on, for Prometheus; none are served without it.
+    pub(crate) metrics_listen: Option<SocketAddr>,
     /// Where keys, the embedded database and compiled components are kept.
     pub(crate) data_dir: PathBuf,
     /// A PostgreSQL URL; the embedded SQLite database without it.
@@ -42,6 +44,12 @@ pub(crate) struct Config {
     pub(crate) checkpoint_dir: Option<PathBuf>,
     /// Where compiled components are kept; in the data directory when missing.
     pub(crate) cache_dir: Option<PathBuf>,
+    /// Where files of tenants are kept; in the data directory when missing. Hosts share it.
+    pub(crate) files_dir: Option<PathBuf>,
+    /// The stream of Redis that events are passed on to, where there is a Redis; empty for none.
+    pub(crate) event_stream: String,
+    /// Events that the stream keeps, about.
+    pub(crate) event_stream_length: u32,
     /// The `iss` of every token.
     pub(crate) issuer: String,
     /// Minutes an access token lives.
@@ -84,6 +92,12 @@ pub(crate) struct Config {
     pub(crate) plugin_log_days: u64,
     /// Days that jobs which ended well are kept.
     pub(crate) job_history_days: u64,
+    /// Days that dead letters are kept.
+    pub(crate) dead_letter_days: u64,
+    /// Networks beside the open internet that webhooks may be sent to, over `http` too.
+    pub(crate) egress_allow: Vec<IpNet>,
+    /// Hours that nothing may be taken by a webhook before it is disabled.
+    pub(crate) webhook_patience_hours: u64,
     /// What is logged: `error`, `warn`, `info`, `debug`, or a filter such as `info,purlin_service=debug`.
     pub(crate) log: String,
     /// `text` or `json`.
@@ -106,6 +120,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            metrics_listen: None,
             data_dir: PathBuf::from("./.purlin"),
             database_url: None,
             migrate_database_url: None,
@@ -116,6 +131,9 @@ impl Default for Config {
             master_key_file: None,
             checkpoint_dir: None,
             cache_dir: None,
+            files_dir: None,
+            event_stream: "purlin:events".to_owned(),
+            event_stream_length: 100_000,
             issuer: "purlin".to_owned(),
             access_token_minutes: 15,
             registration_open: true,
@@ -137,6 +155,9 @@ impl Default for Config {
             poll_ms: 1_000,
             plugin_log_days: 7,
             job_history_days: 30,
+            dead_letter_days: 90,
+            egress_allow: Vec::new(),
+            webhook_patience_hours: 120,
             log: "info".to_owned(),
             log_format: LogFormat::Text,
             plans: None,

@@ -5,7 +5,7 @@ use std::{
     fs::{self, File, TryLockError},
     io::Write,
     os::unix::fs::{OpenOptionsExt, PermissionsExt},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 /// Make the directory if it is missing, readable by its owner only.
@@ -34,4 +34,12 @@ pub(crate) fn write_secret(path: &Path, secret: &str) -> Result<(), String> {
     let wrong = |error: std::io::Error| format!("{}: {error}", path.display());
     let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(wrong)?;
     file.write_all(secret.as_bytes()).and_then(|()| file.sync_all()).map_err(wrong)
+}
+
+/// A directory of its own: the one that is set, or this one in the data directory. Made if
+/// it is missing.
+pub(crate) fn folder(set: Option<PathBuf>, data_dir: &Path, name: &str) -> Result<PathBuf, String> {
+    let folder = set.unwrap_or_else(|| data_dir.join(name));
+    prepare(&folder)?;
+    Ok(folder)
 }

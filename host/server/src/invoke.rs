@@ -4,6 +4,7 @@
 use std::{sync::Arc, time::Duration};
 
 use purlin_domain::{
+    Json,
     clock::Clock,
     job::{CORE, Failure},
     log::{LogLevel, LogLine, escape_control},
@@ -12,7 +13,7 @@ use purlin_runtime::{Call, Ended, Invocation, Prepared, Runtime};
 use purlin_service::{
     Platform, ServiceError,
     jobs::{self, Assignment, Begun, Claimed, Work},
-    native, plugin_logs, plugins,
+    metrics, native, plugin_logs, plugins,
     unit::CommitError,
 };
 use tokio::runtime::Handle;
@@ -33,47 +34,84 @@ pub(crate) struct Invoker {
 
 /// How a run went wrong, with what the guest logged.
 struct Failed {
-    /// None when it is to be given back: neither failed nor done.
-    failure: Option<Failure>,
+    why: Why,
     log: Vec<LogLine>,
+}
+
+/// What is to become of a run that did not end well.
+enum Why {
+    /// It failed.
+    Failed(Failure),
+    /// It is to be given back for this long: neither failed nor done.
+    GivenBack(Duration),
+}
+
+/// After the platform could not do its part, as while the database is away.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// How a run ended.
+pub(crate) enum RunEnd {
+    /// Well, with nothing written yet; with what it returned.
+    Idle(Option<Json>),
+    /// However it did, it is written; or its lease will end.
+    Written,
 }
 
 impl Invoker {
     /// Run a claimed job to its end. Only its own lease can keep the end from being written.
-    pub(crate) async fn run(&self, claimed: Claimed) {
+    pub(crate) async fn run(&self, mut claimed: Claimed) -> RunEnd {
+        if let Err(error) = jobs::complete(&self.platform, &mut claimed).await {
+            return self.let_down(&claimed, &error).await;
+        }
+        let end = self.run_unfinished(&claimed).await;
+        // Whoever is behind it may run once it is written: at once, not with others.
+        match end {
+            RunEnd::Idle(result) if claimed.ordering_key.is_some() => {
+                self.settled(&claimed, jobs::succeed(&self.platform, &claimed, result).await);
+                RunEnd::Written
+            }
+            end => end,
+        }
+    }
+
+    async fn run_unfinished(&self, claimed: &Claimed) -> RunEnd {
         if claimed.plugin == CORE {
-            return self.settled(&claimed, native::run(&self.platform, &claimed).await);
+            return match native::run(&self.platform, claimed).await {
+                Ok(native::Ended::Idle(result)) => RunEnd::Idle(result),
+                Ok(native::Ended::Written(held)) => self.settled(claimed, Ok(held)),
+                Err(error) => self.let_down(claimed, &error).await,
+            };
         }
         let assignment = match jobs::begin(&self.platform, claimed.clone()).await {
             Ok(Begun::Ready(assignment)) => assignment,
-            Ok(Begun::Later(pause)) => return self.give_back(&claimed, pause).await,
-            Err(error) => return self.settle(&claimed, &Failure::Retry(error.to_string())).await,
+            Ok(Begun::Later(pause)) => return self.give_back(claimed, pause).await,
+            Err(error) => return self.let_down(claimed, &error).await,
         };
-        let outcome = self.attempt(&assignment).await;
-        let (log, failure) = match outcome {
-            Ok(log) => (log, None),
-            Err(Failed { failure, log }) => (log, Some(failure)),
+        let (log, end) = match self.attempt(&assignment).await {
+            Ok((log, end)) => (log, end),
+            Err(Failed { why: Why::Failed(failure), log }) => (log, self.settle(claimed, &failure).await),
+            Err(Failed { why: Why::GivenBack(pause), log }) => (log, self.give_back(claimed, pause).await),
         };
         let kept = plugin_logs::append(&self.platform, claimed.tenant_id, &claimed.plugin, claimed.id, log).await;
         if let Err(error) = kept {
             tracing::warn!(%error, job = %claimed.id, "a plugin's log could not be kept");
         }
-        match failure {
-            None => {}
-            Some(Some(failure)) => self.settle(&claimed, &failure).await,
-            Some(None) => self.give_back(&claimed, Duration::ZERO).await,
-        }
+        end
     }
 
     /// Run until the commit holds or the run has failed.
-    async fn attempt(&self, assignment: &Assignment) -> Result<Vec<LogLine>, Failed> {
-        let failed = |failure| Failed { failure: Some(failure), log: Vec::new() };
+    async fn attempt(&self, assignment: &Assignment) -> Result<(Vec<LogLine>, RunEnd), Failed> {
+        let failed = |failure| Failed { why: Why::Failed(failure), log: Vec::new() };
         let prepared = self.prepare(assignment).await.map_err(|why| failed(Failure::Retry(why)))?;
         let mut reruns = 0;
         loop {
             let invocation =
                 self.call(assignment, Arc::clone(&prepared)).await.map_err(|why| failed(Failure::Retry(why)))?;
             let Invocation { outcome, host, mut log, usage } = invocation;
+            // What it stumbled over may be the platform, not itself.
+            if !matches!(outcome, Ok(Ok(_))) && host.as_ref().is_some_and(|UnitHost(unit)| unit.was_let_down()) {
+                return Err(Failed { why: Why::GivenBack(PAUSE), log });
+            }
             tracing::debug!(job = %assignment.claimed.id, plugin = assignment.claimed.plugin, ?usage, "a guest returned");
             let result = match outcome {
                 Ok(Ok(result)) => result,
@@ -84,7 +122,7 @@ impl Invoker {
                 }
                 Ok(Err(failure)) => {
                     log.push(self.line(LogLevel::Warn, &format!("failed: {}", failure.message()), assignment));
-                    return Err(Failed { failure: Some(failure), log });
+                    return Err(Failed { why: Why::Failed(failure), log });
                 }
                 Err(ended) => return Err(self.ended(&ended, log, assignment)),
             };
@@ -93,24 +131,35 @@ impl Invoker {
             };
             fault::point("before-commit").await;
             fault::pause("slow-commit").await;
+            if unit.is_idle() {
+                return match unit.check_result(result.as_ref()) {
+                    Ok(()) => Ok((log, RunEnd::Idle(result))),
+                    Err(error) => Err(Failed { why: Why::Failed(Failure::Retry(error.to_string())), log }),
+                };
+            }
             match unit.commit(Some(assignment.ack(result))).await {
                 Ok(()) => {
                     fault::point("after-commit").await;
-                    return Ok(log);
+                    return Ok((log, RunEnd::Written));
                 }
                 Err(CommitError::Conflict(why)) if self.may_rerun(reruns) => {
                     tracing::debug!(job = %assignment.claimed.id, why, "run again after a conflict");
                     reruns += 1;
                 }
                 // Consent changed while it ran: it runs again under what holds then.
-                Err(CommitError::Withdrawn) => return Err(Failed { failure: None, log }),
+                Err(CommitError::Withdrawn) => return Err(Failed { why: Why::GivenBack(Duration::ZERO), log }),
+                Err(CommitError::Failed(ServiceError::Unavailable(why))) => {
+                    tracing::warn!(why, job = %assignment.claimed.id, "what a run did could not be committed; it will run again");
+                    return Err(Failed { why: Why::GivenBack(PAUSE), log });
+                }
                 Err(CommitError::LeaseLost) => {
+                    metrics::lost(&assignment.claimed);
                     tracing::warn!(job = %assignment.claimed.id, "the lease was lost; what the run did is dropped");
-                    return Ok(log);
+                    return Ok((log, RunEnd::Written));
                 }
                 Err(error) => {
                     log.push(self.line(LogLevel::Warn, &format!("could not commit: {error}"), assignment));
-                    return Err(Failed { failure: Some(Failure::Retry(error.to_string())), log });
+                    return Err(Failed { why: Why::Failed(Failure::Retry(error.to_string())), log });
                 }
             }
         }
@@ -121,7 +170,7 @@ impl Invoker {
     }
 
     async fn prepare(&self, assignment: &Assignment) -> Result<Arc<Prepared<UnitHost>>, String> {
-        let digest = &assignment.plugin.loaded.digest;
+        let digest = &assignment.plugin().loaded.digest;
         self.runtime
             .prepare(digest, plugins::component(&self.platform, digest))
             .await
@@ -148,7 +197,7 @@ impl Invoker {
     fn ended(&self, ended: &Ended, mut log: Vec<LogLine>, assignment: &Assignment) -> Failed {
         tracing::warn!(job = %assignment.claimed.id, plugin = assignment.claimed.plugin, %ended, "the host ended an invocation");
         log.push(self.line(LogLevel::Error, &ended.to_string(), assignment));
-        Failed { failure: Some(Failure::Retry(ended.to_string())), log }
+        Failed { why: Why::Failed(Failure::Retry(ended.to_string())), log }
     }
 
     /// A line of the host's own in the plugin's log.
@@ -161,17 +210,29 @@ impl Invoker {
         LogLine { time: clock.now(), level, message, fields }
     }
 
-    async fn give_back(&self, claimed: &Claimed, pause: Duration) {
-        self.settled(claimed, jobs::release(&self.platform, claimed.tenant_id, claimed.fence(), pause).await);
+    /// A run that could not begin: no attempt where the platform is not there, one where it
+    /// found something wrong.
+    async fn let_down(&self, claimed: &Claimed, error: &ServiceError) -> RunEnd {
+        match error {
+            ServiceError::Unavailable(why) => {
+                tracing::warn!(why, job = %claimed.id, "a job could not be begun; it will be tried again");
+                self.give_back(claimed, PAUSE).await
+            }
+            error => self.settle(claimed, &Failure::Retry(error.to_string())).await,
+        }
     }
 
-    async fn settle(&self, claimed: &Claimed, failure: &Failure) {
-        self.settled(claimed, jobs::fail(&self.platform, claimed, failure).await);
+    async fn give_back(&self, claimed: &Claimed, pause: Duration) -> RunEnd {
+        self.settled(claimed, jobs::release(&self.platform, claimed.tenant_id, claimed.fence(), pause).await)
+    }
+
+    async fn settle(&self, claimed: &Claimed, failure: &Failure) -> RunEnd {
+        self.settled(claimed, jobs::fail(&self.platform, claimed, failure).await)
     }
 
     /// Tell the log when the end of a run could not be written. The lease then runs out,
     /// and the job is rescued.
-    fn settled(&self, claimed: &Claimed, written: purlin_service::Result<bool>) {
+    fn settled(&self, claimed: &Claimed, written: purlin_service::Result<bool>) -> RunEnd {
         match written {
             Ok(true) => {}
             Ok(false) => tracing::warn!(job = %claimed.id, "the lease was lost before the end was written"),
@@ -180,6 +241,7 @@ impl Invoker {
             }
             Err(error) => tracing::error!(%error, job = %claimed.id, "the end of a run could not be written"),
         }
+        RunEnd::Written
     }
 }
 

@@ -18,47 +18,76 @@ use tokio::{
 };
 
 use crate::{
-    adapter::UnitHost, checkpoints::CheckpointFiles, config::Config, data_dir, http, inspector::Inspector,
-    invoke::Invoker, mailer::Mailer, master_key, worker::Worker,
+    adapter::UnitHost, checkpoints::CheckpointFiles, config::Config, data_dir, egress::Egress, files::Files, http,
+    inspector::Inspector, invoke::Invoker, mailer::Mailer, master_key, relay, telemetry, worker::Worker,
 };
 
 /// How long requests and jobs may take to end once the host was told to stop.
 const GRACE: Duration = Duration::from_secs(20);
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
+/// What a process does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Part {
+    /// Answers requests and runs jobs.
+    Host,
+    /// Runs jobs alone.
+    Worker,
+}
+
 /// Serve until SIGTERM or SIGINT.
-pub(crate) async fn serve(config: Config) -> Result<(), String> {
+pub(crate) async fn serve(config: Config, part: Part) -> Result<(), String> {
+    if part == Part::Worker && config.database_url.is_none() {
+        return Err(
+            "the embedded database serves one host: set DATABASE_URL to share work with `purlin worker`".to_owned()
+        );
+    }
     data_dir::prepare(&config.data_dir)?;
     // One host for an embedded database; several share a PostgreSQL.
     let _lock = config.database_url.is_none().then(|| data_dir::lock(&config.data_dir)).transpose()?;
-    let listener = TcpListener::bind(config.listen)
-        .await
-        .map_err(|error| format!("{}: {error}; set PURLIN_LISTEN to another address", config.listen))?;
+    let listener = match part {
+        Part::Host => Some(
+            TcpListener::bind(config.listen)
+                .await
+                .map_err(|error| format!("{}: {error}; set PURLIN_LISTEN to another address", config.listen))?,
+        ),
+        Part::Worker => None,
+    };
+    telemetry::serve_metrics(&config)?;
     let guests = GuestThreads::start()?;
     let (platform, runtime) = wire(&config).await?;
     first_run(&config, &platform).await?;
+    let incarnation = platform.clock.id();
     if platform.db.is_embedded() {
-        let count = jobs::take_over(&platform).await.map_err(|e| e.to_string())?;
+        let count = jobs::take_over(&platform, incarnation).await.map_err(|e| e.to_string())?;
         if count > 0 {
             tracing::warn!(count, "took back jobs that were running when the host went down");
         }
     }
 
-    let (stop, stopping) = watch::channel(false);
+    let (stop, mut stopping) = watch::channel(false);
     let worker = Worker {
         invoker: Invoker { platform: Arc::clone(&platform), runtime, guests: guests.handle() },
-        incarnation: platform.clock.id(),
+        incarnation,
         jobs_at_once: config.workers,
         poll: Duration::from_millis(config.poll_ms),
         grace: GRACE,
     };
     let worker = tokio::spawn(worker.run(stopping.clone()));
-    let address = listener.local_addr().map_err(|e| e.to_string())?;
-    tracing::info!(database = platform.db.kind(), "listening on http://{address}");
     stop_on_signal(stop);
-    let looks = look_after(&platform);
-    let app = purlin_api::router(Arc::clone(&platform), &edge(&config));
-    http::serve(listener, app, config.connections as usize, stopping, GRACE).await;
+    let looks = look_after(&platform, &config);
+    match listener {
+        Some(listener) => {
+            let address = listener.local_addr().map_err(|e| e.to_string())?;
+            tracing::info!(database = platform.db.kind(), "listening on http://{address}");
+            let app = purlin_api::router(Arc::clone(&platform), &edge(&config));
+            http::serve(listener, app, config.connections as usize, stopping, GRACE).await;
+        }
+        None => {
+            tracing::info!(workers = config.workers, "running jobs");
+            let _ = stopping.wait_for(|is_stopping| *is_stopping).await;
+        }
+    }
 
     worker.await.map_err(|e| e.to_string())?;
     drop((guests, looks));
@@ -84,7 +113,7 @@ fn stop_on_signal(stop: watch::Sender<bool>) {
 }
 
 /// What has to be looked at again and again while the host serves.
-fn look_after(platform: &Arc<Platform>) -> JoinSet<()> {
+fn look_after(platform: &Arc<Platform>, config: &Config) -> JoinSet<()> {
     let mut looks = JoinSet::new();
     let of_keys = Arc::clone(platform);
     looks.spawn(async move {
@@ -104,10 +133,14 @@ fn look_after(platform: &Arc<Platform>) -> JoinSet<()> {
             tokio::time::sleep(audit::CHAIN_EVERY).await;
         }
     });
+    if !config.event_stream.is_empty() {
+        let (stream, length) = (config.event_stream.clone(), config.event_stream_length);
+        looks.spawn(relay::pass_on(Arc::clone(platform), stream, length));
+    }
     looks
 }
 
-async fn wire(config: &Config) -> Result<(Arc<Platform>, Arc<Runtime<UnitHost>>), String> {
+pub(crate) async fn wire(config: &Config) -> Result<(Arc<Platform>, Arc<Runtime<UnitHost>>), String> {
     let store = config.store();
     if config.migrate_on_start {
         migrate::up(&store).await.map_err(|e| e.to_string())?;
@@ -131,6 +164,8 @@ async fn wire(config: &Config) -> Result<(Arc<Platform>, Arc<Runtime<UnitHost>>)
         lease: Duration::from_secs(config.lease_seconds),
         plugin_log_life: DAY * u32::try_from(config.plugin_log_days).map_err(|e| e.to_string())?,
         job_history_life: DAY * u32::try_from(config.job_history_days).map_err(|e| e.to_string())?,
+        dead_letter_life: DAY * u32::try_from(config.dead_letter_days).map_err(|e| e.to_string())?,
+        webhook_patience: Duration::from_secs(config.webhook_patience_hours * 3_600),
         limits: UnitLimits::default(),
         plans: config.plans.clone().unwrap_or_default(),
         public_url: config.public_url.clone(),
@@ -143,6 +178,8 @@ async fn wire(config: &Config) -> Result<(Arc<Platform>, Arc<Runtime<UnitHost>>)
         bus,
         inspector: Arc::new(Inspector(Arc::clone(&runtime))),
         mailer: Arc::new(Mailer::open(config)?),
+        files: Arc::new(Files::open(&data_dir::folder(config.files_dir.clone(), &config.data_dir, "files")?)?),
+        http: Arc::new(Egress::new(config.egress_allow.clone())?),
         checkpoints: Arc::new(CheckpointFiles::open(checkpoints)?),
     };
     let platform = Platform::new(db, clock, secrets, outside, settings).map_err(|e| e.to_string())?;

@@ -1,7 +1,9 @@
-//! Where the log goes: stderr, as text or JSON.
+//! Where the log goes: stderr, as text or JSON. Where metrics are served.
 
 use std::io::IsTerminal;
 
+use metrics_exporter_prometheus::PrometheusBuilder;
+use purlin_service::metrics;
 use tracing_subscriber::{EnvFilter, fmt};
 
 use crate::config::{Config, LogFormat};
@@ -24,4 +26,21 @@ pub(crate) fn start(config: &Config) -> Result<(), String> {
         LogFormat::Json => builder.json().try_init(),
     };
     started.map_err(|error| error.to_string())
+}
+
+/// Seconds, from a job that is there at once to one that waited for minutes.
+const BUCKETS_S: [f64; 18] = [
+    0.0005, 0.001, 0.0015, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0,
+];
+
+/// Serve metrics where the settings say, if they do.
+pub(crate) fn serve_metrics(config: &Config) -> Result<(), String> {
+    let Some(address) = config.metrics_listen else { return Ok(()) };
+    PrometheusBuilder::new()
+        .with_http_listener(address)
+        .set_buckets(&BUCKETS_S)
+        .and_then(PrometheusBuilder::install)
+        .map_err(|error| format!("{address}: {error}; set PURLIN_METRICS_LISTEN to another address"))?;
+    metrics::describe();
+    Ok(())
 }

@@ -1,16 +1,27 @@
-//! The worker loops: claim, beat, rescue, tidy up.
+//! The loops of a process that runs jobs: claim, run, acknowledge; and beside them beat,
+//! rescue, promote, fire schedules, tidy up.
+
+mod ack;
+mod held;
 
 use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
-use purlin_domain::id::{JobId, TenantId};
+use purlin_domain::{
+    id::{JobId, TenantId},
+    job::Queue,
+};
 use purlin_service::{
     Platform,
-    jobs::{self, Claimed, Fence},
-    maintenance, tenants,
+    jobs::{self, Claimed, Claimer, Fence, Load},
+    maintenance, metrics, schedules,
+    store::workers,
+    tenants,
 };
 use tokio::{
     sync::{Notify, Semaphore, mpsc, watch},
@@ -19,67 +30,24 @@ use tokio::{
 };
 use uuid::Uuid;
 
-use crate::invoke::Invoker;
+use self::{
+    ack::End,
+    held::{Held, Hold, Stop},
+};
+use crate::invoke::{Invoker, RunEnd};
 
 const MAINTENANCE_EVERY: Duration = Duration::from_secs(3_600);
 /// After a claim failed, as when the database restarts.
 const PAUSE_AFTER_ERROR: Duration = Duration::from_secs(1);
-
-/// Between two looks for suspended tenants, whose jobs are to stop.
-const SUSPENDED_EVERY: Duration = Duration::from_secs(2);
-
-/// The claims this worker holds, for as long as they run.
-#[derive(Clone, Default)]
-struct Held(Arc<Mutex<HashMap<JobId, Claim>>>);
-
-/// A claim, and what stops it.
-#[derive(Clone)]
-struct Claim {
-    tenant: TenantId,
-    fence: Fence,
-    stop: Arc<Notify>,
-}
-
-impl Held {
-    fn lock(&self) -> MutexGuard<'_, HashMap<JobId, Claim>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Hold a claim until what is returned is dropped.
-    fn hold(&self, claimed: &Claimed) -> Hold {
-        let stop = Arc::new(Notify::new());
-        let claim = Claim { tenant: claimed.tenant_id, fence: claimed.fence(), stop: Arc::clone(&stop) };
-        self.lock().insert(claimed.id, claim);
-        Hold { held: self.clone(), fence: claimed.fence(), stop }
-    }
-
-    /// Stop what runs for this tenant.
-    fn stop(&self, tenant: TenantId) {
-        for claim in self.lock().values().filter(|claim| claim.tenant == tenant) {
-            claim.stop.notify_one();
-        }
-    }
-
-    fn all(&self) -> Vec<(TenantId, Fence)> {
-        self.lock().values().map(|claim| (claim.tenant, claim.fence)).collect()
-    }
-}
-
-struct Hold {
-    held: Held,
-    fence: Fence,
-    stop: Arc<Notify>,
-}
-
-impl Drop for Hold {
-    /// Let go of this claim, not of a later one of the same job.
-    fn drop(&mut self) {
-        let mut held = self.held.lock();
-        if held.get(&self.fence.job).is_some_and(|claim| claim.fence == self.fence) {
-            held.remove(&self.fence.job);
-        }
-    }
-}
+/// Between two looks for suspended tenants and cancelled jobs.
+const STOPS_EVERY: Duration = Duration::from_secs(2);
+/// Between two looks for schedules that are due.
+const SCHEDULES_EVERY: Duration = Duration::from_secs(1);
+/// How long giving back what did not end may take, when the host stops.
+const LAST_WORDS: Duration = Duration::from_secs(5);
+/// Claimed jobs that wait here for a worker, at most. There are many only while all of
+/// them are quick.
+const WAITING_MAX: usize = 2_048;
 
 /// Runs jobs until told to stop.
 pub(crate) struct Worker {
@@ -94,6 +62,37 @@ pub(crate) struct Worker {
     pub(crate) grace: Duration,
 }
 
+/// What the claimer hands to the workers, and hears from them.
+#[derive(Clone)]
+struct Floor {
+    slots: Arc<Semaphore>,
+    /// Claimed jobs without a worker yet.
+    waiting: Arc<AtomicUsize>,
+    /// Rings when a job ended.
+    ended: Arc<Notify>,
+    /// Runs that ended since the claimer last looked.
+    runs: Arc<Mutex<Vec<Run>>>,
+}
+
+/// A run that ended.
+struct Run {
+    queue: Queue,
+    tenant: TenantId,
+    kind: String,
+    took: Duration,
+}
+
+impl Floor {
+    fn end(&self, run: Run) {
+        self.runs.lock().unwrap_or_else(PoisonError::into_inner).push(run);
+        self.ended.notify_one();
+    }
+
+    fn take_runs(&self) -> Vec<Run> {
+        std::mem::take(&mut *self.runs.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
 impl Worker {
     /// Run until `stop` turns true, then let running jobs end. What does not end in time
     /// is given back, to be run again.
@@ -102,87 +101,195 @@ impl Worker {
         let (lease, held_until) = watch::channel(Instant::now() + platform.settings.lease);
         let held = Held::default();
         let mut helpers = JoinSet::new();
-        helpers.spawn(beat(Arc::clone(&platform), held.clone(), lease));
-        helpers.spawn(rescue(Arc::clone(&platform)));
+        helpers.spawn(beat(Arc::clone(&platform), self.row(), held.clone(), lease));
+        helpers.spawn(rescue(Arc::clone(&platform), self.incarnation, held.clone()));
+        helpers.spawn(promote(Arc::clone(&platform), self.poll));
+        helpers.spawn(fire_schedules(Arc::clone(&platform)));
         helpers.spawn(tidy(Arc::clone(&platform)));
+        helpers.spawn(measure(Arc::clone(&platform)));
         helpers.spawn(pass_hints_on(Arc::clone(&platform)));
-        helpers.spawn(stop_suspended(Arc::clone(&platform), held.clone()));
+        helpers.spawn(stop_what_must(Arc::clone(&platform), self.incarnation, held.clone()));
 
-        let slots = Arc::new(Semaphore::new(self.jobs_at_once as usize));
-        let mut running = JoinSet::new();
-        while !*stop.borrow() {
-            while running.try_join_next().is_some() {}
-            let free = u32::try_from(slots.available_permits()).unwrap_or(0);
-            let started = if free > 0 { self.claim(free, &slots, &held, &held_until, &mut running).await } else { 0 };
-            if free == 0 || started < free {
-                self.wait(&platform, free == 0, &slots, &mut stop).await;
-            }
+        let floor = Floor {
+            slots: Arc::new(Semaphore::new(self.jobs_at_once as usize)),
+            waiting: Arc::default(),
+            ended: Arc::default(),
+            runs: Arc::default(),
+        };
+        let (acks, ends) = mpsc::channel(WAITING_MAX);
+        let acknowledging = tokio::spawn(ack::acknowledge(Arc::clone(&platform), ends, Arc::clone(&floor.ended)));
+        let (hand, taken) = mpsc::channel(WAITING_MAX);
+        let mut dispatching =
+            tokio::spawn(dispatch(self.invoker.clone(), floor.clone(), taken, acks, held_until.clone(), stop.clone()));
+        self.claim(&floor, &held, &held_until, &hand, &mut stop).await;
+        drop(hand);
+        // What waits here was not begun; what runs may end.
+        if timeout(self.grace, &mut dispatching).await.is_err() {
+            tracing::warn!("jobs did not end in time; they will be run again");
+            // Nothing may go on here that is given to others.
+            dispatching.abort();
         }
-        let ended = timeout(self.grace, async { while running.join_next().await.is_some() {} }).await;
-        if ended.is_err() {
-            let unfinished = held.all();
-            running.shutdown().await;
-            tracing::warn!(jobs = unfinished.len(), "jobs did not end in time; they will be run again");
-            give_back(&platform, unfinished).await;
+        let last = async {
+            let _ = acknowledging.await;
+            give_back(&platform, held.all()).await;
+        };
+        if timeout(LAST_WORDS, last).await.is_err() {
+            tracing::warn!("what was left could not be given back; it is when its leases end");
         }
         // The beat goes on until here, so that jobs which are ending keep their leases.
         helpers.shutdown().await;
+        if let Err(error) = jobs::leave(&platform, self.incarnation).await {
+            tracing::debug!(%error, "a worker could not say that it ended");
+        }
     }
 
-    /// Claim up to `free` jobs and start them; how many.
+    fn row(&self) -> workers::Worker {
+        let now = self.invoker.platform.clock.now();
+        let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+        let slots = i64::from(self.jobs_at_once);
+        workers::Worker { id: self.incarnation, host, slots, started_at: now, beat_at: now }
+    }
+
+    /// Claim until told to stop.
     async fn claim(
         &self,
-        free: u32,
-        slots: &Arc<Semaphore>,
+        floor: &Floor,
         held: &Held,
         held_until: &watch::Receiver<Instant>,
-        running: &mut JoinSet<()>,
-    ) -> u32 {
-        if sure_until(*held_until.borrow()) <= Instant::now() {
-            // What it took now it could not keep; the beat comes back first.
-            return 0;
-        }
-        let claimed = match jobs::claim(&self.invoker.platform, self.incarnation, free).await {
-            Ok(claimed) => claimed,
-            Err(error) => {
-                tracing::warn!(%error, "jobs could not be claimed");
-                sleep(PAUSE_AFTER_ERROR).await;
-                return 0;
+        hand: &mpsc::Sender<(Claimed, Hold)>,
+        stop: &mut watch::Receiver<bool>,
+    ) {
+        let platform = &self.invoker.platform;
+        let mut claimer = Claimer::new(self.incarnation, platform.settings.lease);
+        let mut are_quick = false;
+        while !*stop.borrow() {
+            for run in floor.take_runs() {
+                claimer.ended(run.queue, run.tenant, &run.kind, run.took);
             }
-        };
-        let mut started = 0;
-        for job in claimed {
-            let Ok(slot) = Arc::clone(slots).try_acquire_owned() else { break };
-            started += 1;
-            let (invoker, held_until, hold) = (self.invoker.clone(), held_until.clone(), held.hold(&job));
-            running.spawn(async move {
-                let (platform, claim) = (Arc::clone(&invoker.platform), (job.tenant_id, job.fence()));
-                tokio::select! {
-                    () = invoker.run(job) => {}
-                    () = lapse(held_until) => {
-                        tracing::warn!(job = %claim.1.job, "stopped: this worker could not prolong its leases");
-                        give_back(&platform, vec![claim]).await;
-                    }
-                    () = hold.stop.notified() => {
-                        tracing::info!(job = %claim.1.job, "stopped: its tenant was suspended");
-                        give_back(&platform, vec![claim]).await;
-                    }
+            let load = self.load(floor, are_quick);
+            // What it took now it could not keep, without a beat.
+            let is_sure = sure_until(*held_until.borrow()) > Instant::now();
+            if load.free == 0 || !is_sure {
+                self.wait(platform, floor, false, stop).await;
+                continue;
+            }
+            let claimed = match claimer.claim(platform, load).await {
+                Ok(claimed) => claimed,
+                Err(error) => {
+                    tracing::warn!(%error, "jobs could not be claimed");
+                    sleep(PAUSE_AFTER_ERROR).await;
+                    continue;
                 }
-                drop((hold, slot));
-            });
+            };
+            let count = claimed.len();
+            are_quick = count > self.jobs_at_once as usize;
+            floor.waiting.fetch_add(count, Ordering::AcqRel);
+            for job in claimed {
+                let hold = held.hold(&job);
+                if hand.send((job, hold)).await.is_err() {
+                    return;
+                }
+            }
+            if count == 0 {
+                self.wait(platform, floor, true, stop).await;
+            }
         }
-        started
     }
 
-    /// Wait for a hint, a free slot, the next look, or the end.
-    async fn wait(&self, platform: &Platform, full: bool, slots: &Semaphore, stop: &mut watch::Receiver<bool>) {
+    /// What this process can take on: a job for each worker without one; and, while jobs are
+    /// quick, more before the last ones are through.
+    fn load(&self, floor: &Floor, are_quick: bool) -> Load {
+        let waiting = floor.waiting.load(Ordering::Acquire);
+        let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+        let idle = floor.slots.available_permits().saturating_sub(waiting);
+        let free = if idle == 0 && are_quick && waiting < WAITING_MAX / 2 { self.jobs_at_once } else { number(idle) };
+        Load { free, room: number(WAITING_MAX.saturating_sub(waiting)) }
+    }
+
+    /// Wait for a hint, a job that ends, the next look, or the end.
+    async fn wait(&self, platform: &Platform, floor: &Floor, is_hungry: bool, stop: &mut watch::Receiver<bool>) {
         let jitter = self.poll.mul_f64(0.5 + 0.5 * rand::random::<f64>());
         tokio::select! {
-            () = platform.jobs_enqueued.notified(), if !full => {}
-            _ = slots.acquire(), if full => {}
+            () = platform.jobs_enqueued.notified(), if is_hungry => {}
+            // Also where nothing could be claimed: a ceiling may be met no more.
+            () = floor.ended.notified() => {}
             () = sleep(jitter) => {}
             _ = stop.changed() => {}
         }
+    }
+}
+
+/// Give claimed jobs to workers as these get free, until no more are claimed and all ended.
+async fn dispatch(
+    invoker: Invoker,
+    floor: Floor,
+    mut taken: mpsc::Receiver<(Claimed, Hold)>,
+    acks: mpsc::Sender<(End, Hold)>,
+    held_until: watch::Receiver<Instant>,
+    stop: watch::Receiver<bool>,
+) {
+    let mut running = JoinSet::new();
+    while let Some((job, hold)) = taken.recv().await {
+        while running.try_join_next().is_some() {}
+        let Ok(slot) = Arc::clone(&floor.slots).acquire_owned().await else { break };
+        if *stop.borrow() {
+            // What was not begun is for others; what runs may end.
+            break;
+        }
+        floor.waiting.fetch_sub(1, Ordering::AcqRel);
+        let (invoker, floor, acks, held_until) = (invoker.clone(), floor.clone(), acks.clone(), held_until.clone());
+        running.spawn(async move {
+            run_one(&invoker, job, hold, &floor, &acks, held_until).await;
+            drop(slot);
+        });
+    }
+    drop(taken);
+    while running.join_next().await.is_some() {}
+}
+
+/// One claimed job, until it ended or was stopped.
+async fn run_one(
+    invoker: &Invoker,
+    job: Claimed,
+    mut hold: Hold,
+    floor: &Floor,
+    acks: &mpsc::Sender<(End, Hold)>,
+    held_until: watch::Receiver<Instant>,
+) {
+    let platform = Arc::clone(&invoker.platform);
+    let claim = (job.tenant_id, job.fence());
+    let began = Instant::now();
+    metrics::began(&platform, &job);
+    let (queue, tenant, kind) = (job.queue, job.tenant_id, job.kind.clone());
+    let end = tokio::select! {
+        end = invoker.run(job.clone()) => end,
+        () = lapse(held_until) => {
+            tracing::warn!(job = %claim.1.job, "stopped: this worker could not prolong its leases");
+            give_back(&platform, vec![claim]).await;
+            RunEnd::Written
+        }
+        stop = hold.stopped() => {
+            match stop {
+                Stop::Suspended => {
+                    tracing::info!(job = %claim.1.job, "stopped: its tenant was suspended");
+                    give_back(&platform, vec![claim]).await;
+                }
+                Stop::Cancelled => {
+                    tracing::info!(job = %claim.1.job, "stopped: somebody cancelled it");
+                    if let Err(error) = jobs::finish_cancelled(&platform, &job).await {
+                        tracing::warn!(%error, job = %claim.1.job, "a cancelled job could not be ended; it is when its lease ends");
+                    }
+                }
+            }
+            RunEnd::Written
+        }
+    };
+    let took = began.elapsed();
+    metrics::ended(&job, took);
+    floor.end(Run { queue, tenant, kind, took });
+    if let RunEnd::Idle(result) = end {
+        // Only when the host is at its end is nobody there to write it.
+        drop(acks.send(((job, result), hold)).await);
     }
 }
 
@@ -196,17 +303,17 @@ async fn give_back(platform: &Platform, unfinished: Vec<(TenantId, Fence)>) {
 }
 
 /// Prolong the leases at a third of their length; tell until when they surely hold.
-async fn beat(platform: Arc<Platform>, held: Held, held_until: watch::Sender<Instant>) {
+async fn beat(platform: Arc<Platform>, worker: workers::Worker, held: Held, held_until: watch::Sender<Instant>) {
     let lease = platform.settings.lease;
     loop {
         let began = Instant::now();
-        match jobs::beat(&platform, &held.all()).await {
+        match jobs::beat(&platform, &worker, &held.all()).await {
             Ok(()) => {
                 held_until.send_replace(began + lease);
             }
             Err(error) => {
                 tracing::warn!(%error, "leases could not be prolonged");
-                sleep(PAUSE_AFTER_ERROR).await;
+                sleep(PAUSE_AFTER_ERROR.min(lease / 3)).await;
                 continue;
             }
         }
@@ -234,18 +341,62 @@ async fn lapse(mut held_until: watch::Receiver<Instant>) {
     }
 }
 
-/// Take jobs back from workers that died, on any host.
-async fn rescue(platform: Arc<Platform>) {
+/// Take jobs back from workers that died, on any host, and from this one what it lost track of.
+async fn rescue(platform: Arc<Platform>, own: Uuid, held: Held) {
     loop {
-        match jobs::rescue(&platform).await {
-            Ok(0) => {}
-            Ok(count) => {
-                tracing::warn!(count, "took jobs back from a worker that died");
+        let holds: Vec<JobId> = held.all().into_iter().map(|(_, fence)| fence.job).collect();
+        match jobs::rescue(&platform, own, &holds).await {
+            Ok(rescued) if rescued.is_empty() => {}
+            Ok(rescued) => {
+                tracing::warn!(count = rescued.len(), "took jobs back from a worker that died");
                 platform.jobs_enqueued.notify_one();
             }
             Err(error) => tracing::warn!(%error, "jobs could not be taken back"),
         }
         sleep(platform.settings.lease / 3).await;
+    }
+}
+
+/// Make jobs ready when their time comes.
+async fn promote(platform: Arc<Platform>, poll: Duration) {
+    loop {
+        let next = match jobs::promote(&platform).await {
+            Ok((any, next)) => {
+                if any {
+                    platform.jobs_enqueued.notify_one();
+                }
+                next
+            }
+            Err(error) => {
+                tracing::warn!(%error, "jobs whose time has come could not be made ready");
+                sleep(PAUSE_AFTER_ERROR).await;
+                continue;
+            }
+        };
+        let until = next.map_or(poll, |at| (at - platform.clock.now()).to_std().unwrap_or_default());
+        tokio::select! {
+            () = sleep(until.clamp(Duration::from_millis(5), poll)) => {}
+            () = platform.scheduled.notified() => {}
+        }
+    }
+}
+
+async fn fire_schedules(platform: Arc<Platform>) {
+    loop {
+        if let Err(error) = schedules::fire(&platform).await {
+            tracing::warn!(%error, "schedules could not be looked at; they will be again");
+        }
+        sleep(SCHEDULES_EVERY).await;
+    }
+}
+
+/// Look at how much waits, for the metrics.
+async fn measure(platform: Arc<Platform>) {
+    loop {
+        if let Err(error) = metrics::measure(&platform).await {
+            tracing::debug!(%error, "how much waits could not be measured");
+        }
+        sleep(metrics::MEASURE_EVERY).await;
     }
 }
 
@@ -258,19 +409,25 @@ async fn tidy(platform: Arc<Platform>) {
     }
 }
 
-/// Stop what runs for tenants that were suspended, here or on another host.
-async fn stop_suspended(platform: Arc<Platform>, held: Held) {
+/// Stop what runs for tenants that were suspended, and jobs that were cancelled, here or on
+/// another host.
+async fn stop_what_must(platform: Arc<Platform>, own: Uuid, held: Held) {
     loop {
         tokio::select! {
             () = platform.suspended.notified() => {}
-            () = sleep(SUSPENDED_EVERY) => {}
+            () = platform.cancelled.notified() => {}
+            () = sleep(STOPS_EVERY) => {}
         }
         if held.all().is_empty() {
             continue;
         }
         match tenants::suspended(&platform).await {
-            Ok(suspended) => suspended.into_iter().for_each(|tenant| held.stop(tenant)),
+            Ok(suspended) => suspended.into_iter().for_each(|tenant| held.stop_tenant(tenant)),
             Err(error) => tracing::warn!(%error, "whether a tenant was suspended is not known"),
+        }
+        match jobs::cancelled_of(&platform, own).await {
+            Ok(cancelled) => cancelled.into_iter().for_each(|job| held.cancel(job)),
+            Err(error) => tracing::warn!(%error, "whether a job was cancelled is not known"),
         }
     }
 }

@@ -2,7 +2,12 @@
 //! row, an event, the jobs it causes and the answer to a repetition of the request.
 
 use purlin_domain::{
-    Json, Timestamp, audit::AuditEntry, event::Cause, id::TenantId, job::NewJob, principal::Principal,
+    Json, Timestamp,
+    audit::AuditEntry,
+    event::Cause,
+    id::{EventId, TenantId},
+    job::{CORE, NewJob},
+    principal::Principal,
 };
 use purlin_store::{
     TenantTx,
@@ -33,14 +38,16 @@ pub(crate) struct Mutation<'a> {
     pub(crate) tx: TenantTx,
     pub(crate) now: Timestamp,
     changes: Vec<Change>,
-    jobs: Vec<NewJob>,
+    jobs: Vec<(String, NewJob, Option<EventId>)>,
+    cause: Cause,
 }
 
 impl<'a> Mutation<'a> {
     /// Begin one in the principal's tenant.
     pub(crate) async fn begin(platform: &'a Platform, principal: &'a Principal) -> Result<Self> {
         let tx = platform.db.write(principal.tenant).await?;
-        Ok(Self { platform, principal, tx, now: platform.now(), changes: Vec::new(), jobs: Vec::new() })
+        let cause = Cause { user: principal.actor.user(), event: None, root: platform.clock.id(), depth: 0 };
+        Ok(Self { platform, principal, tx, now: platform.now(), changes: Vec::new(), jobs: Vec::new(), cause })
     }
 
     /// A time for `updated_at` that differs from the last one, whatever the clock says.
@@ -55,13 +62,28 @@ impl<'a> Mutation<'a> {
 
     /// Enqueue a job of the platform's own with it.
     pub(crate) fn enqueue(&mut self, job: NewJob) {
-        self.jobs.push(job);
+        self.enqueue_for(CORE.to_owned(), job);
+    }
+
+    /// Enqueue a job of a plugin with it.
+    pub(crate) fn enqueue_for(&mut self, plugin: String, job: NewJob) {
+        self.jobs.push((plugin, job, None));
+    }
+
+    /// Enqueue the delivery of an event with it.
+    pub(crate) fn enqueue_delivery(&mut self, plugin: String, job: NewJob, event: EventId) {
+        self.jobs.push((plugin, job, Some(event)));
+    }
+
+    /// What causes all of it.
+    pub(crate) fn cause(&self) -> Cause {
+        self.cause.clone()
     }
 
     /// Write what is left to write, and commit. Who had authority in the tenant is looked
     /// up anew from then on.
     pub(crate) async fn finish<T: Serialize>(self, reply: T) -> Result<T> {
-        let Self { platform, principal, mut tx, now, changes, jobs: queued, .. } = self;
+        let Self { platform, principal, mut tx, now, changes, jobs: queued, cause } = self;
         let mut new = Vec::new();
         let mut entries = Vec::new();
         for Change { what, resource_type, id, changes, data } in changes {
@@ -75,9 +97,9 @@ impl<'a> Mutation<'a> {
         }
         audit::append(platform, &mut tx, principal, entries, now).await?;
         let user = principal.actor.user();
-        let cause = Cause { user, event: None, root: platform.clock.id(), depth: 0 };
         events::publish(platform, &mut tx, new, &cause, now, user).await?;
-        let queued: Vec<Enqueue<'_>> = queued.iter().map(Enqueue::core).collect();
+        let queued: Vec<Enqueue<'_>> =
+            queued.iter().map(|(plugin, job, event)| Enqueue { job, plugin, event: *event }).collect();
         jobs::insert(&mut tx, &queued, &cause, now, user).await?;
         if let Some(key) = &principal.idempotency {
             let reply = serde_json::to_value(&reply).map_err(ServiceError::internal)?;

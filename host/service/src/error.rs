@@ -8,6 +8,9 @@ use purlin_domain::{
 };
 use purlin_store::StoreError;
 
+/// What a guest is told of a defect of the platform.
+pub const DEFECT: &str = "internal error";
+
 /// The outcome of a service call.
 pub type Result<T> = std::result::Result<T, ServiceError>;
 
@@ -80,6 +83,19 @@ impl ServiceError {
     }
 }
 
+impl ServiceError {
+    /// The same, about a part of the input at this pointer.
+    pub(crate) fn within(self, pointer: &str) -> Self {
+        match self {
+            Self::Invalid(wrong) => {
+                let at = |v: Violation| Violation { pointer: format!("{pointer}{}", v.pointer), ..v };
+                Self::Invalid(wrong.into_iter().map(at).collect())
+            }
+            other => other,
+        }
+    }
+}
+
 impl From<StoreError> for ServiceError {
     fn from(error: StoreError) -> Self {
         match error {
@@ -124,7 +140,7 @@ impl From<ServiceError> for HostError {
             ServiceError::Unavailable(detail) => Self::Unavailable(detail),
             ServiceError::Internal(detail) => {
                 tracing::error!(detail, "a host call failed");
-                Self::Unavailable("internal error".to_owned())
+                Self::Unavailable(DEFECT.to_owned())
             }
         }
     }

@@ -1,16 +1,22 @@
 //! Publishing events, and reading what was published.
 
+mod relay;
+mod replay;
+mod stream;
+
 use purlin_domain::{
     Json, Timestamp,
     access::Permission,
+    descriptor::{OnDead, Subscription},
     event::{Cause, Event, NewEvent},
     id::{EventId, UserId},
-    job::{ATTEMPTS_DEFAULT, DELIVERY, NewJob},
+    job::{CORE as JOB_CORE, DELIVERY, NewJob},
     principal::Principal,
 };
 use purlin_store::{
     TenantTx, events,
     jobs::{self, Enqueue},
+    webhooks,
 };
 use serde_json::json;
 
@@ -19,6 +25,11 @@ use crate::{
     catalog::{self, Enabled},
     list::{ListPage, ListQuery, Prepared},
 };
+
+pub use relay::{Relayed, relay};
+pub use replay::{NewEventRequest, Published, Replay, ReplayMany, publish_as, replay, replay_many};
+pub(crate) use replay::{REPLAY, run as run_replay};
+pub use stream::{Stream, Streams, stream};
 
 /// The source of the platform's own events.
 pub(crate) const CORE: &str = "/core";
@@ -50,16 +61,19 @@ pub(crate) async fn publish(
     events::insert(tx, &new, cause, now).await?;
     let mut deliveries = Vec::new();
     for plugin in catalog::enabled(platform, tx).await? {
-        for event in new.iter().filter(|event| receives(&plugin, &event.event_type)) {
-            let job = NewJob {
-                id: platform.id(),
-                kind: DELIVERY.to_owned(),
-                payload: json!({ "event": event.id, "type": event.event_type }),
-                run_at: now,
-                attempts_max: ATTEMPTS_DEFAULT,
-                unique_key: None,
-            };
-            deliveries.push((job, plugin.installation.plugin.clone(), event.id));
+        for event in &new {
+            let Some(subscription) = subscription(&plugin, &event.event_type) else { continue };
+            let name = &plugin.installation.plugin;
+            let payload = json!({ "event": event.id, "type": event.event_type });
+            let job = NewJob::new(platform.id(), DELIVERY, payload, now);
+            let job = in_lane(name, subscription, event.subject.as_deref(), job);
+            deliveries.push((job, name.clone(), event.id));
+        }
+    }
+    for (webhook, patterns) in webhooks::enabled(tx).await? {
+        for event in new.iter().filter(|event| crate::webhooks::takes(&patterns, &event.event_type)) {
+            let job = crate::webhooks::job(platform, webhook, &event.event_type, event.id, now);
+            deliveries.push((job, JOB_CORE.to_owned(), event.id));
         }
     }
     let rows: Vec<Enqueue<'_>> =
@@ -67,12 +81,23 @@ pub(crate) async fn publish(
     Ok(jobs::insert(tx, &rows, cause, now, by).await?)
 }
 
-/// Whether an enabled plugin gets events of this type: it subscribed, and they lie in
-/// its own name space or it was granted `events:read`.
-fn receives(plugin: &Enabled, event_type: &str) -> bool {
+/// A delivery in the lane that its subscription asks for.
+fn in_lane(plugin: &str, subscription: &Subscription, subject: Option<&str>, job: NewJob) -> NewJob {
+    let lane = subject.filter(|_| subscription.ordered);
+    NewJob {
+        ordering_key: lane.map(|subject| format!("{plugin}/{subject}")),
+        blocks_lane: lane.is_some() && subscription.on_dead == OnDead::Block,
+        ..job
+    }
+}
+
+/// The subscription by which an enabled plugin gets events of this type: it subscribed,
+/// and they lie in its own name space or it was granted `events:read`.
+fn subscription<'a>(plugin: &'a Enabled, event_type: &str) -> Option<&'a Subscription> {
     let descriptor = &plugin.loaded.descriptor;
     let own = event_type.strip_prefix(descriptor.name.as_str()).is_some_and(|rest| rest.starts_with('.'));
-    descriptor.handles(event_type) && (own || plugin.grants().allows(&Permission::new("events", "read")))
+    let may = own || plugin.grants().allows(&Permission::new("events", "read"));
+    descriptor.subscription(event_type).filter(|_| may)
 }
 
 /// A page of the tenant's events.

@@ -21,6 +21,7 @@ use serde_json::json;
 use crate::{
     Platform, Result, ServiceError, access,
     change::{Change, Mutation},
+    schedules,
 };
 
 /// What a tenant's administrator agrees to.
@@ -50,7 +51,8 @@ pub struct InstallationView {
 pub async fn enable(platform: &Platform, principal: &Principal, consent: Consent) -> Result<InstallationView> {
     let by = principal.actor.user();
     let present = installations::by_plugin(&mut platform.db.read(principal.tenant).await?, &consent.plugin).await?;
-    let (version_id, asks_for) = wanted(platform, &consent, present.as_ref()).await?;
+    let (version_id, descriptor) = wanted(platform, &consent, present.as_ref()).await?;
+    let asks_for = descriptor.asks_for();
     let mut change = Mutation::begin(platform, principal).await?;
     let before = installations::hold(&mut change.tx, &consent.plugin).await?;
     if before.as_ref().map(|i| (i.version_id, &i.grants)) != present.as_ref().map(|i| (i.version_id, &i.grants)) {
@@ -71,6 +73,7 @@ pub async fn enable(platform: &Platform, principal: &Principal, consent: Consent
     if before.as_ref().is_none_or(|before| before.state != "enabled") {
         within_plan(platform, &mut change.tx).await?;
     }
+    schedules::install(platform, &mut change.tx, &descriptor, now).await?;
     let after = installations::by_plugin(&mut change.tx, &consent.plugin)
         .await?
         .ok_or_else(|| ServiceError::internal("the installation is gone"))?;
@@ -122,12 +125,12 @@ async fn view(platform: &Platform, tx: &mut TenantTx, installation: Installation
     Ok(InstallationView { installation, asks_for })
 }
 
-/// The version meant, and what it asks for.
+/// The version meant, and what it says of itself.
 async fn wanted(
     platform: &Platform,
     consent: &Consent,
     present: Option<&Installation>,
-) -> Result<(VersionId, Vec<Permission>)> {
+) -> Result<(VersionId, Descriptor)> {
     let missing = |pointer: &str, what: &str| {
         ServiceError::invalid(pointer, "unknown", format!("there is no such {what} on this host"))
     };
@@ -143,7 +146,7 @@ async fn wanted(
     let (pointer, what) = if named.is_some() { ("/version", "version") } else { ("/plugin", "plugin") };
     let version = version.ok_or_else(|| missing(pointer, what))?;
     let descriptor: Descriptor = serde_json::from_value(version.descriptor).map_err(ServiceError::internal)?;
-    Ok((version.id, descriptor.asks_for()))
+    Ok((version.id, descriptor))
 }
 
 /// The grants of an installation that the version still asks for: consent is never widened

@@ -1,7 +1,7 @@
 //! What has to be done now and then: forget what is old, prepare next months' partitions.
 
 use chrono::TimeDelta;
-use purlin_store::{idempotency as answers, jobs, one_time_tokens, plugin_logs, sessions};
+use purlin_store::{idempotency as answers, jobs, one_time_tokens, plugin_logs, sessions, workers};
 
 use crate::{Platform, Result, audit, idempotency};
 
@@ -14,14 +14,16 @@ pub async fn run(platform: &Platform) -> Result<()> {
     platform.db.make_partitions(now).await?;
     let mut tx = platform.db.platform().await?;
     let lines = plugin_logs::delete_before(&mut tx, now - platform.settings.plugin_log_life).await?;
-    let jobs = jobs::delete_finished_before(&mut tx, now - platform.settings.job_history_life).await?;
+    let dead = jobs::delete_dead_before(&mut tx, now - platform.settings.dead_letter_life).await?;
+    workers::delete_before(&mut tx, now - ENDED_KEPT).await?;
     let sessions = sessions::delete_expired(&mut tx, now - ENDED_KEPT).await?;
     let tokens = one_time_tokens::delete_expired(&mut tx, now - ENDED_KEPT).await?;
     let answers = answers::delete_before(&mut tx, now - idempotency::KEPT).await?;
     tx.commit().await?;
+    let jobs = platform.db.drop_job_history(now - platform.settings.job_history_life).await?;
     let audit_rows = audit::expire(platform).await?;
-    if lines + jobs + sessions + tokens + answers + audit_rows > 0 {
-        tracing::info!(lines, jobs, sessions, tokens, answers, audit_rows, "forgot what is old");
+    if lines + jobs + dead + sessions + tokens + answers + audit_rows > 0 {
+        tracing::info!(lines, jobs, dead, sessions, tokens, answers, audit_rows, "forgot what is old");
     }
     Ok(())
 }

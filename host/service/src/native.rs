@@ -7,9 +7,10 @@ use std::sync::Arc;
 
 use purlin_domain::{
     Json, Timestamp,
+    access::Permission,
     audit::{AuditEntry, Origin},
     id::{InvitationId, TenantId, UserId},
-    job::{ATTEMPTS_DEFAULT, Failure, NewJob},
+    job::{Failure, NewJob},
     plan,
     principal::Principal,
 };
@@ -18,7 +19,7 @@ use purlin_store::{
     jobs::{self, Claimed, Outcome},
     one_time_tokens, roles, second_factors, sessions, tenants,
     tenants::Tenant,
-    users,
+    users, webhooks as stored_webhooks,
 };
 use serde_json::json;
 use uuid::Uuid;
@@ -27,10 +28,12 @@ use crate::{
     Platform, Result, ServiceError, audit,
     auth::{RESET, VERIFY},
     change::{Change, Mutation},
+    events as events_service,
     limiter::{self, Rate},
     mail::{self, Letter, SendError},
-    opaque,
+    opaque, reports,
     tenants::default_settings,
+    webhooks,
 };
 
 /// Welcomes a new user, and proves the address.
@@ -41,6 +44,8 @@ pub(crate) const VERIFICATION: &str = "send_verification_email";
 pub(crate) const PASSWORD_RESET: &str = "send_password_reset_email";
 /// Invites somebody.
 pub(crate) const INVITATION: &str = "send_invitation_email";
+/// Tells who made a webhook that it was disabled.
+pub(crate) const WEBHOOK_DISABLED: &str = "send_webhook_disabled_email";
 /// Erases what is personal of a deleted user.
 pub(crate) const ERASE: &str = "erase_personal_data";
 
@@ -53,14 +58,7 @@ const RESET_LIFE: chrono::TimeDelta = chrono::TimeDelta::hours(1);
 
 /// A job that sends a mail about this subject.
 pub(crate) fn mail_job(platform: &Platform, kind: &str, subject: Uuid, now: Timestamp) -> NewJob {
-    NewJob {
-        id: platform.id(),
-        kind: kind.to_owned(),
-        payload: json!({ "subject": subject }),
-        run_at: now,
-        attempts_max: ATTEMPTS_DEFAULT,
-        unique_key: None,
-    }
+    NewJob::new(platform.id(), kind, json!({ "subject": subject }), now)
 }
 
 /// Refuse a tenant that would send very many mails.
@@ -93,21 +91,44 @@ pub(crate) async fn provision_tenant_defaults(
     Ok(after)
 }
 
-/// Run a claimed job of the platform's own to its end. Whether the claim still held.
-pub async fn run(platform: &Arc<Platform>, claimed: &Claimed) -> Result<bool> {
+/// Does nothing; shows that jobs run.
+const PING: &str = "ping";
+
+/// Whether people may enqueue jobs of this kind.
+pub(crate) fn is_open(kind: &str) -> bool {
+    kind == PING || kind == reports::KIND
+}
+
+/// Refuse a payload that a job of this kind cannot work with; the permission it needs.
+pub(crate) fn check(kind: &str, payload: &Json) -> Result<Option<Permission>> {
+    match kind {
+        reports::KIND => reports::needs(payload).map(Some),
+        PING if payload.is_object() => Ok(None),
+        _ => Err(ServiceError::invalid("/payload", "type", "an object is needed")),
+    }
+}
+
+/// How a run of a job of the platform's own ended.
+pub enum Ended {
+    /// Well, with nothing written yet: many such ends can be written at once.
+    Idle(Option<Json>),
+    /// However it did, it is written; whether the claim still held.
+    Written(bool),
+}
+
+/// Run a claimed job of the platform's own to its end.
+pub async fn run(platform: &Arc<Platform>, claimed: &Claimed) -> Result<Ended> {
     let outcome = match claimed.kind.as_str() {
-        ERASE => return erase(platform, claimed).await,
+        PING => Ok(()),
+        webhooks::KIND => webhooks::deliver(platform, claimed).await,
+        events_service::REPLAY => return events_service::run_replay(platform, claimed).await.map(Ended::Written),
+        reports::KIND => return reports::run(platform, claimed).await.map(Ended::Written),
+        ERASE => return erase(platform, claimed).await.map(Ended::Written),
         _ => send(platform, claimed).await,
     };
     match outcome {
-        Ok(()) => {
-            let done = Outcome::Succeeded { result: None, progress: None };
-            let mut tx = platform.db.write(claimed.tenant_id).await?;
-            let held = jobs::finish(&mut tx, claimed.fence(), &done, platform.now()).await?;
-            tx.commit().await?;
-            Ok(held)
-        }
-        Err(failure) => crate::jobs::fail(platform, claimed, &failure).await,
+        Ok(()) => Ok(Ended::Idle(None)),
+        Err(failure) => crate::jobs::fail(platform, claimed, &failure).await.map(Ended::Written),
     }
 }
 
@@ -126,7 +147,7 @@ async fn send(platform: &Platform, claimed: &Claimed) -> std::result::Result<(),
 
 /// What a job that sends a mail sends.
 async fn letter(platform: &Platform, claimed: &Claimed) -> Result<Option<Letter>> {
-    let id = subject(&claimed.payload)?;
+    let id = subject(&claimed.payload.clone().unwrap_or_default())?;
     let mut tx = platform.db.write(claimed.tenant_id).await?;
     let tenant = tenants::own(&mut tx).await?.ok_or(ServiceError::NotFound)?;
     if claimed.kind == INVITATION {
@@ -138,6 +159,19 @@ async fn letter(platform: &Platform, claimed: &Claimed) -> Result<Option<Letter>
         return mail::write(platform, "invitation", &tenant, &found.email, None, &token, claimed.id).map(Some);
     }
     let user = users::hold(&mut tx, UserId(id)).await?.ok_or(ServiceError::NotFound)?;
+    if claimed.kind == WEBHOOK_DISABLED {
+        let webhook = claimed
+            .payload
+            .as_ref()
+            .and_then(|payload| payload.get("webhook"))
+            .and_then(Json::as_str)
+            .and_then(|id| id.parse().ok());
+        let webhook =
+            stored_webhooks::by_id(&mut tx, webhook.unwrap_or_default()).await?.ok_or(ServiceError::NotFound)?;
+        let name = user.first_name.as_deref();
+        return mail::write(platform, "webhook_disabled", &tenant, &user.email, name, &webhook.url, claimed.id)
+            .map(Some);
+    }
     let (template, purpose, life) = match claimed.kind.as_str() {
         WELCOME => ("welcome", VERIFY, VERIFY_LIFE),
         VERIFICATION => ("verification", VERIFY, VERIFY_LIFE),
@@ -158,14 +192,14 @@ async fn letter(platform: &Platform, claimed: &Claimed) -> Result<Option<Letter>
 
 /// Erase a deleted user: one transaction, with the acknowledgement of the job.
 async fn erase(platform: &Platform, claimed: &Claimed) -> Result<bool> {
-    let user = UserId(subject(&claimed.payload)?);
+    let user = UserId(subject(&claimed.payload.clone().unwrap_or_default())?);
     let now = platform.now();
     let origin = Origin { request_id: claimed.id.to_string(), ..Origin::default() };
     let principal =
         Principal { on_behalf_of: claimed.caused_by.map(UserId), ..Principal::system(claimed.tenant_id, origin) };
     let mut tx = platform.db.write(claimed.tenant_id).await?;
     let done = Outcome::Succeeded { result: Some(json!({ "erased": user })), progress: None };
-    if !jobs::finish(&mut tx, claimed.fence(), &done, now).await? {
+    if !jobs::finish(&mut tx, claimed.fence(), claimed.ordering_key.as_deref(), &done, now).await? {
         return Ok(false);
     }
     if let Some(email) = users::erase(&mut tx, user, now).await? {

@@ -17,8 +17,20 @@ use tokio::sync::{Notify, Semaphore};
 use uuid::Uuid;
 
 use crate::{
-    access_cache::AccessCache, catalog::Catalog, checkpoints::KeepCheckpoints, keys::Keyring, limiter::Limiter,
-    mail::SendMail, password::Hasher, plugins::Inspect, secrets::Secrets, storage::StorageMeter,
+    access_cache::AccessCache,
+    catalog::Catalog,
+    checkpoints::KeepCheckpoints,
+    egress::SendHttp,
+    events::Streams,
+    files::KeepFiles,
+    jobs::{BacklogMeter, RunningPlugins},
+    keys::Keyring,
+    limiter::Limiter,
+    mail::SendMail,
+    password::Hasher,
+    plugins::Inspect,
+    secrets::Secrets,
+    storage::StorageMeter,
 };
 
 /// What the operator chose.
@@ -36,6 +48,10 @@ pub struct Settings {
     pub plugin_log_life: Duration,
     /// How long jobs that ended well are kept.
     pub job_history_life: Duration,
+    /// How long dead letters are kept.
+    pub dead_letter_life: Duration,
+    /// How long nothing may be taken by a webhook before it is disabled.
+    pub webhook_patience: Duration,
     /// What bounds a unit of work.
     pub limits: UnitLimits,
     /// The plans that tenants can be on.
@@ -56,6 +72,10 @@ pub struct Outside {
     pub inspector: Arc<dyn Inspect>,
     /// Sends mails.
     pub mailer: Arc<dyn SendMail>,
+    /// Sends requests to where tenants say.
+    pub http: Arc<dyn SendHttp>,
+    /// Keeps files of tenants.
+    pub files: Arc<dyn KeepFiles>,
     /// Keeps signed checkpoints of the audit log apart from the database.
     pub checkpoints: Arc<dyn KeepCheckpoints>,
 }
@@ -77,6 +97,8 @@ pub struct Platform {
     /// Rings when a tenant was suspended by this process.
     pub suspended: Notify,
     pub(crate) mailer: Arc<dyn SendMail>,
+    pub(crate) http: Arc<dyn SendHttp>,
+    pub(crate) files: Arc<dyn KeepFiles>,
     pub(crate) checkpoints: Arc<dyn KeepCheckpoints>,
     pub(crate) secrets: Secrets,
     pub(crate) keys: Keyring,
@@ -91,6 +113,15 @@ pub struct Platform {
     pub(crate) signing_in: Semaphore,
     pub(crate) hasher: Hasher,
     pub(crate) catalog: Catalog,
+    pub(crate) running: RunningPlugins,
+    pub(crate) backlog: BacklogMeter,
+    /// Rings, for all who listen, when events were published.
+    pub(crate) published: Notify,
+    pub(crate) streams: Arc<Streams>,
+    /// Rings when this process enqueued a job whose time is yet to come.
+    pub scheduled: Notify,
+    /// Rings when a running job is to be cancelled.
+    pub cancelled: Notify,
 }
 
 const VERIFYING_MAX: usize = 2;
@@ -125,6 +156,8 @@ impl Platform {
             suspended: Notify::new(),
             inspector: outside.inspector,
             mailer: outside.mailer,
+            http: outside.http,
+            files: outside.files,
             checkpoints: outside.checkpoints,
             secrets,
             keys: Keyring::default(),
@@ -136,6 +169,12 @@ impl Platform {
             signing_in: Semaphore::new(SIGNING_IN_MAX),
             hasher: Hasher::new()?,
             catalog: Catalog::default(),
+            running: RunningPlugins::new(),
+            backlog: BacklogMeter::new(),
+            published: Notify::new(),
+            streams: Arc::default(),
+            scheduled: Notify::new(),
+            cancelled: Notify::new(),
         })
     }
 
@@ -150,9 +189,22 @@ impl Platform {
     /// Tell the workers, here and on other hosts, that jobs may be due. Called after a commit.
     pub(crate) fn wake_workers(&self) {
         self.jobs_enqueued.notify_one();
+        self.published.notify_waiters();
         if let Some(bus) = self.bus.clone() {
             tokio::spawn(async move {
                 if let Err(error) = bus.wake().await {
+                    tracing::debug!(%error, "a hint did not reach the bus");
+                }
+            });
+        }
+    }
+
+    /// Tell whoever runs it, here or elsewhere, that a job is to be cancelled. Called after a commit.
+    pub(crate) fn tell_cancelled(&self) {
+        self.cancelled.notify_one();
+        if let Some(bus) = self.bus.clone() {
+            tokio::spawn(async move {
+                if let Err(error) = bus.cancel().await {
                     tracing::debug!(%error, "a hint did not reach the bus");
                 }
             });
@@ -175,7 +227,11 @@ impl Platform {
     /// A hint of another host came.
     pub fn hear(&self, hint: Hint) {
         match hint {
-            Hint::Wake => self.jobs_enqueued.notify_one(),
+            Hint::Wake => {
+                self.jobs_enqueued.notify_one();
+                self.published.notify_waiters();
+            }
+            Hint::Cancel => self.cancelled.notify_one(),
             Hint::Forget(tenant) => {
                 self.access.forget(tenant);
                 // The tenant may have been suspended.

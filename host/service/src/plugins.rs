@@ -14,7 +14,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::json;
 
-use crate::{Platform, Result, ServiceError, access, audit, catalog, catalog::Loaded};
+use crate::{Platform, Result, ServiceError, access, audit, catalog, catalog::Loaded, schedules};
 
 /// What a look into a component found.
 #[derive(Clone, Debug)]
@@ -86,7 +86,9 @@ pub async fn upload(platform: &Platform, principal: &Principal, component: Vec<u
     })?;
     let descriptor: Descriptor = serde_json::from_value(inspection.descriptor.clone())
         .map_err(|error| ServiceError::invalid("/descriptor", "shape", error.to_string()))?;
-    let loaded = Loaded::build(platform.id(), inspection.digest, descriptor).map_err(|wrong| {
+    let wrong = schedules::violations(&descriptor, platform.now());
+    let sound = if wrong.is_empty() { Loaded::build(platform.id(), inspection.digest, descriptor) } else { Err(wrong) };
+    let loaded = sound.map_err(|wrong| {
         ServiceError::Invalid(
             wrong.into_iter().map(|v| Violation { pointer: format!("/descriptor{}", v.pointer), ..v }).collect(),
         )

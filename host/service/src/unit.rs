@@ -66,6 +66,8 @@ pub struct Unit {
     /// Whether a read found that an earlier one no longer holds: whatever comes of this
     /// unit, it has to be done again.
     stale: bool,
+    /// Whether a call failed because the platform could not do it.
+    let_down: bool,
     writes: BTreeMap<Key, Write>,
     write_bytes: usize,
     write_calls: usize,
@@ -99,6 +101,9 @@ impl Unit {
     }
 
     fn new(platform: &Arc<Platform>, principal: Principal, cause: Cause, plugin: Option<Enabled>) -> Self {
+        // Whoever acts is enabled, and need not be looked for.
+        let known = plugin.iter().map(|own| (own.installation.plugin.clone(), Arc::clone(&own.loaded)));
+        let plugins = known.collect();
         Self {
             platform: Arc::clone(platform),
             principal,
@@ -107,6 +112,7 @@ impl Unit {
             limits: platform.settings.limits,
             seen: BTreeMap::new(),
             stale: false,
+            let_down: false,
             writes: BTreeMap::new(),
             write_bytes: 0,
             write_calls: 0,
@@ -117,7 +123,7 @@ impl Unit {
             progress: None,
             reply: Json::Null,
             chain_size: None,
-            plugins: BTreeMap::new(),
+            plugins,
         }
     }
 
@@ -134,6 +140,17 @@ impl Unit {
     /// What the request will be answered, once this is committed.
     pub(crate) fn answer(&mut self, reply: Json) {
         self.reply = reply;
+    }
+
+    /// Whether the platform itself could not do what was asked of it: whatever came of that
+    /// is no failure of the plugin.
+    pub fn was_let_down(&self) -> bool {
+        self.let_down
+    }
+
+    /// Remember that the platform could not do what was asked of it.
+    pub fn let_down(&mut self) {
+        self.let_down = true;
     }
 
     /// Whether something it read has changed since. It cannot commit; do it all again.

@@ -8,10 +8,11 @@ use purlin_domain::{
     sort::SortKey,
 };
 use sea_query::{
-    Alias, Asterisk, Condition, Expr, ExprTrait, Func, LikeExpr, NullOrdering, Order, PostgresQueryBuilder, Query,
-    QueryStatementWriter, SelectStatement, SqliteQueryBuilder, Value, Values,
+    Alias, Asterisk, Condition, Expr, ExprTrait, Func, InsertStatement, LikeExpr, NullOrdering, OnConflict, Order,
+    PostgresQueryBuilder, Query, QueryStatementWriter, SelectStatement, SqliteQueryBuilder, Value, Values,
 };
 use sqlx::{AssertSqlSafe, SqlSafeStr, SqlStr};
+use uuid::Uuid;
 
 use crate::{Entity, PlatformTx, Result, StoreError, TenantTx, Weigh, conn::Conn, value::Bind};
 
@@ -93,22 +94,35 @@ impl TenantTx {
         columns: &[&'static str],
         rows: Vec<Vec<Value>>,
     ) -> Result<()> {
-        let dialect = Dialect::of(&self.conn);
-        let chunk = PARAMETERS_MAX / (columns.len() + 1);
-        let mut rows = rows.into_iter().peekable();
-        while rows.peek().is_some() {
-            let mut insert = Query::insert();
-            insert
-                .into_table(Alias::new(table))
-                .columns(std::iter::once("tenant_id").chain(columns.iter().copied()).map(Alias::new));
-            for row in rows.by_ref().take(chunk) {
-                let values = std::iter::once(self.tenant.bind()).chain(row).map(Expr::val);
-                insert.values(values).map_err(|e| StoreError::Setup(format!("insert into {table}: {e}")))?;
-            }
-            let (sql, values) = dialect.build(&insert);
+        for insert in inserts(self.tenant, table, columns, rows)? {
+            let (sql, values) = Dialect::of(&self.conn).build(&insert);
             self.conn.execute(sql, values).await?;
         }
         Ok(())
+    }
+
+    /// The same, but rows whose key is taken, by others or by each other, are left out; the
+    /// ids of those that were not. The key is that of a partial index with this predicate.
+    pub(crate) async fn insert_unless_taken(
+        &mut self,
+        table: &'static str,
+        columns: &[&'static str],
+        rows: Vec<Vec<Value>>,
+        key: [&'static str; 2],
+        predicate: &'static str,
+    ) -> Result<Vec<Uuid>> {
+        let mut ids = Vec::new();
+        for mut insert in inserts(self.tenant, table, columns, rows)? {
+            let conflict = OnConflict::columns(key.map(Alias::new))
+                .target_and_where(Expr::cust(predicate))
+                .do_nothing()
+                .to_owned();
+            insert.on_conflict(conflict).returning_col(Alias::new("id"));
+            let (sql, values) = Dialect::of(&self.conn).build(&insert);
+            let inserted: Vec<(Uuid,)> = self.conn.fetch_all(sql, values).await?;
+            ids.extend(inserted.into_iter().map(|(id,)| id));
+        }
+        Ok(ids)
     }
 }
 
@@ -117,6 +131,30 @@ impl PlatformTx {
     pub async fn list<T: Entity + Weigh>(&mut self, listing: &Listing<'_>) -> Result<Page<T>> {
         page(&mut self.conn, None, listing).await
     }
+}
+
+/// Inserts of all rows, in as few statements as the databases' limits on parameters allow.
+fn inserts(
+    tenant: TenantId,
+    table: &'static str,
+    columns: &[&'static str],
+    rows: Vec<Vec<Value>>,
+) -> Result<Vec<InsertStatement>> {
+    let chunk = PARAMETERS_MAX / (columns.len() + 1);
+    let mut rows = rows.into_iter().peekable();
+    let mut all = Vec::new();
+    while rows.peek().is_some() {
+        let mut insert = Query::insert();
+        insert
+            .into_table(Alias::new(table))
+            .columns(std::iter::once("tenant_id").chain(columns.iter().copied()).map(Alias::new));
+        for row in rows.by_ref().take(chunk) {
+            let values = std::iter::once(tenant.bind()).chain(row).map(Expr::val);
+            insert.values(values).map_err(|e| StoreError::Setup(format!("insert into {table}: {e}")))?;
+        }
+        all.push(insert);
+    }
+    Ok(all)
 }
 
 async fn page<T: Entity + Weigh>(conn: &mut Conn, tenant: Option<TenantId>, listing: &Listing<'_>) -> Result<Page<T>> {

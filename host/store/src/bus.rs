@@ -15,6 +15,7 @@ use crate::Result;
 
 const WAKE: &str = "purlin:wake";
 const FORGET: &str = "purlin:forget";
+const CANCEL: &str = "purlin:cancel";
 /// A limit that is not counted by then is counted here alone.
 const COUNT_TIMEOUT: Duration = Duration::from_millis(100);
 const RECONNECT: Duration = Duration::from_secs(2);
@@ -24,6 +25,8 @@ const RECONNECT: Duration = Duration::from_secs(2);
 pub enum Hint {
     /// Jobs may be due.
     Wake,
+    /// A running job is to be cancelled.
+    Cancel,
     /// Somebody's authority in this tenant changed.
     Forget(TenantId),
 }
@@ -39,6 +42,18 @@ if after - burst * interval > now then
 end
 redis.call('SET', KEYS[1], string.format('%.0f', after), 'PX', math.ceil((after - now) / 1000))
 return {1, string.format('%.0f', after)}
+";
+
+/// Appends to a stream what follows the place it has reached, or nothing: so several hosts
+/// may pass on the same events, and each is there once.
+const RELAY: &str = r"
+if (redis.call('GET', KEYS[2]) or '') ~= ARGV[1] then return 0 end
+for i = 4, #ARGV, 4 do
+    redis.call('XADD', KEYS[1], 'MAXLEN', '~', ARGV[3], '*',
+        'place', ARGV[i], 'tenant', ARGV[i + 1], 'type', ARGV[i + 2], 'event', ARGV[i + 3])
+end
+redis.call('SET', KEYS[2], ARGV[2])
+return 1
 ";
 
 /// A connection to the bus.
@@ -60,6 +75,13 @@ impl Bus {
     pub async fn wake(&self) -> Result<()> {
         let mut connection = self.connection.clone();
         let _: i64 = connection.publish(WAKE, "").await?;
+        Ok(())
+    }
+
+    /// Tell every host that a running job is to be cancelled.
+    pub async fn cancel(&self) -> Result<()> {
+        let mut connection = self.connection.clone();
+        let _: i64 = connection.publish(CANCEL, "").await?;
         Ok(())
     }
 
@@ -90,6 +112,28 @@ impl Bus {
         Ok((within == 1, due))
     }
 
+    /// How far events were passed on to this stream, as the bus remembers it.
+    pub async fn relayed(&self, stream: &str) -> Result<Option<String>> {
+        let mut connection = self.connection.clone();
+        Ok(connection.get(format!("{stream}:place")).await?)
+    }
+
+    /// Pass events on to a stream that keeps about `length_max` of them, if it still is where
+    /// whoever read them thought; whether it was. An entry has the fields `place`, `tenant`,
+    /// `type` and `event`.
+    pub async fn relay(&self, stream: &str, expected: &str, entries: &[[String; 4]], length_max: u32) -> Result<bool> {
+        let Some([reached, ..]) = entries.last() else { return Ok(true) };
+        let mut connection = self.connection.clone();
+        let script = redis::Script::new(RELAY);
+        let mut call = script.key(stream);
+        call.key(format!("{stream}:place")).arg(expected).arg(reached).arg(length_max);
+        for field in entries.iter().flatten() {
+            call.arg(field);
+        }
+        let appended: i64 = call.invoke_async(&mut connection).await?;
+        Ok(appended == 1)
+    }
+
     /// Pass every hint on until the receiver is gone, reconnecting as needed.
     pub async fn listen(&self, hints: mpsc::Sender<Hint>) {
         while !hints.is_closed() {
@@ -102,11 +146,12 @@ impl Bus {
 
     async fn forward(&self, hints: &mpsc::Sender<Hint>) -> Result<()> {
         let mut pubsub = self.client.get_async_pubsub().await?;
-        pubsub.subscribe(&[WAKE, FORGET]).await?;
+        pubsub.subscribe(&[WAKE, FORGET, CANCEL]).await?;
         let mut messages = pubsub.on_message();
         while let Some(message) = messages.next().await {
             let hint = match message.get_channel_name() {
                 FORGET => message.get_payload::<String>().ok().and_then(|id| id.parse().ok()).map(Hint::Forget),
+                CANCEL => Some(Hint::Cancel),
                 _ => Some(Hint::Wake),
             };
             if let Some(hint) = hint

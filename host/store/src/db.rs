@@ -98,6 +98,15 @@ impl Db {
         Ok(PlatformTx::new(conn))
     }
 
+    /// Begin a transaction of the engine of jobs: across tenants, with plans that do not
+    /// depend on statistics.
+    pub async fn engine(&self) -> Result<PlatformTx> {
+        match self {
+            Self::Postgres(pool) => Ok(PlatformTx::new(Conn::Postgres(postgres::begin_engine(pool).await?))),
+            Self::Sqlite { .. } => self.platform().await,
+        }
+    }
+
     /// Read across tenants.
     pub async fn platform_read(&self) -> Result<PlatformTx> {
         match self {
@@ -113,7 +122,7 @@ impl Db {
         Ok(())
     }
 
-    /// Prepare what time brings: next months' partitions.
+    /// Prepare what time brings: the partitions of months and weeks to come.
     pub async fn make_partitions(&self, now: purlin_domain::Timestamp) -> Result<()> {
         match self {
             Self::Postgres(_) => postgres::make_partitions(self.platform().await?, now).await,
@@ -127,6 +136,22 @@ impl Db {
         match self {
             Self::Postgres(_) => postgres::drop_audit_partitions(self.platform().await?, now).await,
             Self::Sqlite { .. } => Ok(()),
+        }
+    }
+
+    /// Forget jobs that ended before this; how many, where they are counted.
+    pub async fn drop_job_history(&self, cutoff: purlin_domain::Timestamp) -> Result<u64> {
+        match self {
+            Self::Postgres(_) => {
+                postgres::drop_job_partitions(self.platform().await?, cutoff).await?;
+                Ok(0)
+            }
+            Self::Sqlite { .. } => {
+                let mut tx = self.platform().await?;
+                let count = crate::jobs::delete_finished_before(&mut tx, cutoff).await?;
+                tx.commit().await?;
+                Ok(count)
+            }
         }
     }
 

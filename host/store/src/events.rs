@@ -4,12 +4,12 @@ use purlin_domain::{
     Json, Timestamp,
     event::{Cause, Event, NewEvent},
     filter::{Field, FieldType},
-    id::{EventId, UserId},
+    id::{EventId, TenantId, UserId},
 };
 use sqlx::FromRow;
 use uuid::Uuid;
 
-use crate::{Listing, Page, Result, Slice, TenantTx, Weigh, value::params};
+use crate::{Listing, Page, PlatformTx, Result, Slice, TenantTx, Weigh, value::params};
 
 #[derive(FromRow)]
 struct Row {
@@ -103,4 +103,170 @@ pub async fn list(tx: &mut TenantTx, slice: &Slice<'_>) -> Result<Page<Event>> {
 /// Empty the events about this subject of their data; the rest of them stays.
 pub async fn erase_subject(tx: &mut TenantTx, subject: &str, data: &Json) -> Result<u64> {
     tx.execute("UPDATE events SET data = $3 WHERE tenant_id = $1 AND subject = $2", params![subject, data]).await
+}
+
+/// Events published in this time, in the order of it, after the one given: so many at most.
+pub async fn between(
+    tx: &mut TenantTx,
+    since: Timestamp,
+    until: Timestamp,
+    after: Option<(Timestamp, EventId)>,
+    most: u32,
+) -> Result<Vec<Event>> {
+    let (time, id) = after.unwrap_or((since, EventId(Uuid::nil())));
+    let rows: Vec<Row> = tx
+        .fetch_all(
+            "SELECT id, type, source, subject, data, actor, caused_by, depth, created_at FROM events
+             WHERE tenant_id = $1 AND created_at >= $2 AND created_at < $3 AND (created_at, id) > ($4, $5)
+             ORDER BY created_at, id LIMIT $6",
+            params![since, until, time, id, most],
+        )
+        .await?;
+    Ok(rows.into_iter().map(Event::from).collect())
+}
+
+/// Where an event stands among all that were committed. Whoever reads on from a place misses
+/// none and reads none twice, whichever transaction commits first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place {
+    /// The transaction in PostgreSQL; the row in SQLite, which writes one after the other.
+    pub position: i64,
+    /// The event, among those of the transaction.
+    pub event: Uuid,
+}
+
+impl std::fmt::Display for Place {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}-{}", self.position, self.event.simple())
+    }
+}
+
+impl std::str::FromStr for Place {
+    type Err = String;
+
+    fn from_str(text: &str) -> std::result::Result<Self, String> {
+        let parsed = text.split_once('-').and_then(|(position, event)| {
+            Some(Self { position: position.parse().ok().filter(|p| *p >= 0)?, event: event.parse().ok()? })
+        });
+        parsed.ok_or_else(|| format!("`{text}` is not a place among events"))
+    }
+}
+
+#[derive(FromRow)]
+struct PlacedRow {
+    position: i64,
+    tenant_id: Uuid,
+    #[sqlx(flatten)]
+    row: Row,
+}
+
+/// An event, whose it is, and where it stands.
+#[derive(Clone, Debug)]
+pub struct Placed {
+    /// Where.
+    pub place: Place,
+    /// Its tenant.
+    pub tenant: TenantId,
+    /// The event.
+    pub event: Event,
+}
+
+impl From<PlacedRow> for Placed {
+    fn from(PlacedRow { position, tenant_id, row }: PlacedRow) -> Self {
+        Self { place: Place { position, event: row.id }, tenant: TenantId(tenant_id), event: row.into() }
+    }
+}
+
+macro_rules! read_on {
+    ($position:literal, $whose:literal, $settled:literal, $from:literal, $event:literal, $since:literal, $most:literal) => {
+        concat!(
+            "SELECT ",
+            $position,
+            " AS position, tenant_id, id, type, source, subject, data, actor, caused_by, depth, created_at
+             FROM events WHERE ",
+            $whose,
+            "(",
+            $position,
+            ", id) > (",
+            $from,
+            ", ",
+            $event,
+            ") AND created_at >= ",
+            $since,
+            $settled,
+            " ORDER BY ",
+            $position,
+            ", id LIMIT ",
+            $most
+        )
+    };
+}
+
+/// Nothing can still be committed before this.
+const SETTLED: &str = "SELECT CAST(CAST(pg_snapshot_xmin(pg_current_snapshot()) AS text) AS bigint)";
+
+/// The tenant's events after this place that were published since then, and so many at most.
+pub async fn read_on(tx: &mut TenantTx, from: Place, since: Timestamp, most: u32) -> Result<Vec<Placed>> {
+    let values = params![from.position, from.event, since, most];
+    let sql = if tx.conn.is_postgres() {
+        read_on!(
+            "position",
+            "tenant_id = $1 AND ",
+            " AND position < CAST(CAST(pg_snapshot_xmin(pg_current_snapshot()) AS text) AS bigint)",
+            "$2",
+            "$3",
+            "$4",
+            "$5"
+        )
+    } else {
+        // By the row, not by the index over times: what is new lies at the end.
+        read_on!("rowid", "+tenant_id = $1 AND ", "", "$2", "$3", "$4", "$5")
+    };
+    let rows: Vec<PlacedRow> = tx.fetch_all(sql, values).await?;
+    Ok(rows.into_iter().map(Placed::from).collect())
+}
+
+/// The same over all tenants.
+pub async fn read_on_all(tx: &mut PlatformTx, from: Place, since: Timestamp, most: u32) -> Result<Vec<Placed>> {
+    let values = params![from.position, from.event, since, most];
+    let sql = if tx.conn.is_postgres() {
+        read_on!(
+            "position",
+            "",
+            " AND position < CAST(CAST(pg_snapshot_xmin(pg_current_snapshot()) AS text) AS bigint)",
+            "$1",
+            "$2",
+            "$3",
+            "$4"
+        )
+    } else {
+        read_on!("rowid", "", "", "$1", "$2", "$3", "$4")
+    };
+    let rows: Vec<PlacedRow> = tx.fetch_all(sql, values).await?;
+    Ok(rows.into_iter().map(Placed::from).collect())
+}
+
+/// The place after everything that was committed so far.
+pub async fn head(tx: &mut PlatformTx) -> Result<Place> {
+    let sql = if tx.conn.is_postgres() { SETTLED } else { "SELECT coalesce(max(rowid), 0) + 1 FROM events" };
+    let (position,): (i64,) = tx.fetch_one(sql, Vec::new()).await?;
+    Ok(Place { position: position - 1, event: Uuid::max() })
+}
+
+/// How far events were passed on under this name.
+pub async fn relayed(tx: &mut PlatformTx, name: &str) -> Result<Option<Place>> {
+    let row: Option<(i64, Uuid)> =
+        tx.fetch_optional("SELECT position, event_id FROM event_relays WHERE name = $1", params![name]).await?;
+    Ok(row.map(|(position, event)| Place { position, event }))
+}
+
+/// Remember how far events were passed on under this name.
+pub async fn set_relayed(tx: &mut PlatformTx, name: &str, place: Place, now: Timestamp) -> Result<()> {
+    tx.execute(
+        "INSERT INTO event_relays (name, position, event_id, updated_at) VALUES ($1, $2, $3, $4)
+         ON CONFLICT (name) DO UPDATE SET position = excluded.position, event_id = excluded.event_id, updated_at = excluded.updated_at",
+        params![name, place.position, place.event, now],
+    )
+    .await?;
+    Ok(())
 }

@@ -17,6 +17,7 @@ pub mod events;
 pub mod idempotency;
 pub mod installations;
 pub mod invitations;
+pub mod job_pauses;
 pub mod jobs;
 pub mod migrate;
 #[cfg(feature = "mutants")]
@@ -29,6 +30,7 @@ pub mod plugins;
 mod postgres;
 pub mod records;
 pub mod roles;
+pub mod schedules;
 pub mod second_factors;
 pub mod sessions;
 pub mod signing_keys;
@@ -39,6 +41,8 @@ pub mod tenants;
 pub mod usage;
 pub mod users;
 mod value;
+pub mod webhooks;
+pub mod workers;
 
 pub use built::{Listing, Page, Slice};
 pub use conn::{Entity, Weigh};

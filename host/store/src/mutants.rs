@@ -1,9 +1,12 @@
 //! For tests: a statement that forgets its tenant, so that the isolation tests can be seen
-//! to fail. Compiled in with the feature `mutants` alone.
+//! to fail; the fence removed, for those of the engine. Compiled in with the feature `mutants` alone.
 
 use std::{
     collections::BTreeSet,
-    sync::{Mutex, PoisonError, RwLock},
+    sync::{
+        Mutex, PoisonError, RwLock,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use sqlx::{AssertSqlSafe, SqlSafeStr, SqlStr};
@@ -15,6 +18,17 @@ pub const LISTS: &str = "every list";
 
 static CHOSEN: RwLock<Option<&'static str>> = RwLock::new(None);
 static SEEN: Mutex<BTreeSet<&'static str>> = Mutex::new(BTreeSet::new());
+
+static IS_UNFENCED: AtomicBool = AtomicBool::new(false);
+
+/// From now on the end of a run is written whoever holds the job.
+pub fn remove_fence(is_removed: bool) {
+    IS_UNFENCED.store(is_removed, Ordering::Relaxed);
+}
+
+pub(crate) fn is_unfenced() -> bool {
+    IS_UNFENCED.load(Ordering::Relaxed)
+}
 
 /// From now on this statement forgets its tenant; none does without one.
 pub fn choose(statement: Option<&'static str>) {

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use purlin_domain::{Timestamp, id::TenantId};
+use purlin_domain::{Json, Timestamp, id::TenantId};
 use sqlx::{
     AssertSqlSafe, Executor, Pool, Postgres, Transaction, pool::PoolConnection, postgres::PgPoolOptions, raw_sql,
 };
 
-use crate::{PlatformTx, Result, StoreError, value::params};
+use crate::{PlatformTx, Result, StoreError, TenantTx, value::params};
 
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How every connection serves. A host that froze with a lock in its hands, or a statement
@@ -17,6 +17,7 @@ const SERVE: &str =
     "SET ROLE purlin_app; SET TIME ZONE 'UTC'; SET client_min_messages = error; SET lock_timeout = '5s';
     SET statement_timeout = '30s'; SET idle_in_transaction_session_timeout = '15s'";
 const PARTITIONS_AHEAD: i64 = 3;
+const WEEKS_AHEAD: i64 = 4;
 
 /// Every connection serves as `purlin_app`; one that comes back is rolled back and
 /// forgets its tenant, whatever happened on it.
@@ -58,9 +59,46 @@ pub(crate) async fn begin_platform(pool: &Pool<Postgres>) -> Result<Transaction<
     Ok(pool.begin_with("BEGIN; SET LOCAL ROLE purlin_platform").await?)
 }
 
+/// The same, with the plan of every statement settled: along the indexes, whatever the
+/// statistics say. A burst on a table that was never analysed must not be claimed by
+/// sorting all of it.
+pub(crate) async fn begin_engine(pool: &Pool<Postgres>) -> Result<Transaction<'static, Postgres>> {
+    Ok(pool
+        .begin_with(
+            "BEGIN; SET LOCAL ROLE purlin_platform; SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off;
+             SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off; SET LOCAL enable_material = off;
+             SET LOCAL jit = off",
+        )
+        .await?)
+}
+
+/// Hold lanes of a tenant until the transaction ends: alone, to finish the head of one, or
+/// with others who add to them. The embedded database has one writer, which holds everything.
+pub(crate) async fn hold_lanes(tx: &mut TenantTx, keys: &[&str], alone: bool) -> Result<()> {
+    if !tx.conn.is_postgres() {
+        return Ok(());
+    }
+    let sql = if alone {
+        "SELECT pg_advisory_xact_lock(hashtextextended(tenant_id || ' ' || key, 0)) FROM (
+            SELECT CAST($1 AS text) AS tenant_id, value AS key FROM jsonb_array_elements_text($2) ORDER BY value) lanes"
+    } else {
+        "SELECT pg_advisory_xact_lock_shared(hashtextextended(tenant_id || ' ' || key, 0)) FROM (
+            SELECT CAST($1 AS text) AS tenant_id, value AS key FROM jsonb_array_elements_text($2) ORDER BY value) lanes"
+    };
+    tx.execute(sql, params![Json::from(keys)]).await?;
+    Ok(())
+}
+
 pub(crate) async fn make_partitions(mut tx: PlatformTx, now: Timestamp) -> Result<()> {
     tx.execute("SELECT purlin_create_partitions(CAST($1 AS date), CAST($2 AS int))", params![now, PARTITIONS_AHEAD])
         .await?;
+    tx.execute("SELECT purlin_create_job_partitions(CAST($1 AS date), CAST($2 AS int))", params![now, WEEKS_AHEAD])
+        .await?;
+    tx.commit().await
+}
+
+pub(crate) async fn drop_job_partitions(mut tx: PlatformTx, cutoff: Timestamp) -> Result<()> {
+    tx.execute("SELECT purlin_drop_job_partitions(CAST($1 AS date))", params![cutoff]).await?;
     tx.commit().await
 }
 

@@ -1,15 +1,39 @@
 //! `/events`.
 
-use axum::extract::State;
-use purlin_domain::id::EventId;
-use purlin_service::events;
+use std::{convert::Infallible, time::Duration};
+
+use axum::{
+    extract::{OriginalUri, State},
+    http::{
+        HeaderMap,
+        header::{AUTHORIZATION, LOCATION},
+    },
+    response::{
+        IntoResponse, Response,
+        sse::{self, KeepAlive, Sse},
+    },
+};
+use futures_util::stream;
+use purlin_domain::{access::Permission, audit::Origin, id::EventId, pattern::Pattern};
+use purlin_service::{
+    ServiceError, access,
+    events::{self, NewEventRequest, Replay, ReplayMany, Stream},
+    store::events::Placed,
+    users::Enqueued,
+};
 
 use crate::{
     App,
     caller::Caller,
-    extract::{InPath, InQuery, Searched},
+    extract::{Body, InPath, InQuery, Searched},
+    problem::Problem,
     reply::{Answer, Reply},
 };
+
+/// The media type of server-sent events.
+pub(crate) const EVENT_STREAM: &str = "text/event-stream";
+/// Between two looks whether whoever listens still may.
+const LOOK_EVERY: Duration = Duration::from_secs(4);
 
 pub(crate) async fn list(State(app): State<App>, Caller(caller): Caller, InQuery(query): InQuery) -> Answer {
     Reply::ok(events::list(&app, &caller, &query).await?)
@@ -21,4 +45,94 @@ pub(crate) async fn search(State(app): State<App>, Caller(caller): Caller, Searc
 
 pub(crate) async fn get(State(app): State<App>, Caller(caller): Caller, InPath(id): InPath<EventId>) -> Answer {
     Reply::ok(events::get(&app, &caller, id).await?)
+}
+
+pub(crate) async fn publish(
+    State(app): State<App>,
+    Caller(caller): Caller,
+    Body(new): Body<NewEventRequest>,
+) -> Answer {
+    Reply::created(events::publish_as(&app, &caller, new).await?)
+}
+
+pub(crate) async fn replay(
+    State(app): State<App>,
+    Caller(caller): Caller,
+    InPath(id): InPath<EventId>,
+    Body(to): Body<Replay>,
+) -> Result<Response, Problem> {
+    enqueued(events::replay(&app, &caller, id, &to).await?)
+}
+
+pub(crate) async fn replay_many(
+    State(app): State<App>,
+    Caller(caller): Caller,
+    Body(which): Body<ReplayMany>,
+) -> Result<Response, Problem> {
+    enqueued(events::replay_many(&app, &caller, &which).await?)
+}
+
+fn enqueued(job: Enqueued) -> Result<Response, Problem> {
+    let location = format!("/api/v1/jobs/{}", job.id);
+    Ok(([(LOCATION, location)], Reply::accepted(job)?).into_response())
+}
+
+/// Events as they are committed. `Last-Event-ID` says where to go on, `type` which (a
+/// pattern). It ends when the token does, or whoever listens may not any more; what was
+/// missed is made up for when the client comes back.
+pub(crate) async fn stream(
+    State(app): State<App>,
+    Caller(caller): Caller,
+    OriginalUri(uri): OriginalUri,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let bad = |name: &str, why: String| ServiceError::BadParameter(name.to_owned(), why);
+    let mut pattern = None;
+    for (name, value) in url::form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes()) {
+        match name.as_ref() {
+            "type" => pattern = Some(Pattern::try_from(value.into_owned()).map_err(|why| bad("type", why))?),
+            other => return Err(bad(other, "an event stream takes `type` alone".to_owned()).into()),
+        }
+    }
+    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
+    let after = match text("last-event-id").filter(|id| !id.is_empty()) {
+        Some(id) => Some(id.parse().map_err(|why| bad("Last-Event-ID", why))?),
+        None => None,
+    };
+    let token = text(AUTHORIZATION.as_str()).unwrap_or_default();
+    let token = token.split_once(' ').map_or("", |(_, token)| token.trim()).to_owned();
+    let stream = events::stream(&app, caller.tenant, pattern, after).await?;
+    let listener = Listener { app, token, stream, ready: Vec::new().into_iter() };
+    let told = stream::unfold(listener, |mut listener| async move {
+        let placed = listener.next().await?;
+        Some((Ok::<_, Infallible>(told(&placed)), listener))
+    });
+    Ok(Sse::new(told).keep_alive(KeepAlive::default()).into_response())
+}
+
+struct Listener {
+    app: App,
+    token: String,
+    stream: Stream,
+    ready: std::vec::IntoIter<Placed>,
+}
+
+impl Listener {
+    /// The next event; none when the stream ends.
+    async fn next(&mut self) -> Option<Placed> {
+        loop {
+            if let Some(placed) = self.ready.next() {
+                return Some(placed);
+            }
+            let principal = access::authenticate(&self.app, &self.token, Origin::default()).await.ok()?;
+            access::require(&principal, &Permission::new("events", "read")).ok()?;
+            self.ready = self.stream.next(LOOK_EVERY).await.ok()?.into_iter();
+        }
+    }
+}
+
+fn told(placed: &Placed) -> sse::Event {
+    let event = sse::Event::default().id(placed.place.to_string()).event(&placed.event.event_type);
+    // JSON has no line breaks of its own here, and what cannot be written as JSON is not published.
+    event.json_data(&placed.event).unwrap_or_default()
 }

@@ -4,7 +4,7 @@ use purlin_domain::{
     Json,
     error::HostError,
     id::JobId,
-    job::{JobRun, JobState},
+    job::{JobOptions, JobRun, JobState, Queue},
 };
 
 use super::Host;
@@ -20,8 +20,7 @@ pub trait Jobs {
         &mut self,
         kind: &str,
         payload: Json,
-        delay_ms: u64,
-        unique_key: Option<String>,
+        options: JobOptions,
     ) -> impl Future<Output = Result<JobId, HostError>> + Send;
 
     /// The state of a job of this plugin.
@@ -43,8 +42,18 @@ impl<H: Host> wit::Host for State<H> {
     ) -> wasmtime::Result<Result<String, types::Error>> {
         let host = self.call()?;
         let enqueued = async {
-            let unique_key = plain("/unique_key", options.unique_key)?;
-            host.enqueue(&kind, json("/payload", &payload)?, options.delay_ms, unique_key).await
+            let options = JobOptions {
+                delay_ms: options.delay_ms,
+                unique_key: plain("/unique_key", options.unique_key)?,
+                ordering_key: plain("/ordering_key", options.ordering_key)?,
+                queue: options.queue.map(|queue| match queue {
+                    wit::Queue::High => Queue::High,
+                    wit::Queue::Default => Queue::Default,
+                    wit::Queue::Low => Queue::Low,
+                }),
+                priority: options.priority,
+            };
+            host.enqueue(&kind, json("/payload", &payload)?, options).await
         }
         .await;
         Ok(enqueued.map(|id| id.to_string()).map_err(types::Error::from))
@@ -54,6 +63,8 @@ impl<H: Host> wit::Host for State<H> {
         let host = self.call()?;
         let state = async { host.job_state(id(&job)?).await }.await;
         Ok(state.map_err(types::Error::from).map(|state| match state {
+            JobState::Scheduled => wit::State::Scheduled,
+            JobState::Waiting => wit::State::Waiting,
             JobState::Ready => wit::State::Ready,
             JobState::Running => wit::State::Running,
             JobState::Succeeded => wit::State::Succeeded,

@@ -1,14 +1,14 @@
 //! The worker's side of jobs: claim, beat, rescue, begin, fail. Finishing well is the
 //! commit of the unit of work.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
-use chrono::TimeDelta;
 use purlin_domain::{
-    access::{Authority, PermissionSet},
+    Json, Timestamp,
+    access::Authority,
     audit::Origin,
     event::{Cause, Event},
-    id::{EventId, TenantId, UserId},
+    id::{EventId, JobId, TenantId, UserId},
     job::{DELIVERY, Failure, JobRun, backoff},
     limits::{CRASHES_MAX, GuestLimits},
     log::escape_control,
@@ -16,57 +16,129 @@ use purlin_domain::{
 };
 use purlin_store::{
     events,
-    jobs::{self, Claimed, Fence, Outcome},
-    tenants,
+    jobs::{self, Claimed, Done, Fence, Lease, Outcome, Rescued},
+    workers::{self, Worker},
 };
 use uuid::Uuid;
 
+use super::running::{self, Running};
 use crate::{
-    Platform, Result, ServiceError, catalog,
+    Platform, Result, ServiceError,
     catalog::Enabled,
     limiter::{self, Rate},
+    metrics::{self, RunOutcome},
     unit::{Ack, Unit},
 };
+
+/// How long a job waits at least that came over its tenant's rate.
+const LATER_MIN: Duration = Duration::from_secs(1);
 
 /// Characters of a stored error at most.
 const ERROR_CHARS_MAX: usize = 2_000;
 
-/// Lease up to `count` due jobs for this worker.
-pub async fn claim(platform: &Platform, worker: Uuid, count: u32) -> Result<Vec<Claimed>> {
+/// Prolong the leases of jobs that this worker holds, and say that it runs.
+pub async fn beat(platform: &Platform, worker: &Worker, held: &[(TenantId, Fence)]) -> Result<()> {
     let now = platform.now();
-    let mut tx = platform.db.platform().await?;
-    let claimed = jobs::claim(&mut tx, worker, count, now, now + platform.settings.lease).await?;
-    tx.commit().await?;
-    Ok(claimed)
-}
-
-/// Prolong the leases of jobs that this worker runs.
-pub async fn beat(platform: &Platform, held: &[(TenantId, Fence)]) -> Result<()> {
-    if held.is_empty() {
-        return Ok(());
+    let mut tx = platform.db.engine().await?;
+    if !held.is_empty() {
+        let lease = Lease { worker: worker.id, length: platform.settings.lease };
+        jobs::beat(&mut tx, lease, held, now).await?;
     }
-    let now = platform.now();
-    let mut tx = platform.db.platform().await?;
-    jobs::beat(&mut tx, held, now, now + platform.settings.lease).await?;
+    workers::beat(&mut tx, &Worker { beat_at: now, ..worker.clone() }).await?;
     Ok(tx.commit().await?)
 }
 
-/// Take jobs back from workers that stopped beating; how many.
-pub async fn rescue(platform: &Platform) -> Result<u64> {
+/// Say that this worker runs no more.
+pub async fn leave(platform: &Platform, worker: Uuid) -> Result<()> {
     let mut tx = platform.db.platform().await?;
-    let rescued = jobs::rescue(&mut tx, platform.now(), CRASHES_MAX).await?;
+    workers::delete(&mut tx, worker).await?;
+    Ok(tx.commit().await?)
+}
+
+/// Jobs that this worker runs and somebody asked to cancel.
+pub async fn cancelled_of(platform: &Platform, worker: Uuid) -> Result<Vec<JobId>> {
+    Ok(jobs::cancelled_of(&mut platform.db.platform_read().await?, worker).await?)
+}
+
+/// Take jobs back from workers that stopped beating, and those that this one holds no more.
+pub async fn rescue(platform: &Platform, own: Uuid, holds: &[JobId]) -> Result<Vec<Rescued>> {
+    let mut tx = platform.db.engine().await?;
+    let rescued = jobs::rescue(&mut tx, own, holds, platform.now(), CRASHES_MAX).await?;
     tx.commit().await?;
+    metrics::rescued(&rescued);
+    open_lanes(platform, &rescued).await?;
     Ok(rescued)
 }
 
 /// At the start of a host that has the database to itself: whoever held a lease is gone.
-pub async fn take_over(platform: &Platform) -> Result<u64> {
+pub async fn take_over(platform: &Platform, own: Uuid) -> Result<usize> {
     let now = platform.now();
     let mut tx = platform.db.platform().await?;
     jobs::end_all_leases(&mut tx, now).await?;
-    let rescued = jobs::rescue(&mut tx, now + TimeDelta::microseconds(1), CRASHES_MAX).await?;
+    let mut rescued = Vec::new();
+    loop {
+        let batch = jobs::rescue(&mut tx, own, &[], now, CRASHES_MAX).await?;
+        if batch.is_empty() {
+            break;
+        }
+        rescued.extend(batch);
+    }
     tx.commit().await?;
-    Ok(rescued)
+    open_lanes(platform, &rescued).await?;
+    Ok(rescued.len())
+}
+
+/// Let whoever waited behind jobs that are dead letters now run.
+async fn open_lanes(platform: &Platform, rescued: &[Rescued]) -> Result<()> {
+    for gone in rescued.iter().filter(|r| r.state == "dead" && !r.blocks_lane) {
+        let Some(key) = &gone.ordering_key else { continue };
+        let mut tx = platform.db.write(gone.tenant_id).await?;
+        jobs::reopen_lane(&mut tx, key, platform.now()).await?;
+        tx.commit().await?;
+    }
+    Ok(())
+}
+
+/// Read what a claimed job is about, where the claim left it out.
+pub async fn complete(platform: &Platform, claimed: &mut Claimed) -> Result<()> {
+    if claimed.payload.is_none() {
+        let mut tx = platform.db.read(claimed.tenant_id).await?;
+        claimed.payload = jobs::payload_of(&mut tx, claimed.id).await?;
+    }
+    Ok(())
+}
+
+/// Jobs made ready in one transaction.
+const PROMOTED_MAX: u32 = 5_000;
+
+/// Make jobs ready whose time has come; whether there were any, and when the next is due.
+pub async fn promote(platform: &Platform) -> Result<(bool, Option<Timestamp>)> {
+    let now = platform.now();
+    let mut tx = platform.db.engine().await?;
+    let next = jobs::next_due(&mut tx).await?;
+    if next.is_none_or(|at| at > now) {
+        return Ok((false, next));
+    }
+    let count = jobs::promote(&mut tx, now, PROMOTED_MAX).await?;
+    let next = jobs::next_due(&mut tx).await?;
+    tx.commit().await?;
+    Ok((count > 0, next))
+}
+
+/// Write the end of many runs that did nothing else, with what they returned; how many
+/// leases were lost.
+pub async fn acknowledge(platform: &Platform, ended: &[(Claimed, Option<Json>)]) -> Result<usize> {
+    let done: Vec<Done> = ended
+        .iter()
+        .map(|(claimed, result)| Done { tenant: claimed.tenant_id, fence: claimed.fence(), result: result.clone() })
+        .collect();
+    let mut tx = platform.db.engine().await?;
+    let held: HashSet<JobId> = jobs::finish_many(&mut tx, &done, platform.now()).await?.into_iter().collect();
+    tx.commit().await?;
+    for (claimed, _) in ended {
+        metrics::written(claimed, RunOutcome::Succeeded, held.contains(&claimed.id));
+    }
+    Ok(ended.len() - held.len())
 }
 
 /// What a claimed job asks of its plugin.
@@ -84,11 +156,9 @@ pub struct Assignment {
     pub claimed: Claimed,
     /// What to do.
     pub work: Work,
-    /// The plugin, in the version that is enabled now.
-    pub plugin: Enabled,
     /// What bounds the guest.
     pub limits: GuestLimits,
-    plan: PermissionSet,
+    running: Arc<Running>,
 }
 
 /// Whether a claimed job can run now.
@@ -102,48 +172,50 @@ pub enum Begun {
 
 /// Gather what a claimed job needs.
 pub async fn begin(platform: &Platform, claimed: Claimed) -> Result<Begun> {
-    let mut tx = platform.db.read(claimed.tenant_id).await?;
-    let plugin = catalog::enabled_plugin(platform, &mut tx, &claimed.plugin).await?;
-    let Some(plugin) = plugin else { return Ok(Begun::Later(Duration::ZERO)) };
-    let tenant = tenants::own(&mut tx).await?.ok_or(ServiceError::NotFound)?;
-    let plan = platform.settings.plans.get(&tenant.plan);
-    if plan.invocations_per_minute_max == Some(0) {
+    let running = running::running(platform, claimed.tenant_id, &claimed.plugin).await?;
+    let Some(running) = running else { return Ok(Begun::Later(Duration::ZERO)) };
+    if running.plan.invocations_per_minute_max == Some(0) {
         return Ok(Begun::Later(Duration::from_secs(60)));
     }
-    if let Some(ceiling) = plan.invocations_per_minute_max {
+    if let Some(ceiling) = running.plan.invocations_per_minute_max {
         let rate = Rate::per_minute("invocations", u32::try_from(ceiling).unwrap_or(u32::MAX));
         if let Err(ServiceError::TooMany { retry_after, .. }) =
             limiter::limit(platform, rate, &claimed.tenant_id.to_string()).await
         {
-            return Ok(Begun::Later(retry_after));
+            // Spread out, so that very many do not come back together again and again.
+            return Ok(Begun::Later(retry_after.max(LATER_MIN).mul_f64(1.0 + rand::random::<f64>())));
         }
     }
     let number = |n: i64| u32::try_from(n).unwrap_or(u32::MAX);
     let (work, limits) = if claimed.kind == DELIVERY {
         let id = claimed.event_id.map(EventId).ok_or_else(|| ServiceError::internal("a delivery has no event"))?;
+        let mut tx = platform.db.read(claimed.tenant_id).await?;
         let event = events::by_id(&mut tx, id).await?.ok_or(ServiceError::NotFound)?;
         (Work::Event(event), GuestLimits::EVENT)
     } else {
-        let kind = plugin.loaded.descriptor.job(&claimed.kind);
+        let kind = running.plugin.loaded.descriptor.job(&claimed.kind);
         let kind = kind.ok_or_else(|| {
-            ServiceError::Internal(format!(
-                "{} {} has no job kind `{}`",
-                claimed.plugin, plugin.installation.version, claimed.kind
-            ))
+            let version = &running.plugin.installation.version;
+            ServiceError::Internal(format!("{} {version} has no job kind `{}`", claimed.plugin, claimed.kind))
         })?;
         let run = JobRun {
             id: claimed.id,
             kind: claimed.kind.clone(),
-            payload: claimed.payload.clone(),
+            payload: claimed.payload.clone().unwrap_or_default(),
             attempt: number(claimed.attempt),
             attempts_max: number(claimed.attempts_max),
         };
         (Work::Job(run), GuestLimits::job(Duration::from_millis(kind.timeout_ms)))
     };
-    Ok(Begun::Ready(Box::new(Assignment { claimed, work, plugin, limits, plan: plan.permissions })))
+    Ok(Begun::Ready(Box::new(Assignment { claimed, work, limits, running })))
 }
 
 impl Assignment {
+    /// The plugin, in the version that is enabled now.
+    pub fn plugin(&self) -> &Enabled {
+        &self.running.plugin
+    }
+
     /// A fresh unit of work for one run of it.
     pub fn unit(&self, platform: &Arc<Platform>) -> Unit {
         let user = self.claimed.caused_by.map(UserId);
@@ -154,8 +226,8 @@ impl Assignment {
             authority: Authority {
                 user: None,
                 scopes: None,
-                grants: Some(self.plugin.grants()),
-                plan: self.plan.clone(),
+                grants: Some(self.running.plugin.grants()),
+                plan: self.running.plan.permissions.clone(),
             },
             session: None,
             operator: false,
@@ -168,12 +240,12 @@ impl Assignment {
             root: self.claimed.root_id,
             depth: u32::try_from(self.claimed.depth).unwrap_or(u32::MAX).saturating_add(1),
         };
-        Unit::for_invocation(platform, principal, cause, self.plugin.clone())
+        Unit::for_invocation(platform, principal, cause, self.running.plugin.clone())
     }
 
     /// The acknowledgement of this claim.
-    pub fn ack(&self, result: Option<purlin_domain::Json>) -> Ack {
-        Ack { fence: self.claimed.fence(), result }
+    pub fn ack(&self, result: Option<Json>) -> Ack {
+        Ack { fence: self.claimed.fence(), lane: self.claimed.ordering_key.clone(), result }
     }
 }
 
@@ -190,18 +262,51 @@ pub async fn fail(platform: &Platform, claimed: &Claimed, failure: &Failure) -> 
         Failure::Retry(_) => Outcome::Retry { run_at: now + backoff(attempt, rand::random()), error },
         Failure::RetryAfter(pause, _) => Outcome::Retry { run_at: now + *pause, error },
     };
-    finish(platform, claimed.tenant_id, claimed.fence(), &outcome).await
+    let lane = claimed.ordering_key.as_deref();
+    let held = finish(platform, claimed.tenant_id, claimed.fence(), lane, &outcome).await?;
+    let outcome = if matches!(outcome, Outcome::Dead { .. }) { RunOutcome::Dead } else { RunOutcome::Retried };
+    metrics::written(claimed, outcome, held);
+    Ok(held)
+}
+
+/// Write that a run ended well and did nothing else. Whether the claim still held.
+pub async fn succeed(platform: &Platform, claimed: &Claimed, result: Option<Json>) -> Result<bool> {
+    let lane = claimed.ordering_key.as_deref();
+    let outcome = Outcome::Succeeded { result, progress: None };
+    let held = finish(platform, claimed.tenant_id, claimed.fence(), lane, &outcome).await?;
+    metrics::written(claimed, RunOutcome::Succeeded, held);
+    Ok(held)
+}
+
+/// Write that a run was cancelled. Whether the claim still held.
+pub async fn finish_cancelled(platform: &Platform, claimed: &Claimed) -> Result<bool> {
+    let lane = claimed.ordering_key.as_deref();
+    let held = finish(platform, claimed.tenant_id, claimed.fence(), lane, &Outcome::Cancelled).await?;
+    metrics::written(claimed, RunOutcome::Cancelled, held);
+    Ok(held)
 }
 
 /// Give a job back that could not run now, as when its plugin was disabled between the
 /// claim and the run, or the host stops; it waits this long. No attempt is used up. Whether the claim still held.
 pub async fn release(platform: &Platform, tenant: TenantId, fence: Fence, pause: Duration) -> Result<bool> {
-    finish(platform, tenant, fence, &Outcome::Released { run_at: platform.now() + pause }).await
+    finish(platform, tenant, fence, None, &Outcome::Released { run_at: platform.now() + pause }).await
 }
 
-async fn finish(platform: &Platform, tenant: TenantId, fence: Fence, outcome: &Outcome) -> Result<bool> {
+async fn finish(
+    platform: &Platform,
+    tenant: TenantId,
+    fence: Fence,
+    lane: Option<&str>,
+    outcome: &Outcome,
+) -> Result<bool> {
     let mut tx = platform.db.write(tenant).await?;
-    let held = jobs::finish(&mut tx, fence, outcome, platform.now()).await?;
+    let held = jobs::finish(&mut tx, fence, lane, outcome, platform.now()).await?;
     tx.commit().await?;
+    if matches!(outcome, Outcome::Retry { .. } | Outcome::Released { .. }) {
+        platform.scheduled.notify_one();
+    } else if lane.is_some() {
+        // Whoever was behind it may run.
+        platform.wake_workers();
+    }
     Ok(held)
 }

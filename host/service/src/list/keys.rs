@@ -7,7 +7,8 @@ use purlin_domain::{
 };
 use purlin_store::{
     api_keys::ApiKey, audit::AuditRow, invitations::Invitation, jobs::JobSummary, permissions::CataloguePermission,
-    plugin_logs::PluginLog, roles::Role, sessions::Session, tenants::Tenant, users::User,
+    plugin_logs::PluginLog, roles::Role, schedules::Schedule, sessions::Session, tenants::Tenant, users::User,
+    webhooks::Webhook,
 };
 use uuid::Uuid;
 
@@ -92,6 +93,8 @@ sortable! {
     PluginLog { "id" => |r| r.id, "created_at" => |r| r.created_at }
     purlin_domain::event::Event { "id" => |r| r.id.0, "created_at" => |r| r.time }
     JobSummary { "id" => |r| r.id.0, "created_at" => |r| r.created_at, "run_at" => |r| r.run_at }
+    Schedule { "id" => |r| r.id, "created_at" => |r| r.created_at }
+    Webhook { "id" => |r| r.id, "created_at" => |r| r.created_at }
     User {
         "id" => |r| r.id.0,
         "email" => |r| &r.email,

@@ -25,6 +25,8 @@ use crate::{ServiceError, audit, events, idempotency, storage};
 pub struct Ack {
     /// Which, under which claim.
     pub fence: Fence,
+    /// Its lane.
+    pub lane: Option<String>,
     /// What the job returned.
     pub result: Option<Json>,
 }
@@ -57,6 +59,23 @@ impl From<StoreError> for CommitError {
 }
 
 impl Unit {
+    /// Whether there is nothing to commit but that it ended well: then many such ends can be
+    /// written at once.
+    pub fn is_idle(&self) -> bool {
+        !self.stale
+            && self.writes.is_empty()
+            && self.events.is_empty()
+            && self.jobs.is_empty()
+            && self.cancels.is_empty()
+            && self.audit.is_empty()
+            && self.progress.is_none()
+    }
+
+    /// Refuse what a job returned when it is too large to be kept.
+    pub fn check_result(&self, result: Option<&Json>) -> Result<(), ServiceError> {
+        result.map_or(Ok(()), |result| self.payload_within(result).map(drop).map_err(ServiceError::from))
+    }
+
     /// Commit everything together, with the acknowledgement where there is one.
     ///
     /// The fence comes first, then the tenant's consent, then the records that were seen or
@@ -66,15 +85,13 @@ impl Unit {
         if self.stale {
             return Err(CommitError::Conflict("a record changed between two reads".to_owned()));
         }
-        if let Some(result) = ack.as_ref().and_then(|ack| ack.result.as_ref()) {
-            self.payload_within(result).map_err(ServiceError::from)?;
-        }
+        self.check_result(ack.as_ref().and_then(|ack| ack.result.as_ref()))?;
         let now = self.platform.now();
         let by = self.principal.actor.user();
         let mut tx = self.platform.db.write(self.principal.tenant).await?;
-        if let Some(Ack { fence, result }) = ack {
+        if let Some(Ack { fence, lane, result }) = ack {
             let outcome = Outcome::Succeeded { result, progress: self.progress.take() };
-            if !jobs::finish(&mut tx, fence, &outcome, now).await? {
+            if !jobs::finish(&mut tx, fence, lane.as_deref(), &outcome, now).await? {
                 return Err(CommitError::LeaseLost);
             }
         }
@@ -89,7 +106,7 @@ impl Unit {
         let published = !new_events.is_empty();
         events::publish(&self.platform, &mut tx, new_events, &self.cause, now, by).await?;
         for (id, plugin) in &self.cancels {
-            if !jobs::cancel(&mut tx, *id, plugin, now).await? {
+            if !jobs::cancel(&mut tx, *id, Some(plugin), now).await? {
                 return Err(CommitError::Conflict(format!("job {id} started meanwhile")));
             }
         }
@@ -103,6 +120,9 @@ impl Unit {
         tx.commit().await?;
         if published || !queued.is_empty() {
             self.platform.wake_workers();
+        }
+        if queued.iter().any(|e| e.job.run_at > now) {
+            self.platform.scheduled.notify_one();
         }
         Ok(())
     }

@@ -7,18 +7,18 @@ use purlin_domain::{
     error::HostError,
     event::NewEvent,
     id::{EventId, JobId},
-    job::{JobState, NewJob},
+    job::{JobOptions, JobState, NewJob, PRIORITY_MAX},
     limits::Limit,
     name::is_dotted,
 };
 use purlin_store::{jobs, jobs::Job};
 
 use super::{HostResult, Unit, unavailable};
-use crate::catalog::Enabled;
+use crate::{catalog::Enabled, jobs::backlog};
 
 /// Longest delay of a job: a year.
 const DELAY_MS_MAX: u64 = 365 * 24 * 60 * 60 * 1_000;
-const UNIQUE_KEY_BYTES_MAX: usize = 200;
+const KEY_BYTES_MAX: usize = 200;
 const SUBJECT_BYTES_MAX: usize = 200;
 const PROGRESS_BYTES_MAX: usize = 500;
 
@@ -26,6 +26,17 @@ impl Unit {
     /// Publish an event the acting plugin declares.
     pub async fn publish(&mut self, event_type: &str, subject: Option<String>, data: Json) -> HostResult<EventId> {
         let plugin = self.acting()?;
+        self.publish_for(&plugin, event_type, subject, data).await
+    }
+
+    /// Publish an event that this plugin declares.
+    pub(crate) async fn publish_for(
+        &mut self,
+        plugin: &Enabled,
+        event_type: &str,
+        subject: Option<String>,
+        data: Json,
+    ) -> HostResult<EventId> {
         if plugin.loaded.descriptor.event(event_type).is_none() {
             return Err(HostError::invalid(
                 "/type",
@@ -52,15 +63,9 @@ impl Unit {
     }
 
     /// Enqueue a job of the acting plugin.
-    pub async fn enqueue(
-        &mut self,
-        kind: &str,
-        payload: Json,
-        delay_ms: u64,
-        unique_key: Option<String>,
-    ) -> HostResult<JobId> {
+    pub async fn enqueue(&mut self, kind: &str, payload: Json, options: &JobOptions) -> HostResult<JobId> {
         let plugin = self.acting()?;
-        self.enqueue_for(&plugin, kind, payload, delay_ms, unique_key).await
+        self.enqueue_for(&plugin, kind, payload, options).await
     }
 
     /// Enqueue a job of this plugin.
@@ -69,26 +74,30 @@ impl Unit {
         plugin: &Enabled,
         kind: &str,
         payload: Json,
-        delay_ms: u64,
-        unique_key: Option<String>,
+        options: &JobOptions,
     ) -> HostResult<JobId> {
         let declared =
             plugin.loaded.descriptor.job(kind).ok_or_else(|| {
                 HostError::invalid("/kind", "undeclared", format!("`{kind}` is not a kind of job here"))
             })?;
-        if delay_ms > DELAY_MS_MAX {
-            return Err(HostError::invalid("/delay_ms", "range", format!("at most {DELAY_MS_MAX}, a year")));
-        }
-        if unique_key.as_ref().is_some_and(|key| key.is_empty() || key.len() > UNIQUE_KEY_BYTES_MAX) {
-            return Err(HostError::invalid("/unique_key", "length", format!("1 to {UNIQUE_KEY_BYTES_MAX} bytes")));
-        }
-        self.payload_within(&payload)?;
         let wrong = plugin.loaded.payload_violations(kind, &payload);
         if !wrong.is_empty() {
             return Err(HostError::Invalid(wrong));
         }
-        if let Some(key) = &unique_key
-            && let Some(id) = self.unfinished(kind, key).await?
+        let job = NewJob {
+            attempts_max: declared.attempts,
+            queue: declared.queue,
+            ..NewJob::new(self.platform.id(), kind, payload, self.platform.now())
+        };
+        self.enqueue_as(&plugin.installation.plugin, job, options).await
+    }
+
+    /// Enqueue a job for whoever runs it, as its options say.
+    pub(crate) async fn enqueue_as(&mut self, plugin: &str, job: NewJob, options: &JobOptions) -> HostResult<JobId> {
+        check_options(options)?;
+        self.payload_within(&job.payload)?;
+        if let Some(key) = &options.unique_key
+            && let Some(id) = self.unfinished(&job.kind, key).await?
         {
             return Ok(id);
         }
@@ -96,16 +105,19 @@ impl Unit {
             return Err(HostError::Limit(Limit::Jobs));
         }
         self.extend_chain().await?;
+        backlog::grow(&self.platform, self.principal.tenant).await?;
+        let delay = TimeDelta::milliseconds(i64::try_from(options.delay_ms).unwrap_or(i64::MAX));
         let job = NewJob {
-            id: self.platform.id(),
-            kind: kind.to_owned(),
-            payload,
-            run_at: self.platform.now() + TimeDelta::milliseconds(i64::try_from(delay_ms).unwrap_or(i64::MAX)),
-            attempts_max: declared.attempts,
-            unique_key,
+            run_at: job.run_at + delay,
+            unique_key: options.unique_key.clone(),
+            // A lane is a plugin's own, so that none blocks another's.
+            ordering_key: options.ordering_key.as_ref().map(|key| format!("{plugin}/{key}")),
+            queue: options.queue.unwrap_or(job.queue),
+            priority: options.priority.unwrap_or(job.priority),
+            ..job
         };
         let id = job.id;
-        self.jobs.push((job, plugin.installation.plugin.clone()));
+        self.jobs.push((job, plugin.to_owned()));
         Ok(id)
     }
 
@@ -118,7 +130,9 @@ impl Unit {
             kind: job.kind.clone(),
             plugin: plugin.clone(),
             payload: job.payload.clone(),
-            state: JobState::Ready,
+            state: if job.run_at > now { JobState::Scheduled } else { JobState::Ready },
+            queue: job.queue,
+            priority: i64::from(job.priority),
             run_at: job.run_at,
             attempt: 0,
             attempts_max: i64::from(job.attempts_max),
@@ -129,12 +143,21 @@ impl Unit {
             progress_message: None,
             event_id: None,
             unique_key: job.unique_key.clone(),
+            ordering_key: job.ordering_key.clone(),
+            schedule_id: job.schedule,
+            webhook_id: job.webhook,
             caused_by: self.cause.user.map(|user| user.0),
             started_at: None,
             finished_at: None,
+            cancel_at: None,
             created_at: now,
             updated_at: now,
         })
+    }
+
+    /// Add what the platform itself has to say to the audit log.
+    pub(crate) fn note_audit(&mut self, entry: AuditEntry) {
+        self.audit.push(entry);
     }
 
     /// Record that a person enqueued this job; one that was there already was not.
@@ -142,7 +165,7 @@ impl Unit {
         if self.jobs.iter().all(|(job, _)| job.id != id) {
             return;
         }
-        self.audit.push(AuditEntry {
+        self.note_audit(AuditEntry {
             action: "job.enqueued".to_owned(),
             resource_type: "job".to_owned(),
             resource_id: Some(id.to_string()),
@@ -180,7 +203,7 @@ impl Unit {
         let plugin = self.acting()?;
         match self.job_state(id).await? {
             JobState::Cancelled => return Ok(()),
-            JobState::Ready => {}
+            JobState::Ready | JobState::Scheduled | JobState::Waiting => {}
             other => return Err(HostError::Conflict(format!("the job is {}", other.as_str()))),
         }
         let before = self.jobs.len();
@@ -235,4 +258,19 @@ impl Unit {
     fn acting(&self) -> HostResult<Enabled> {
         self.plugin.clone().ok_or_else(|| HostError::Unavailable("no plugin acts here".to_owned()))
     }
+}
+
+fn check_options(options: &JobOptions) -> HostResult<()> {
+    if options.delay_ms > DELAY_MS_MAX {
+        return Err(HostError::invalid("/delay_ms", "range", format!("at most {DELAY_MS_MAX}, a year")));
+    }
+    if options.priority.is_some_and(|priority| priority > PRIORITY_MAX) {
+        return Err(HostError::invalid("/priority", "range", format!("0 to {PRIORITY_MAX}")));
+    }
+    for (pointer, key) in [("/unique_key", &options.unique_key), ("/ordering_key", &options.ordering_key)] {
+        if key.as_ref().is_some_and(|key| key.is_empty() || key.len() > KEY_BYTES_MAX) {
+            return Err(HostError::invalid(pointer, "length", format!("1 to {KEY_BYTES_MAX} bytes")));
+        }
+    }
+    Ok(())
 }

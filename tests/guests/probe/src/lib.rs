@@ -2,6 +2,8 @@
 
 mod hostile;
 
+use std::time::Duration;
+
 use purlin_sdk::{
     Collection, Descriptor, Event, EventType, Failure, Job, JobKind, Plugin, RecordChange, Value, access, audit,
     events, identity, jobs, json, log, records, tenancy,
@@ -17,7 +19,7 @@ struct Note {
 
 struct Probe;
 
-const KINDS: [&str; 17] = [
+const KINDS: [&str; 19] = [
     "probe.echo",
     "probe.spin",
     "probe.grow",
@@ -35,6 +37,8 @@ const KINDS: [&str; 17] = [
     "probe.look-around",
     "probe.everything",
     "probe.escape",
+    "probe.effect",
+    "probe.sleep",
 ];
 
 impl Plugin for Probe {
@@ -46,9 +50,18 @@ impl Plugin for Probe {
         });
         let notes =
             Collection::new("notes", schema).unique(&["text"]).filterable(&["text", "n"]).sortable(&["text", "n"]);
+        let effect =
+            json!({ "type": "object", "properties": { "key": { "type": "string" }, "n": { "type": "integer" } } });
+        let effects = Collection::new("effects", effect).filterable(&["key"]).sortable(&["n"]);
         let mut descriptor = Descriptor::new("probe", "0.1.0", "Probe")
             .collection(notes)
+            .collection(effects)
             .publishes(EventType::new("probe.pinged"))
+            .publishes(EventType::new("probe.stepped"))
+            .publishes(EventType::new("probe.idle"))
+            .subscribe("probe.idle")
+            .subscribe_ordered("probe.stepped")
+            .job(JobKind::new("probe.yearly").schedule("0 0 1 1 *", "Europe/Berlin"))
             .subscribe("probe.notes.created")
             .subscribe("probe.pinged")
             .requests("users:read")
@@ -64,6 +77,16 @@ impl Plugin for Probe {
         if event.kind == "probe.pinged" {
             events::publish("probe.pinged", None, &json!({ "depth": event.depth }))?;
             return Ok(());
+        }
+        if event.kind == "probe.idle" {
+            return Ok(());
+        }
+        if event.kind == "probe.stepped" {
+            let step: Value = event.data()?;
+            if step["fail"] == true {
+                return Err(Failure::reject("this step fails"));
+            }
+            return effect(&json!({ "key": event.subject, "n": step["n"] }));
         }
         let note: RecordChange<Note> = event.data()?;
         match note.data.map(|note| note.text).as_deref() {
@@ -87,6 +110,15 @@ impl Plugin for Probe {
             "probe.wait" => hostile::wait(),
             "probe.huge" => hostile::huge(),
             "probe.escape" => hostile::escape(),
+            "probe.effect" => {
+                std::thread::sleep(Duration::from_millis(payload["ms"].as_u64().unwrap_or(0)));
+                effect(&payload).map(|()| None)
+            }
+            "probe.yearly" => effect(&json!({ "key": "yearly" })).map(|()| None),
+            "probe.sleep" => {
+                std::thread::sleep(Duration::from_millis(payload["ms"].as_u64().unwrap_or(0)));
+                Ok(None)
+            }
             "probe.write-then-fail" => {
                 write_everything("fail")?;
                 Err(Failure::reject("failed after writing"))
@@ -114,6 +146,12 @@ impl Plugin for Probe {
 }
 
 purlin_sdk::export!(Probe);
+
+/// One row that tells that this ran.
+fn effect(data: &Value) -> Result<(), Failure> {
+    records::collection::<Value>("effects").create(data)?;
+    Ok(())
+}
 
 /// One effect of every sort.
 fn write_everything(text: &str) -> Result<(), Failure> {

@@ -1,0 +1,179 @@
+//! Requests to where tenants say: to the open internet alone, and never through a redirect.
+//!
+//! A name is resolved here, once, and the connection goes to an address that was looked at;
+//! what a name resolves to later does not matter.
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    pin::Pin,
+    sync::Arc,
+    time::Duration,
+};
+
+use ipnet::IpNet;
+use purlin_domain::address::is_public;
+use purlin_service::egress::{Answered, Post, PostError, SendHttp};
+use reqwest::{
+    Client, Url,
+    dns::{Addrs, Name, Resolve, Resolving},
+    header::RETRY_AFTER,
+    redirect::Policy,
+};
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+const TIMEOUT: Duration = Duration::from_secs(15);
+
+/// Sends requests.
+pub(crate) struct Egress {
+    client: Client,
+    allowed: Arc<[IpNet]>,
+}
+
+impl Egress {
+    /// To the open internet, and to these networks.
+    pub(crate) fn new(allowed: Vec<IpNet>) -> Result<Self, String> {
+        let allowed: Arc<[IpNet]> = allowed.into();
+        let client = Client::builder()
+            .redirect(Policy::none())
+            .no_proxy()
+            .connect_timeout(CONNECT_TIMEOUT)
+            .timeout(TIMEOUT)
+            .user_agent(concat!("purlin/", env!("CARGO_PKG_VERSION")))
+            .dns_resolver(Arc::new(Guarded(Arc::clone(&allowed))))
+            .build()
+            .map_err(|error| error.to_string())?;
+        Ok(Self { client, allowed })
+    }
+
+    /// A URL that may be sent to, as far as it tells: where its host is a name, the address
+    /// is looked at when it is resolved.
+    fn parse(&self, url: &str) -> Result<Url, String> {
+        let url = Url::parse(url).map_err(|error| error.to_string())?;
+        let literal = match url.host() {
+            Some(url::Host::Ipv4(address)) => Some(IpAddr::V4(address)),
+            Some(url::Host::Ipv6(address)) => Some(IpAddr::V6(address)),
+            Some(url::Host::Domain(_)) => None,
+            None => return Err("a host is needed".to_owned()),
+        };
+        let is_allowed = |address| self.allowed.iter().any(|net| net.contains(&address));
+        match (url.scheme(), literal) {
+            ("https", _) => {}
+            // Where the operator allows networks of its own, those in them need no certificate.
+            ("http", Some(address)) if is_allowed(address) => {}
+            ("http", None) if !self.allowed.is_empty() => {}
+            _ => return Err("an https URL is needed".to_owned()),
+        }
+        if !url.username().is_empty() || url.password().is_some() {
+            return Err("a URL with a user or a password in it is not taken".to_owned());
+        }
+        match literal {
+            Some(address) if !may(address, &self.allowed) => {
+                Err(format!("{address} does not lie in the open internet"))
+            }
+            _ => Ok(url),
+        }
+    }
+
+    async fn send(&self, post: Post) -> Result<Answered, PostError> {
+        let url = self.parse(&post.url).map_err(PostError::Refused)?;
+        let mut request = self.client.post(url).body(post.body);
+        for (name, value) in post.headers {
+            request = request.header(name, value);
+        }
+        // The body of the answer is not read: the connection is closed over it.
+        let answer = request.send().await.map_err(|error| refused_or_failed(&error))?;
+        let retry_after = answer.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
+        Ok(Answered { status: answer.status().as_u16(), retry_after: retry_after.map(Duration::from_secs) })
+    }
+}
+
+impl SendHttp for Egress {
+    fn check(&self, url: &str) -> Result<(), String> {
+        self.parse(url).map(drop)
+    }
+
+    fn post(&self, post: Post) -> Pin<Box<dyn Future<Output = Result<Answered, PostError>> + Send + '_>> {
+        Box::pin(self.send(post))
+    }
+}
+
+fn may(address: IpAddr, allowed: &[IpNet]) -> bool {
+    is_public(address) || allowed.iter().any(|net| net.contains(&address))
+}
+
+/// A refusal of the resolver lies at the bottom of what went wrong; else what lies there is
+/// told without the URL.
+fn refused_or_failed(error: &reqwest::Error) -> PostError {
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(next) = cause.source() {
+        cause = next;
+    }
+    match cause.downcast_ref::<NotPublic>() {
+        Some(refused) => PostError::Refused(refused.to_string()),
+        None if error.is_timeout() => PostError::Failed("the receiver did not answer in time".to_owned()),
+        None => PostError::Failed(cause.to_string()),
+    }
+}
+
+/// Every address of a name lies where nothing may be sent.
+#[derive(Debug, thiserror::Error)]
+#[error("{0} does not resolve to an address of the open internet")]
+struct NotPublic(String);
+
+/// Resolves names to addresses that may be connected to.
+struct Guarded(Arc<[IpNet]>);
+
+impl Resolve for Guarded {
+    fn resolve(&self, name: Name) -> Resolving {
+        let allowed = Arc::clone(&self.0);
+        Box::pin(async move {
+            let found = tokio::net::lookup_host((name.as_str(), 0)).await?;
+            let good: Vec<SocketAddr> = found.filter(|address| may(address.ip(), &allowed)).collect();
+            if good.is_empty() {
+                return Err(NotPublic(name.as_str().to_owned()).into());
+            }
+            Ok(Box::new(good.into_iter()) as Addrs)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_may_be_sent_to_is_told_by_the_url() {
+        let open = Egress::new(Vec::new()).unwrap();
+        for good in ["https://example.org/hook", "https://1.1.1.1:8443/x", "https://[2606:4700::1111]/"] {
+            assert_eq!(open.check(good), Ok(()), "{good}");
+        }
+        for bad in [
+            "http://example.org/",
+            "ftp://example.org/",
+            "https://user@example.org/",
+            "https://127.0.0.1/",
+            "https://2130706433/",
+            "https://0x7f.1/",
+            "https://017700000001/",
+            "https://127.1/",
+            "https://[::1]/",
+            "https://[::ffff:169.254.169.254]/",
+            "https://169.254.169.254/latest/meta-data",
+            "not a url",
+            "https:///",
+        ] {
+            assert!(open.check(bad).is_err(), "{bad}");
+        }
+        let local = Egress::new(vec!["127.0.0.0/8".parse().unwrap()]).unwrap();
+        assert_eq!(local.check("http://127.0.0.1:9/"), Ok(()));
+        assert!(local.check("http://10.0.0.1/").is_err());
+    }
+
+    #[tokio::test]
+    async fn a_name_that_resolves_to_here_is_refused() {
+        let open = Egress::new(Vec::new()).unwrap();
+        let post = |url: &str| Post { url: url.to_owned(), headers: Vec::new(), body: Vec::new() };
+        let refused = open.post(post("https://localhost:9/")).await;
+        assert!(matches!(refused, Err(PostError::Refused(_))), "{refused:?}");
+    }
+}

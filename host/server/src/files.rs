@@ -1,0 +1,71 @@
+//! Files of tenants, each tenant's in a directory of its own that nothing leads out of.
+
+use std::io::{self, Read, Write};
+
+use cap_std::{
+    ambient_authority,
+    fs::{Dir, File, OpenOptions},
+};
+use purlin_domain::id::TenantId;
+use purlin_service::files::{KeepFiles, NewFile};
+
+/// A directory of files.
+pub(crate) struct Files(Dir);
+
+impl Files {
+    /// In this directory, which is there.
+    pub(crate) fn open(path: &std::path::Path) -> Result<Self, String> {
+        Dir::open_ambient_dir(path, ambient_authority())
+            .map(Self)
+            .map_err(|error| format!("{}: {error}", path.display()))
+    }
+
+    fn of(&self, tenant: TenantId) -> io::Result<Dir> {
+        let name = tenant.to_string();
+        self.0.create_dir_all(&name)?;
+        self.0.open_dir(&name)
+    }
+}
+
+impl KeepFiles for Files {
+    fn create(&self, tenant: TenantId, key: &str) -> io::Result<Box<dyn NewFile>> {
+        let dir = self.of(tenant)?;
+        if let Some((folder, _)) = key.rsplit_once('/') {
+            dir.create_dir_all(folder)?;
+        }
+        let part = format!("{key}.part");
+        let file = dir.open_with(&part, OpenOptions::new().create(true).write(true).truncate(true))?;
+        Ok(Box::new(Part { dir, file, part, key: key.to_owned() }))
+    }
+
+    fn open(&self, tenant: TenantId, key: &str) -> io::Result<(Box<dyn Read + Send>, u64)> {
+        let file = self.of(tenant)?.open(key)?;
+        let length = file.metadata()?.len();
+        Ok((Box::new(file), length))
+    }
+}
+
+/// A file that is not there yet.
+struct Part {
+    dir: Dir,
+    file: File,
+    part: String,
+    key: String,
+}
+
+impl Write for Part {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.file.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
+impl NewFile for Part {
+    fn keep(self: Box<Self>) -> io::Result<()> {
+        self.file.sync_all()?;
+        self.dir.rename(&self.part, &self.dir, &self.key)
+    }
+}

@@ -1,0 +1,88 @@
+//! The claims a process holds, for as long as they wait here, run, or are being acknowledged.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use purlin_domain::id::{JobId, TenantId};
+use purlin_service::jobs::{Claimed, Fence};
+use tokio::sync::mpsc;
+
+/// Why a run is stopped from outside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stop {
+    /// Its tenant was suspended.
+    Suspended,
+    /// Somebody cancelled it.
+    Cancelled,
+}
+
+/// The claims of this process.
+#[derive(Clone, Default)]
+pub(super) struct Held(Arc<Mutex<HashMap<JobId, Claim>>>);
+
+struct Claim {
+    tenant: TenantId,
+    fence: Fence,
+    stop: mpsc::Sender<Stop>,
+}
+
+/// A claim, held until this is dropped.
+pub(super) struct Hold {
+    held: Held,
+    fence: Fence,
+    stop: mpsc::Receiver<Stop>,
+}
+
+impl Held {
+    fn lock(&self) -> MutexGuard<'_, HashMap<JobId, Claim>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Hold a claim.
+    pub(super) fn hold(&self, claimed: &Claimed) -> Hold {
+        let (stop, stopped) = mpsc::channel(1);
+        self.lock().insert(claimed.id, Claim { tenant: claimed.tenant_id, fence: claimed.fence(), stop });
+        Hold { held: self.clone(), fence: claimed.fence(), stop: stopped }
+    }
+
+    /// Stop what runs for this tenant. One that is being stopped already is left alone.
+    pub(super) fn stop_tenant(&self, tenant: TenantId) {
+        for claim in self.lock().values().filter(|claim| claim.tenant == tenant) {
+            let _ = claim.stop.try_send(Stop::Suspended);
+        }
+    }
+
+    /// Stop this job.
+    pub(super) fn cancel(&self, job: JobId) {
+        if let Some(claim) = self.lock().get(&job) {
+            let _ = claim.stop.try_send(Stop::Cancelled);
+        }
+    }
+
+    /// Every claim.
+    pub(super) fn all(&self) -> Vec<(TenantId, Fence)> {
+        self.lock().values().map(|claim| (claim.tenant, claim.fence)).collect()
+    }
+}
+
+impl Hold {
+    /// Returns when the run is to stop.
+    pub(super) async fn stopped(&mut self) -> Stop {
+        match self.stop.recv().await {
+            Some(stop) => stop,
+            None => std::future::pending().await,
+        }
+    }
+}
+
+impl Drop for Hold {
+    /// Let go of this claim, not of a later one of the same job.
+    fn drop(&mut self) {
+        let mut held = self.held.lock();
+        if held.get(&self.fence.job).is_some_and(|claim| claim.fence == self.fence) {
+            held.remove(&self.fence.job);
+        }
+    }
+}

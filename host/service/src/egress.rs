@@ -1,0 +1,44 @@
+//! The one way out: HTTP requests to where a tenant says, sent by whatever the host was given,
+//! which looks at every address before it connects.
+
+use std::{pin::Pin, time::Duration};
+
+/// A request to be sent.
+#[derive(Clone, Debug)]
+pub struct Post {
+    /// Where to.
+    pub url: String,
+    /// Headers beside `content-length` and `host`.
+    pub headers: Vec<(&'static str, String)>,
+    /// The body.
+    pub body: Vec<u8>,
+}
+
+/// What came back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Answered {
+    /// The status.
+    pub status: u16,
+    /// How long the receiver asked to wait.
+    pub retry_after: Option<Duration>,
+}
+
+/// Why nothing came back.
+#[derive(Debug, thiserror::Error)]
+pub enum PostError {
+    /// It may not be sent there.
+    #[error("{0}")]
+    Refused(String),
+    /// It could not be sent, or the answer did not come in time.
+    #[error("{0}")]
+    Failed(String),
+}
+
+/// Sends requests.
+pub trait SendHttp: Send + Sync {
+    /// Whether a URL may be sent to at all, as far as it tells; why not otherwise.
+    fn check(&self, url: &str) -> Result<(), String>;
+
+    /// Send this one. Redirects are not followed.
+    fn post(&self, post: Post) -> Pin<Box<dyn Future<Output = Result<Answered, PostError>> + Send + '_>>;
+}

@@ -1,0 +1,20 @@
+//! Files of tenants, kept by whatever the host was given.
+
+use std::io::{self, Read, Write};
+
+use purlin_domain::id::TenantId;
+
+/// Keeps files. A key is made of words joined by slashes, and nobody outside chooses it.
+pub trait KeepFiles: Send + Sync {
+    /// Write a file; it is there once it was [kept](NewFile::keep), and not before.
+    fn create(&self, tenant: TenantId, key: &str) -> io::Result<Box<dyn NewFile>>;
+
+    /// Read a file: its bytes, and how many.
+    fn open(&self, tenant: TenantId, key: &str) -> io::Result<(Box<dyn Read + Send>, u64)>;
+}
+
+/// A file being written.
+pub trait NewFile: Write + Send {
+    /// Put it where it belongs, in the place of what was there.
+    fn keep(self: Box<Self>) -> io::Result<()>;
+}

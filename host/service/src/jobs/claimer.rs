@@ -1,0 +1,178 @@
+//! The one claimer of a process: which tenants' jobs its workers run next.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    time::Duration,
+};
+
+use purlin_domain::{
+    fair::{Fair, InUse, Waiting},
+    id::TenantId,
+    job::Queue,
+};
+use purlin_store::{
+    PlatformTx,
+    jobs::{self, Claimed, Group, Lease, Want},
+};
+use uuid::Uuid;
+
+use crate::{Platform, Result};
+
+/// Groups looked at in one round, in each queue.
+const GROUPS_MAX: u32 = 300;
+/// Looks in one round at most.
+const LOOKS_MAX: u32 = 50;
+/// What one worker is given at a time, when its jobs are quicker than this.
+const BUNDLE: Duration = Duration::from_millis(20);
+const BUNDLE_MAX: u32 = 256;
+/// Kinds of which it is remembered how long they take.
+const KINDS_MAX: usize = 10_000;
+
+/// What this process can take on.
+#[derive(Clone, Copy, Debug)]
+pub struct Load {
+    /// Workers without a job.
+    pub free: u32,
+    /// Jobs that may wait here, leased, for a worker.
+    pub room: u32,
+}
+
+/// Claims jobs for the workers of one process.
+pub struct Claimer {
+    lease: Lease,
+    fair: Fair,
+    /// After which group to go on, where a round could not look at all of them.
+    after: [(Queue, Option<Group>); 3],
+    /// Seconds that jobs of a tenant and kind take, lately.
+    seconds: HashMap<(TenantId, String), f64>,
+}
+
+impl Claimer {
+    /// For this boot of this process.
+    pub fn new(worker: Uuid, lease: Duration) -> Self {
+        Self {
+            lease: Lease { worker, length: lease },
+            fair: Fair::default(),
+            after: Queue::ALL.map(|queue| (queue, None)),
+            seconds: HashMap::new(),
+        }
+    }
+
+    /// Lease due jobs, the tenants who have the least first.
+    pub async fn claim(&mut self, platform: &Platform, load: Load) -> Result<Vec<Claimed>> {
+        let mut tx = platform.db.engine().await?;
+        let mut groups = self.look(&mut tx).await?;
+        for _ in 0..LOOKS_MAX {
+            // Where very many may not run, those who may lie further on.
+            if groups.iter().any(|g| g.is_runnable) || self.after.iter().all(|(_, after)| after.is_none()) {
+                break;
+            }
+            groups = self.look(&mut tx).await?;
+        }
+        let mut waiting: BTreeMap<(Queue, TenantId), Vec<&Group>> = BTreeMap::new();
+        for group in groups.iter().filter(|g| g.is_runnable) {
+            waiting.entry((group.queue, group.tenant_id)).or_default().push(group);
+        }
+        if waiting.is_empty() {
+            return Ok(Vec::new());
+        }
+        let leases = jobs::in_use(&mut tx).await?;
+        let mut running: HashMap<TenantId, u64> = HashMap::new();
+        for row in &leases {
+            *running.entry(row.tenant_id).or_default() += u64::try_from(row.leases).unwrap_or(0);
+        }
+        let in_use = self.in_use(leases);
+        let plan = |groups: &[&Group]| platform.settings.plans.get(groups.first().map_or("", |g| g.plan.as_str()));
+        let rows: Vec<Waiting> = waiting
+            .iter()
+            .map(|((queue, tenant), groups)| {
+                let plan = plan(groups);
+                let weight = f64::from(plan.weight.max(1));
+                let running = running.get(tenant).copied().unwrap_or(0);
+                Waiting { queue: *queue, tenant: *tenant, weight, running, at_once_max: plan.jobs_at_once_max }
+            })
+            .collect();
+        let given = self.fair.divide(&rows, &in_use, load.free);
+        let mut room = load.room;
+        let mut wanted = Vec::new();
+        for (((queue, tenant), groups), (row, workers)) in waiting.iter().zip(rows.iter().zip(given)) {
+            let bundle = if row.at_once_max.is_some() { 1 } else { self.bundle(groups) };
+            let count = (workers * bundle).min(room);
+            if count > 0 {
+                room -= count;
+                let groups = groups.iter().map(|g| (g.plugin.clone(), g.kind.clone())).collect();
+                wanted.push(Want { queue: *queue, tenant: *tenant, groups, count });
+            }
+        }
+        if wanted.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut claimed = jobs::claim(&mut tx, self.lease, &wanted, platform.now()).await?;
+        tx.commit().await?;
+        for job in &mut claimed {
+            let group = waiting.get(&(job.queue, job.tenant_id)).and_then(|groups| groups.first());
+            job.plan = group.map(|g| g.plan.clone()).unwrap_or_default();
+        }
+        Ok(in_turns(claimed))
+    }
+
+    /// The next groups that wait, in each queue from where the last look ended.
+    async fn look(&mut self, tx: &mut PlatformTx) -> Result<Vec<Group>> {
+        let groups = jobs::groups(tx, &self.after, GROUPS_MAX).await?;
+        for (queue, after) in &mut self.after {
+            let mut of_queue = groups.iter().filter(|g| g.queue == *queue);
+            let is_cut = of_queue.clone().count() >= GROUPS_MAX as usize;
+            *after = if is_cut { of_queue.next_back().cloned() } else { None };
+        }
+        Ok(groups)
+    }
+
+    /// Charge a tenant for a run, and remember how long its kind takes.
+    pub fn ended(&mut self, queue: Queue, tenant: TenantId, kind: &str, took: Duration) {
+        let took = took.as_secs_f64();
+        self.fair.charge(queue, tenant, took);
+        if self.seconds.len() >= KINDS_MAX {
+            self.seconds.clear();
+        }
+        let seconds = self.seconds.entry((tenant, kind.to_owned())).or_insert(took);
+        *seconds = *seconds * 0.9 + took * 0.1;
+    }
+
+    /// How many jobs keep a worker busy for a moment: many quick ones, one slow one.
+    fn bundle(&self, groups: &[&Group]) -> u32 {
+        let slowest = groups
+            .iter()
+            .map(|g| self.seconds.get(&(g.tenant_id, g.kind.clone())).copied().unwrap_or(BUNDLE.as_secs_f64()));
+        let slowest = slowest.fold(0.0, f64::max);
+        (BUNDLE.as_secs_f64() / slowest.max(1e-6)).clamp(1.0, f64::from(BUNDLE_MAX)) as u32
+    }
+
+    /// Workers in use, jobs that take next to no time counted as a fraction of one.
+    fn in_use(&self, leases: Vec<jobs::InUse>) -> InUse {
+        let mut in_use = InUse::new();
+        for row in leases {
+            let part = self
+                .seconds
+                .get(&(row.tenant_id, row.kind.clone()))
+                .map_or(1.0, |seconds| (seconds / BUNDLE.as_secs_f64()).min(1.0));
+            *in_use.entry((row.queue, row.tenant_id)).or_default() += row.leases as f64 * part;
+        }
+        in_use
+    }
+}
+
+/// One of each tenant, then the second of each, and so on; those of a tenant in their order.
+fn in_turns(mut claimed: Vec<Claimed>) -> Vec<Claimed> {
+    claimed.sort_by_key(|job| job.run_at);
+    let mut turns: HashMap<TenantId, usize> = HashMap::new();
+    let mut numbered: Vec<(usize, Claimed)> = claimed
+        .into_iter()
+        .map(|job| {
+            let turn = turns.entry(job.tenant_id).or_default();
+            *turn += 1;
+            (*turn, job)
+        })
+        .collect();
+    numbered.sort_by_key(|(turn, _)| *turn);
+    numbered.into_iter().map(|(_, job)| job).collect()
+}

@@ -1,0 +1,52 @@
+//! What a worker needs to know of a plugin before it runs a job of it, remembered for a
+//! moment. What the run writes is checked against the tenant's consent in its commit; this
+//! only keeps a thousand deliveries from asking a thousand times.
+
+use std::{sync::Arc, time::Duration};
+
+use moka::sync::Cache;
+use purlin_domain::{id::TenantId, plan::Plan};
+use purlin_store::tenants;
+
+use crate::{Platform, Result, ServiceError, catalog, catalog::Enabled};
+
+/// A plugin that was disabled runs no longer than this.
+const REMEMBERED: Duration = Duration::from_millis(500);
+const ENTRIES_MAX: u64 = 100_000;
+
+/// A plugin as a tenant runs it, and the tenant's plan.
+pub(crate) struct Running {
+    pub(crate) plugin: Enabled,
+    pub(crate) plan: Plan,
+}
+
+type Remembered = (u64, Option<Arc<Running>>);
+
+pub(crate) struct RunningPlugins(Cache<(TenantId, String), Remembered>);
+
+impl RunningPlugins {
+    pub(crate) fn new() -> Self {
+        Self(Cache::builder().max_capacity(ENTRIES_MAX).time_to_live(REMEMBERED).build())
+    }
+}
+
+/// The plugin, if it is enabled in the tenant.
+pub(crate) async fn running(platform: &Platform, tenant: TenantId, plugin: &str) -> Result<Option<Arc<Running>>> {
+    let key = (tenant, plugin.to_owned());
+    let asked_at = platform.access.now(tenant);
+    if let Some((known_at, known)) = platform.running.0.get(&key)
+        && known_at == asked_at
+    {
+        return Ok(known);
+    }
+    let mut tx = platform.db.read(tenant).await?;
+    let found = match catalog::enabled_plugin(platform, &mut tx, plugin).await? {
+        None => None,
+        Some(plugin) => {
+            let tenant = tenants::own(&mut tx).await?.ok_or(ServiceError::NotFound)?;
+            Some(Arc::new(Running { plugin, plan: platform.settings.plans.get(&tenant.plan) }))
+        }
+    };
+    platform.running.0.insert(key, (asked_at, found.clone()));
+    Ok(found)
+}

@@ -1,0 +1,172 @@
+//! Sending one event to one webhook.
+
+use std::{sync::Arc, time::Duration};
+
+use chrono::TimeDelta;
+use purlin_domain::{audit::Origin, event::Event, id::EventId, job::Failure, principal::Principal};
+use purlin_store::{
+    events,
+    jobs::Claimed,
+    webhooks::{self, Target, Webhook},
+};
+use serde_json::json;
+
+use super::{changed, context, sign};
+use crate::{
+    Platform, Result, ServiceError,
+    change::Mutation,
+    egress::{Post, PostError},
+};
+
+/// The kind of the jobs that do it.
+pub(crate) const KIND: &str = "deliver_webhook";
+
+/// Pauses before the second and every further attempt, after Standard Webhooks: some 75
+/// hours in all.
+const PAUSES: [Duration; 9] = [
+    Duration::from_secs(5),
+    Duration::from_secs(5 * 60),
+    Duration::from_secs(30 * 60),
+    Duration::from_secs(2 * 3_600),
+    Duration::from_secs(5 * 3_600),
+    Duration::from_secs(10 * 3_600),
+    Duration::from_secs(14 * 3_600),
+    Duration::from_secs(20 * 3_600),
+    Duration::from_secs(24 * 3_600),
+];
+/// Attempts of a delivery.
+pub(crate) const ATTEMPTS: u32 = PAUSES.len() as u32 + 1;
+/// A receiver may ask to be left alone for this long at most.
+const RETRY_AFTER_MAX: Duration = Duration::from_secs(24 * 3_600);
+
+/// What became of it.
+enum Taken {
+    Yes,
+    No(String, Option<Duration>),
+    /// The receiver said that it wants nothing more.
+    Gone,
+    /// It may not be sent there, now or later.
+    Refused(String),
+}
+
+/// Send it; what of the job is to be said.
+pub(crate) async fn deliver(platform: &Arc<Platform>, claimed: &Claimed) -> std::result::Result<(), Failure> {
+    let retry = |error: ServiceError| Failure::Retry(error.to_string());
+    let found = find(platform, claimed).await.map_err(retry)?;
+    let Some((target, event)) = found else {
+        return Err(Failure::Reject("the webhook is disabled or gone".to_owned()));
+    };
+    let taken = send(platform, claimed, &target, &event).await.map_err(retry)?;
+    note(platform, claimed, &target, &taken).await.map_err(retry)?;
+    match taken {
+        Taken::Yes => Ok(()),
+        Taken::Gone => Err(Failure::Reject("the receiver answered 410: it wants nothing more".to_owned())),
+        Taken::Refused(why) => Err(Failure::Reject(why)),
+        Taken::No(why, asked) => {
+            let attempt = usize::try_from(claimed.attempt - 1).unwrap_or(0);
+            let pause = PAUSES.get(attempt).copied().unwrap_or(RETRY_AFTER_MAX);
+            let pause = pause.mul_f64(1.0 - 0.25 * rand::random::<f64>());
+            Err(Failure::RetryAfter(asked.unwrap_or(pause).min(RETRY_AFTER_MAX), why))
+        }
+    }
+}
+
+async fn find(platform: &Platform, claimed: &Claimed) -> Result<Option<(Target, Event)>> {
+    let (Some(webhook), Some(event)) = (claimed.webhook_id, claimed.event_id) else { return Ok(None) };
+    let mut tx = platform.db.read(claimed.tenant_id).await?;
+    let target = webhooks::target(&mut tx, webhook).await?.filter(|target| target.is_enabled);
+    let event = events::by_id(&mut tx, EventId(event)).await?;
+    Ok(target.zip(event))
+}
+
+async fn send(platform: &Platform, claimed: &Claimed, target: &Target, event: &Event) -> Result<Taken> {
+    let now = platform.now();
+    let body = serde_json::to_vec(&envelope(event, claimed)).map_err(ServiceError::internal)?;
+    let id = event.id.to_string();
+    let webhook = claimed.webhook_id.unwrap_or_default();
+    let old = target.old_secret.as_ref().filter(|_| target.old_secret_until.is_some_and(|until| now < until));
+    let mut signatures = Vec::new();
+    for sealed in std::iter::once(&target.secret).chain(old) {
+        let secret = platform.secrets.open(&context(claimed.tenant_id, webhook), sealed)?;
+        signatures.push(sign::sign(&secret, &id, now.timestamp(), &body));
+    }
+    let headers = vec![
+        ("content-type", "application/cloudevents+json; charset=utf-8".to_owned()),
+        ("webhook-id", id),
+        ("webhook-timestamp", now.timestamp().to_string()),
+        ("webhook-signature", signatures.join(" ")),
+    ];
+    let answer = platform.http.post(Post { url: target.url.clone(), headers, body }).await;
+    Ok(match answer {
+        Ok(answer) if (200..300).contains(&answer.status) => Taken::Yes,
+        Ok(answer) if answer.status == 410 => Taken::Gone,
+        Ok(answer) => Taken::No(format!("the receiver answered {}", answer.status), answer.retry_after),
+        Err(PostError::Refused(why)) => Taken::Refused(why),
+        Err(PostError::Failed(why)) => Taken::No(why, None),
+    })
+}
+
+/// A CloudEvents 1.0 document, in structured mode.
+fn envelope(event: &Event, claimed: &Claimed) -> purlin_domain::Json {
+    json!({
+        "specversion": "1.0",
+        "id": event.id,
+        "source": event.source,
+        "type": event.event_type,
+        "subject": event.subject,
+        "time": event.time,
+        "datacontenttype": "application/json",
+        "data": event.data,
+        "tenant": claimed.tenant_id,
+        "actor": event.actor,
+        "causedby": event.caused_by,
+        "depth": event.depth,
+    })
+}
+
+/// Remember how it goes; disable a webhook that takes nothing for too long, or wants nothing.
+async fn note(platform: &Platform, claimed: &Claimed, target: &Target, taken: &Taken) -> Result<()> {
+    let webhook = claimed.webhook_id.unwrap_or_default();
+    let now = platform.now();
+    let since = target.failing_since.unwrap_or(now);
+    let patience = TimeDelta::from_std(platform.settings.webhook_patience).map_err(ServiceError::internal)?;
+    let is_last = claimed.attempt >= claimed.attempts_max;
+    let reason = match taken {
+        Taken::Yes if target.failing_since.is_none() => return Ok(()),
+        Taken::Yes => None,
+        Taken::Gone => Some("the receiver answered 410: it wants nothing more".to_owned()),
+        Taken::No(why, _) if is_last || now - since >= patience => (now - since >= patience)
+            .then(|| format!("nothing was taken since {}: {why}", since.format("%Y-%m-%dT%H:%M:%SZ"))),
+        Taken::No(..) | Taken::Refused(_) => None,
+    };
+    let Some(reason) = reason else {
+        let failing_since = (!matches!(taken, Taken::Yes)).then_some(since);
+        let mut tx = platform.db.write(claimed.tenant_id).await?;
+        webhooks::note_failing(&mut tx, webhook, failing_since).await?;
+        return Ok(tx.commit().await?);
+    };
+    disable(platform, claimed, webhook, reason).await
+}
+
+async fn disable(platform: &Platform, claimed: &Claimed, id: uuid::Uuid, reason: String) -> Result<()> {
+    let origin = Origin { request_id: claimed.id.to_string(), ..Origin::default() };
+    let principal = Principal::system(claimed.tenant_id, origin);
+    let mut change = Mutation::begin(platform, &principal).await?;
+    let Some(before) = webhooks::by_id(&mut change.tx, id).await?.filter(|w| w.is_enabled) else { return Ok(()) };
+    let after = Webhook {
+        is_enabled: false,
+        disabled_reason: Some(reason),
+        updated_at: change.after(before.updated_at),
+        ..before.clone()
+    };
+    if !webhooks::update(&mut change.tx, &after, before.updated_at).await? {
+        return Ok(());
+    }
+    change.note(changed("webhook.disabled", Some(&before), Some(&after)));
+    if let Some(maker) = before.created_by {
+        let mut mail = crate::native::mail_job(platform, crate::native::WEBHOOK_DISABLED, maker, change.now);
+        mail.payload = json!({ "subject": maker, "webhook": id });
+        change.enqueue(mail);
+    }
+    change.finish(()).await
+}

@@ -1,0 +1,429 @@
+//! Claiming: who waits, who gets how many, under a lease that is prolonged or runs out.
+//!
+//! A lease is measured by one clock: that of PostgreSQL, where there are several hosts,
+//! and that of the host where there is one.
+
+use std::time::Duration;
+
+use purlin_domain::{
+    Json, Timestamp,
+    id::{JobId, TenantId},
+    job::Queue,
+};
+use serde_json::json;
+use sqlx::FromRow;
+use uuid::Uuid;
+
+use super::finish::Fence;
+use crate::{PlatformTx, Result, value::params};
+
+/// Jobs of one kind of one tenant that wait for a worker.
+#[derive(Clone, Debug, PartialEq, Eq, FromRow)]
+pub struct Group {
+    /// Their queue.
+    #[sqlx(try_from = "String")]
+    pub queue: Queue,
+    /// Their tenant.
+    #[sqlx(try_from = "Uuid")]
+    pub tenant_id: TenantId,
+    /// Who runs them.
+    pub plugin: String,
+    /// Their kind.
+    pub kind: String,
+    /// The plan of the tenant.
+    pub plan: String,
+    /// Whether they may run: the tenant is active, the plugin enabled, nothing is paused.
+    pub is_runnable: bool,
+}
+
+macro_rules! runnable {
+    () => {
+        "SELECT g.queue, g.tenant_id, g.plugin, g.kind, t.plan,
+            t.status = 'active'
+            AND (g.plugin = 'core' OR EXISTS (SELECT 1 FROM installations i
+                WHERE i.tenant_id = g.tenant_id AND i.plugin = g.plugin AND i.state = 'enabled'))
+            AND NOT EXISTS (SELECT 1 FROM job_pauses p
+                WHERE p.tenant_id = g.tenant_id AND p.queue IN ('*', g.queue) AND p.kind IN ('*', g.kind))
+            AND NOT EXISTS (SELECT 1 FROM platform_job_pauses p WHERE p.queue IN ('*', g.queue) AND p.kind IN ('*', g.kind))
+            AS is_runnable
+         FROM g JOIN tenants t ON t.id = g.tenant_id
+         ORDER BY g.queue, g.tenant_id, g.plugin, g.kind"
+    };
+}
+
+/// Jumps from one group to the next in the index, in each queue from where `$1` says.
+const GROUPS_POSTGRES: &str = concat!(
+    "WITH RECURSIVE g AS (
+        SELECT n.queue, n.tenant_id, n.plugin, n.kind, 1 AS step
+        FROM jsonb_to_recordset($1) AS f(q text, t uuid, p text, k text) CROSS JOIN LATERAL (
+            SELECT j.queue, j.tenant_id, j.plugin, j.kind FROM jobs j
+            WHERE j.state = 'ready' AND j.queue = f.q AND (j.tenant_id, j.plugin, j.kind) > (f.t, f.p, f.k)
+            ORDER BY j.queue, j.tenant_id, j.plugin, j.kind LIMIT 1) n
+        UNION ALL
+        SELECT n.queue, n.tenant_id, n.plugin, n.kind, g.step + 1 FROM g CROSS JOIN LATERAL (
+            SELECT j.queue, j.tenant_id, j.plugin, j.kind FROM jobs j
+            WHERE j.state = 'ready' AND j.queue = g.queue AND (j.tenant_id, j.plugin, j.kind) > (g.tenant_id, g.plugin, g.kind)
+            ORDER BY j.queue, j.tenant_id, j.plugin, j.kind LIMIT 1) n
+        WHERE g.step < $2
+    ) ",
+    runnable!()
+);
+const GROUPS_SQLITE: &str = concat!(
+    "WITH RECURSIVE f AS (
+        SELECT value->>'q' AS q, unhex(value->>'t') AS t, value->>'p' AS p, value->>'k' AS k FROM json_each($1)
+    ), s AS (
+        SELECT (SELECT j.seq FROM jobs j WHERE j.state = 'ready' AND j.queue = f.q AND (j.tenant_id, j.plugin, j.kind) > (f.t, f.p, f.k)
+            ORDER BY j.tenant_id, j.plugin, j.kind LIMIT 1) AS seq, 1 AS step FROM f
+        UNION ALL
+        SELECT (SELECT j.seq FROM jobs j
+            WHERE j.state = 'ready' AND j.queue = c.queue AND (j.tenant_id, j.plugin, j.kind) > (c.tenant_id, c.plugin, c.kind)
+            ORDER BY j.tenant_id, j.plugin, j.kind LIMIT 1), s.step + 1
+        FROM s JOIN jobs c ON c.seq = s.seq WHERE s.step < $2
+    ), g AS (SELECT c.queue, c.tenant_id, c.plugin, c.kind FROM s JOIN jobs c ON c.seq = s.seq) ",
+    runnable!()
+);
+
+/// The groups that wait, up to `most` in each queue, beginning after the group given for it.
+pub async fn groups(tx: &mut PlatformTx, after: &[(Queue, Option<Group>)], most: u32) -> Result<Vec<Group>> {
+    let from: Json = after
+        .iter()
+        .map(|(queue, last)| {
+            let (tenant, plugin, kind) =
+                last.as_ref().map_or((Uuid::nil(), "", ""), |g| (g.tenant_id.0, g.plugin.as_str(), g.kind.as_str()));
+            json!({ "q": queue.as_str(), "t": tenant.simple().to_string(), "p": plugin, "k": kind })
+        })
+        .collect();
+    let sql = if tx.conn.is_postgres() { GROUPS_POSTGRES } else { GROUPS_SQLITE };
+    tx.fetch_all(sql, params![from, most]).await
+}
+
+/// Leases that are held now, on all hosts.
+#[derive(Clone, Debug, FromRow)]
+pub struct InUse {
+    /// The queue of the jobs.
+    #[sqlx(try_from = "String")]
+    pub queue: Queue,
+    /// Their tenant.
+    #[sqlx(try_from = "Uuid")]
+    pub tenant_id: TenantId,
+    /// Their kind.
+    pub kind: String,
+    /// How many.
+    pub leases: i64,
+}
+
+/// Leases that are held now, counted from the rows themselves.
+pub async fn in_use(tx: &mut PlatformTx) -> Result<Vec<InUse>> {
+    tx.fetch_all(
+        "SELECT queue, tenant_id, kind, count(*) AS leases FROM jobs WHERE state = 'running' GROUP BY queue, tenant_id, kind",
+        Vec::new(),
+    )
+    .await
+}
+
+/// A job in the hands of a worker.
+#[derive(Clone, Debug, FromRow)]
+pub struct Claimed {
+    /// Its tenant.
+    #[sqlx(try_from = "Uuid")]
+    pub tenant_id: TenantId,
+    /// Its id.
+    #[sqlx(try_from = "Uuid")]
+    pub id: JobId,
+    /// Its kind.
+    pub kind: String,
+    /// The plugin that runs it.
+    pub plugin: String,
+    /// What it is about; one that is large is left out of a claim, and read when it is run.
+    pub payload: Option<Json>,
+    /// Its share of the workers.
+    #[sqlx(try_from = "String")]
+    pub queue: Queue,
+    /// Since when it could run.
+    pub run_at: Timestamp,
+    /// This run, 1 for the first.
+    pub attempt: i64,
+    /// Runs at most.
+    pub attempts_max: i64,
+    /// The fence: what this claim's writes must still find.
+    pub run_lease: i64,
+    /// The event it delivers.
+    pub event_id: Option<Uuid>,
+    /// Its lane.
+    pub ordering_key: Option<String>,
+    /// The webhook it delivers to.
+    pub webhook_id: Option<Uuid>,
+    /// The user whose request led to it.
+    pub caused_by: Option<Uuid>,
+    /// The first event or job of its chain.
+    pub root_id: Uuid,
+    /// Steps from the request that began the chain.
+    pub depth: i64,
+    /// The plan of its tenant; whoever claims fills it in.
+    #[sqlx(skip)]
+    pub plan: String,
+}
+
+impl Claimed {
+    /// What this claim's writes must still find.
+    pub fn fence(&self) -> Fence {
+        Fence { job: self.id, run_lease: self.run_lease }
+    }
+}
+
+/// How many jobs of which groups of a tenant and queue are wanted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Want {
+    /// The queue.
+    pub queue: Queue,
+    /// The tenant.
+    pub tenant: TenantId,
+    /// Who runs them, and their kind.
+    pub groups: Vec<(String, String)>,
+    /// How many at most.
+    pub count: u32,
+}
+
+/// Who claims, and for how long.
+#[derive(Clone, Copy, Debug)]
+pub struct Lease {
+    /// This boot of this process.
+    pub worker: Uuid,
+    /// How long it holds without a beat.
+    pub length: Duration,
+}
+
+macro_rules! claimed {
+    () => {
+        " RETURNING j.tenant_id, j.id, j.kind, j.plugin, CASE WHEN pg_column_size(j.payload) <= 4096 THEN j.payload END AS payload, j.queue, j.run_at, j.attempt, j.attempts_max, j.run_lease,
+            j.event_id, j.ordering_key, j.webhook_id, j.caused_by, j.root_id, j.depth"
+    };
+}
+
+/// The first of each group in the order of the index, then the first of these for the
+/// tenant. The plan does not depend on statistics: see `Db::engine`.
+const CLAIM_POSTGRES: &str = concat!(
+    "WITH picked AS MATERIALIZED (
+        SELECT p.id FROM jsonb_to_recordset($1) AS w(q text, t uuid, n bigint, g jsonb) CROSS JOIN LATERAL (
+            SELECT c.id FROM jsonb_to_recordset(w.g) AS k(p text, k text) CROSS JOIN LATERAL (
+                SELECT j.id, j.priority, j.run_at, j.seq FROM jobs j
+                WHERE j.state = 'ready' AND j.queue = w.q AND j.tenant_id = w.t AND j.plugin = k.p AND j.kind = k.k
+                ORDER BY j.queue, j.tenant_id, j.plugin, j.kind, j.priority, j.run_at, j.seq
+                LIMIT w.n FOR NO KEY UPDATE OF j SKIP LOCKED) c
+            ORDER BY c.priority, c.run_at, c.seq LIMIT w.n) p
+    )
+    UPDATE jobs j SET state = 'running', run_lease = j.run_lease + 1, attempt = j.attempt + 1, worker = $2,
+        leased_until = statement_timestamp() + $3 * interval '1 second', started_at = $4, updated_at = $4
+    WHERE j.id = ANY (ARRAY(SELECT p.id FROM picked p)) AND j.state = 'ready'",
+    claimed!()
+);
+
+/// Lease jobs for this worker.
+pub async fn claim(tx: &mut PlatformTx, lease: Lease, wanted: &[Want], now: Timestamp) -> Result<Vec<Claimed>> {
+    if tx.conn.is_postgres() {
+        let list: Json = wanted
+            .iter()
+            .map(|w| {
+                let groups: Json = w.groups.iter().map(|(plugin, kind)| json!({ "p": plugin, "k": kind })).collect();
+                json!({ "q": w.queue.as_str(), "t": w.tenant.0.to_string(), "n": w.count, "g": groups })
+            })
+            .collect();
+        return tx.fetch_all(CLAIM_POSTGRES, params![list, lease.worker, lease.length.as_secs_f64(), now]).await;
+    }
+    let mut all = Vec::new();
+    for w in wanted {
+        let mut found: Vec<(i64, Timestamp, i64)> = Vec::new();
+        for (plugin, kind) in &w.groups {
+            let first: Vec<(i64, Timestamp, i64)> = tx
+                .fetch_all(
+                    "SELECT priority, run_at, seq FROM jobs
+                     WHERE state = 'ready' AND queue = $1 AND tenant_id = $2 AND plugin = $3 AND kind = $4
+                     ORDER BY priority, run_at, seq LIMIT $5",
+                    params![w.queue.as_str(), w.tenant, plugin, kind, w.count],
+                )
+                .await?;
+            found.extend(first);
+        }
+        found.sort_unstable();
+        all.extend(found.into_iter().take(w.count as usize).map(|(_, _, seq)| seq));
+    }
+    if all.is_empty() {
+        return Ok(Vec::new());
+    }
+    let sql = concat!(
+        "UPDATE jobs AS j SET state = 'running', run_lease = run_lease + 1, attempt = attempt + 1, worker = $2, leased_until = $3,
+            started_at = $4, updated_at = $4
+         WHERE seq IN (SELECT value FROM json_each($1))",
+        " RETURNING tenant_id, id, kind, plugin, CASE WHEN length(payload) <= 4096 THEN payload END AS payload, queue, run_at, attempt, attempts_max, run_lease, event_id, ordering_key,
+            webhook_id, caused_by, root_id, depth"
+    );
+    tx.fetch_all(sql, params![json!(all), lease.worker, now + lease.length, now]).await
+}
+
+/// Leases by the ids of their jobs.
+pub(super) fn leases<'a>(fences: impl Iterator<Item = &'a Fence>) -> Json {
+    Json::Object(fences.map(|fence| (fence.job.to_string(), json!(fence.run_lease))).collect())
+}
+
+/// Move the end of these leases: those of jobs that really run, so that the lease of any
+/// other ends. A lease that was lost is left alone.
+pub async fn beat(tx: &mut PlatformTx, lease: Lease, held: &[(TenantId, Fence)], now: Timestamp) -> Result<()> {
+    if tx.conn.is_postgres() {
+        let leases = leases(held.iter().map(|(_, fence)| fence));
+        tx.execute(
+            // One that is being finished at this moment needs no prolonging.
+            "WITH mine AS MATERIALIZED (
+                SELECT j.id FROM jobs j
+                WHERE j.id = ANY (ARRAY(SELECT CAST(k.id AS uuid) FROM jsonb_object_keys($1) AS k(id)))
+                    AND j.state = 'running' AND j.run_lease = CAST($1->>CAST(j.id AS text) AS bigint)
+                FOR NO KEY UPDATE OF j SKIP LOCKED
+             )
+             UPDATE jobs j SET leased_until = statement_timestamp() + $2 * interval '1 second'
+             WHERE j.id = ANY (ARRAY(SELECT m.id FROM mine m))",
+            params![leases, lease.length.as_secs_f64()],
+        )
+        .await?;
+    } else {
+        let list: Json = held
+            .iter()
+            .map(|(tenant, fence)| {
+                json!({ "t": tenant.0.simple().to_string(), "j": fence.job.0.simple().to_string(), "l": fence.run_lease })
+            })
+            .collect();
+        tx.execute(
+            "UPDATE jobs SET leased_until = $2 WHERE seq IN (
+                SELECT d.seq FROM json_each($1) w CROSS JOIN jobs d ON d.tenant_id = unhex(w.value->>'t')
+                    AND d.id = unhex(w.value->>'j') AND d.run_lease = w.value->>'l' AND d.state = 'running')",
+            params![list, now + lease.length],
+        )
+        .await?;
+    }
+    Ok(())
+}
+
+/// Jobs that this worker runs and somebody asked to cancel.
+pub async fn cancelled_of(tx: &mut PlatformTx, worker: Uuid) -> Result<Vec<JobId>> {
+    let ids: Vec<(Uuid,)> = tx
+        .fetch_all(
+            "SELECT id FROM jobs WHERE state = 'running' AND worker = $1 AND cancel_at IS NOT NULL",
+            params![worker],
+        )
+        .await?;
+    Ok(ids.into_iter().map(|(id,)| JobId(id)).collect())
+}
+
+/// A job that was taken away from a worker that stopped beating.
+#[derive(Clone, Debug, FromRow)]
+pub struct Rescued {
+    /// Its tenant.
+    #[sqlx(try_from = "Uuid")]
+    pub tenant_id: TenantId,
+    /// Its kind.
+    pub kind: String,
+    /// Its queue.
+    #[sqlx(try_from = "String")]
+    pub queue: Queue,
+    /// What it is now: `ready`, or `dead` after too many crashes.
+    pub state: String,
+    /// Its lane.
+    pub ordering_key: Option<String>,
+    /// Whether those behind it wait for it also as a dead letter.
+    pub blocks_lane: bool,
+}
+
+/// The rescue, the same for both databases but for the clock, for how ids are listed, and
+/// for the lock: a row that somebody holds is left for the next round rather than waited
+/// for. The lease is looked at again in the statement that takes the job.
+macro_rules! rescue {
+    ($clock:literal, $held:literal, $lock:literal, $gone:literal) => {
+        concat!(
+            "WITH gone AS MATERIALIZED (
+                SELECT j.tenant_id, j.id FROM jobs j
+                WHERE j.state = 'running' AND j.leased_until <= ",
+            $clock,
+            " AND (j.worker <> $3 OR j.id NOT IN (",
+            $held,
+            "))
+                LIMIT 1000 ",
+            $lock,
+            ")
+            UPDATE jobs SET crashes = crashes + CASE WHEN worker = $3 THEN 0 ELSE 1 END, attempt = attempt - 1,
+                leased_until = NULL, worker = NULL, updated_at = $1, run_at = $1,
+                last_error = CASE WHEN worker = $3 THEN 'its end could not be written' ELSE 'the worker died while running it' END,
+                state = CASE WHEN worker <> $3 AND crashes + 1 >= $2 THEN 'dead' ELSE 'ready' END,
+                finished_at = CASE WHEN worker <> $3 AND crashes + 1 >= $2 THEN $1 END
+            WHERE ",
+            $gone,
+            " AND state = 'running' AND leased_until <= ",
+            $clock,
+            " RETURNING tenant_id, kind, queue, state, ordering_key, blocks_lane"
+        )
+    };
+}
+
+/// Take jobs away from workers whose lease ended, 1,000 at a time: back to ready, or to the
+/// dead letters after `crashes_max` crashes. A crash does not use up an attempt.
+///
+/// Jobs that this worker itself `holds` stay, whatever the clock says; those it let go of
+/// without being able to say so are taken back, which is no crash. Lanes whose head is a
+/// dead letter now are for the caller to [open](super::reopen_lane), each under its lock.
+pub async fn rescue(
+    tx: &mut PlatformTx,
+    own: Uuid,
+    holds: &[JobId],
+    now: Timestamp,
+    crashes_max: i64,
+) -> Result<Vec<Rescued>> {
+    let sql = if tx.conn.is_postgres() {
+        rescue!(
+            "statement_timestamp()",
+            "SELECT CAST(value AS uuid) FROM jsonb_array_elements_text($4)",
+            "FOR NO KEY UPDATE OF j SKIP LOCKED",
+            "id = ANY (ARRAY(SELECT id FROM gone))"
+        )
+    } else {
+        rescue!(
+            "$1",
+            "SELECT unhex(value) FROM json_each($4)",
+            "",
+            "(tenant_id, id) IN (SELECT tenant_id, id FROM gone)"
+        )
+    };
+    let holds: Json = holds.iter().map(|job| job.0.simple().to_string()).collect();
+    tx.fetch_all(sql, params![now, crashes_max, own, holds]).await
+}
+
+/// Let every lease run out: whoever held them is gone, since this process alone uses the database.
+pub async fn end_all_leases(tx: &mut PlatformTx, now: Timestamp) -> Result<u64> {
+    tx.execute("UPDATE jobs SET leased_until = $1 WHERE state = 'running' AND leased_until > $1", params![now]).await
+}
+
+macro_rules! promote {
+    ($due:literal, $lock:literal) => {
+        concat!(
+            "UPDATE jobs SET state = 'ready' WHERE state = 'scheduled' AND ",
+            $due,
+            " SELECT j.id FROM jobs j WHERE j.state = 'scheduled' AND j.run_at <= $1 ORDER BY j.run_at LIMIT $2 ",
+            $lock,
+            "))"
+        )
+    };
+}
+
+/// Make jobs ready whose time has come, so many at a time; how many.
+pub async fn promote(tx: &mut PlatformTx, now: Timestamp, most: u32) -> Result<u64> {
+    let sql = if tx.conn.is_postgres() {
+        promote!("id = ANY (ARRAY(", "FOR NO KEY UPDATE OF j SKIP LOCKED")
+    } else {
+        promote!("(id IN (", "")
+    };
+    tx.execute(sql, params![now, most]).await
+}
+
+/// When the next scheduled job is due.
+pub async fn next_due(tx: &mut PlatformTx) -> Result<Option<Timestamp>> {
+    let row: Option<(Timestamp,)> = tx
+        .fetch_optional("SELECT run_at FROM jobs WHERE state = 'scheduled' ORDER BY run_at LIMIT 1", Vec::new())
+        .await?;
+    Ok(row.map(|(at,)| at))
+}

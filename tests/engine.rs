@@ -1,0 +1,8 @@
+//! The engine of jobs by itself: the same suite on both databases.
+
+mod histories;
+mod known_losses;
+mod model;
+mod order;
+mod share;
+mod support;

@@ -1,0 +1,249 @@
+//! Ways in which engines of jobs are known to have lost or doubled work. Here none does.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use chrono::TimeDelta;
+use purlin_domain::{
+    event::{Cause, NewEvent},
+    id::EventId,
+    job::{NewJob, Queue},
+};
+use purlin_store::{
+    events,
+    jobs::{self, Lease, Outcome},
+    mutants,
+};
+use purlin_test_macros::db_test;
+use rand::{RngExt, SeedableRng, rngs::StdRng};
+use serde_json::json;
+use uuid::Uuid;
+
+use super::support::{Engine, LONG, SHORT, done};
+use crate::support::{Database, figure, measured};
+
+#[db_test]
+async fn a_worker_that_comes_back_under_its_old_name_cannot_end_what_was_taken_from_it(database: Database) {
+    let engine = Engine::over(database).await;
+    engine.enqueue(engine.tenant, &[engine.job(1)]).await.unwrap();
+    let before = engine.claim(1, SHORT, Queue::Default, 1).await.remove(0);
+    assert_eq!(engine.rescue(2).await, 1);
+    let after = engine.claim(1, LONG, Queue::Default, 1).await.remove(0);
+    assert_eq!((before.id, before.attempt), (after.id, after.attempt), "a crash is no attempt");
+    assert!(!engine.finish(before.fence(), None, &done()).await, "the old claim ends nothing");
+    assert!(engine.finish(after.fence(), None, &done()).await);
+}
+
+#[db_test]
+async fn a_job_is_taken_back_when_its_lease_ends_not_when_it_is_old(database: Database) {
+    let mut engine = Engine::over(database).await;
+    engine.enqueue(engine.tenant, &[engine.job(1), engine.job(2)]).await.unwrap();
+    let claimed = engine.claim(1, LONG, Queue::Default, 1).await.remove(0);
+    let lapsing = engine.claim(1, SHORT, Queue::Default, 1).await.remove(0);
+    // Just before it would be taken back, the worker is heard of again.
+    let mut tx = engine.db.engine().await.unwrap();
+    let lease = Lease { worker: Uuid::from_u128(1), length: LONG };
+    jobs::beat(&mut tx, lease, &[(engine.tenant, lapsing.fence())], engine.now).await.unwrap();
+    tx.commit().await.unwrap();
+    engine.now += TimeDelta::minutes(30);
+    assert_eq!(engine.rescue(2).await, 0);
+    assert!(engine.finish(claimed.fence(), None, &done()).await);
+    assert!(engine.finish(lapsing.fence(), None, &done()).await);
+}
+
+#[db_test]
+async fn a_claim_that_is_not_committed_takes_nothing_away(database: Database) {
+    let engine = Engine::over(database).await;
+    engine.enqueue(engine.tenant, &[engine.job(1)]).await.unwrap();
+    let want = jobs::Want {
+        queue: Queue::Default,
+        tenant: engine.tenant,
+        groups: vec![("core".to_owned(), "ping".to_owned())],
+        count: 1,
+    };
+    let lease = Lease { worker: Uuid::from_u128(1), length: LONG };
+    let mut tx = engine.db.engine().await.unwrap();
+    assert_eq!(jobs::claim(&mut tx, lease, &[want], engine.now).await.unwrap().len(), 1);
+    drop(tx);
+    assert_eq!(engine.claim(2, LONG, Queue::Default, 1).await.len(), 1);
+}
+
+#[db_test]
+async fn a_job_that_kills_its_workers_is_a_dead_letter_after_three_and_uses_no_attempt(database: Database) {
+    let engine = Engine::over(database).await;
+    engine.enqueue(engine.tenant, &[engine.job(1)]).await.unwrap();
+    for crash in 1..=3 {
+        assert_eq!(engine.claim(crash, SHORT, Queue::Default, 1).await.len(), 1);
+        assert_eq!(engine.rescue(9).await, 1);
+    }
+    assert_eq!(engine.state(1).await, Some(("dead".to_owned(), 0, 3)));
+    assert!(engine.claim(4, LONG, Queue::Default, 1).await.is_empty());
+}
+
+#[db_test]
+async fn what_is_in_use_is_counted_from_the_leases_whatever_became_of_their_workers(database: Database) {
+    let engine = Engine::over(database).await;
+    let new: Vec<NewJob> = (1..=6).map(|n| engine.job(n)).collect();
+    engine.enqueue(engine.tenant, &new).await.unwrap();
+    let in_use = async || {
+        let mut tx = engine.db.engine().await.unwrap();
+        jobs::in_use(&mut tx).await.unwrap().iter().map(|row| row.leases).sum::<i64>()
+    };
+    engine.claim(1, SHORT, Queue::Default, 2).await;
+    let claimed = engine.claim(1, LONG, Queue::Default, 2).await;
+    assert_eq!(in_use().await, 4);
+    engine.finish(claimed[0].fence(), None, &done()).await;
+    engine.rescue(2).await;
+    assert_eq!(in_use().await, 1);
+    engine.finish(claimed[1].fence(), None, &Outcome::Released { run_at: engine.now }).await;
+    assert_eq!(in_use().await, 0);
+}
+
+/// A worker knows which jobs it runs, whatever a clock says; and one that it lost track of,
+/// as when the end of a run could not be written, is not lost with it.
+#[db_test]
+async fn a_worker_takes_back_of_its_own_jobs_only_those_it_does_not_hold(database: Database) {
+    let engine = Engine::over(database).await;
+    engine.enqueue(engine.tenant, &[engine.job(1)]).await.unwrap();
+    let claimed = engine.claim(1, SHORT, Queue::Default, 1).await.remove(0);
+    assert_eq!(engine.rescue_but(1, &[claimed.id]).await, 0);
+    assert_eq!(engine.rescue_but(1, &[]).await, 1);
+    assert_eq!(engine.state(1).await, Some(("ready".to_owned(), 0, 0)), "which is no crash");
+    assert!(!engine.finish(claimed.fence(), None, &done()).await);
+}
+
+/// The leases of several hosts are measured by the clock of the database: one whose own
+/// clock jumps takes nothing from others.
+#[tokio::test]
+async fn a_host_whose_clock_jumps_takes_no_job_from_others() {
+    let Some(database) = Database::postgres().await else { return crate::support::skipped("PostgreSQL") };
+    let mut engine = Engine::over(database).await;
+    engine.enqueue(engine.tenant, &[engine.job(1)]).await.unwrap();
+    let claimed = engine.claim(1, LONG, Queue::Default, 1).await.remove(0);
+    for jump in [TimeDelta::days(3_650), TimeDelta::days(-3_650)] {
+        engine.now += jump;
+        assert_eq!(engine.rescue(2).await, 0);
+    }
+    assert!(engine.finish(claimed.fence(), None, &done()).await);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_row_that_somebody_holds_keeps_no_other_from_being_taken_back() {
+    let Some(database) = Database::postgres().await else { return crate::support::skipped("PostgreSQL") };
+    let engine = Engine::over(database).await;
+    let new: Vec<NewJob> = (1..=3).map(|n| engine.job(n)).collect();
+    engine.enqueue(engine.tenant, &new).await.unwrap();
+    let claimed = engine.claim(1, SHORT, Queue::Default, 3).await;
+    let mut held = engine.db.write(engine.tenant).await.unwrap();
+    assert!(jobs::tell_progress(&mut held, claimed[1].fence(), 1, None, engine.now).await.unwrap());
+    assert_eq!(engine.rescue(2).await, 2, "the other two");
+    held.commit().await.unwrap();
+    assert_eq!(engine.rescue(2).await, 1);
+}
+
+/// Whoever reads on from a place gets every event once, also one whose transaction began
+/// before and committed after another's.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_late_commit_is_not_skipped_by_who_reads_on() {
+    let Some(database) = Database::postgres().await else { return crate::support::skipped("PostgreSQL") };
+    let engine = Engine::over(database).await;
+    let event = |n: u128| NewEvent {
+        id: EventId(Uuid::from_u128(n)),
+        source: "/core".to_owned(),
+        event_type: "test.happened".to_owned(),
+        subject: None,
+        data: json!({ "n": u64::try_from(n).unwrap() }),
+    };
+    let cause = Cause { user: None, event: None, root: Uuid::from_u128(7), depth: 0 };
+    let mut place = events::head(&mut engine.db.platform_read().await.unwrap()).await.unwrap();
+    let mut seen = Vec::new();
+    let mut read = async |place: &mut events::Place| {
+        let mut tx = engine.db.read(engine.tenant).await.unwrap();
+        for placed in events::read_on(&mut tx, *place, engine.now - TimeDelta::days(1), 100).await.unwrap() {
+            *place = placed.place;
+            seen.push(placed.event.id.0.as_u128());
+        }
+    };
+    let mut slow = engine.db.write(engine.tenant).await.unwrap();
+    events::insert(&mut slow, &[event(1)], &cause, engine.now).await.unwrap();
+    let mut quick = engine.db.write(engine.tenant).await.unwrap();
+    events::insert(&mut quick, &[event(2)], &cause, engine.now).await.unwrap();
+    quick.commit().await.unwrap();
+    read(&mut place).await;
+    slow.commit().await.unwrap();
+    read(&mut place).await;
+    read(&mut place).await;
+    assert_eq!(seen, [1, 2]);
+}
+
+/// Workers that die, stall past their leases and come back, while jobs are enqueued or
+/// rolled back: what the oracle finds wrong in the end.
+async fn ledger(engine: Arc<Engine>, jobs_count: usize, seed: u64) -> Vec<String> {
+    let mut random = StdRng::seed_from_u64(seed);
+    let mut committed = Vec::new();
+    for n in 1..=jobs_count as u128 {
+        let job = engine.job(n);
+        if random.random_bool(0.1) {
+            // Never committed: it must leave nothing.
+            let cause = Cause { user: None, event: None, root: Uuid::from_u128(7), depth: 0 };
+            let mut tx = engine.db.write(engine.tenant).await.unwrap();
+            jobs::insert(&mut tx, &[jobs::Enqueue::core(&job)], &cause, engine.now, None).await.unwrap();
+            drop(tx);
+        } else {
+            engine.enqueue(engine.tenant, &[job]).await.unwrap();
+            committed.push(n);
+        }
+    }
+    let mut effects: BTreeMap<u128, usize> = BTreeMap::new();
+    // Runs whose worker stalls: they end after somebody else had their job.
+    let mut stalled = Vec::new();
+    for _ in 0..jobs_count * 4 {
+        let worker = random.random_range(1..5);
+        let is_stalling = random.random_bool(0.3);
+        let length = if is_stalling { SHORT } else { LONG };
+        for job in engine.claim(worker, length, Queue::Default, 3).await {
+            if is_stalling {
+                stalled.push(job);
+            } else if engine.finish(job.fence(), None, &done()).await {
+                // The effect commits with the end of the run, or not at all.
+                *effects.entry(job.id.0.as_u128()).or_default() += 1;
+            }
+        }
+        engine.rescue(99).await;
+        if random.random_bool(0.5)
+            && let Some(job) = stalled.pop()
+            && engine.finish(job.fence(), None, &done()).await
+        {
+            *effects.entry(job.id.0.as_u128()).or_default() += 1;
+        }
+    }
+    let mut wrong = Vec::new();
+    for n in 1..=jobs_count as u128 {
+        let (state, count) = (engine.state(n).await, effects.get(&n).copied().unwrap_or(0));
+        match (committed.contains(&n), state.as_ref().map(|s| s.0.as_str()), count) {
+            (false, None, 0) | (true, Some("succeeded"), 1) | (true, Some("dead"), 0) => {}
+            (is_committed, state, count) => {
+                wrong.push(format!("job {n}, committed {is_committed}: {state:?} with {count} effects"));
+            }
+        }
+    }
+    wrong
+}
+
+#[db_test]
+async fn every_committed_job_has_exactly_one_effect_and_a_job_rolled_back_none(database: Database) {
+    let engine = Arc::new(Engine::over(database).await);
+    let count = figure(40, 400);
+    assert_eq!(ledger(engine, count, 1).await, Vec::<String>::new());
+    measured!("{count} jobs over workers that stall and come back: each once");
+}
+
+/// With the fence removed the same oracle finds effects that happened twice.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_oracle_fails_without_the_fence() {
+    let engine = Arc::new(Engine::over(Database::sqlite()).await);
+    mutants::remove_fence(true);
+    let wrong = ledger(engine, 40, 1).await;
+    mutants::remove_fence(false);
+    assert!(wrong.iter().any(|line| line.contains("with 2 effects")), "{wrong:?}");
+    measured!("without the fence the oracle finds {} jobs wrong", wrong.len());
+}

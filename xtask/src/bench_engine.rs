@@ -1,0 +1,299 @@
+//! `cargo xtask bench engine`: what the engine of jobs does, on both databases, with what the
+//! database does by itself beside it. The host is built with optimisations.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+    thread::sleep,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, bail};
+use serde_json::{Value, json};
+
+use crate::{
+    client::{Client, text},
+    fuzz::with_database,
+    host::{Host, OPERATOR_PASSWORD},
+    plugins, private, shell,
+    test::Services,
+};
+
+const BURST: usize = 20_000;
+const SINGLE: usize = 1_000;
+const EFFECTS: usize = 5_000;
+const PICK_UPS: usize = 300;
+const BATCH: usize = 100;
+const BACKLOG: usize = 1_000_000;
+const BLOCKED: usize = 100_000;
+
+pub fn run() -> Result<()> {
+    let components = plugins::build(&["probe".to_owned()])?;
+    let probe = components.into_iter().next().context("the probe was not built")?.1;
+    shell::step("building the host with optimisations");
+    shell::run(shell::cargo().args(["build", "--release", "--package", "purlin"]))?;
+    let services = Services::find()?;
+    println!("\n{}", machine());
+    over("SQLite", &probe, None)?;
+    match services.postgres.clone() {
+        Some(server) => with_database(&server, |url| over("PostgreSQL", &probe, Some(&url)))?,
+        None => println!("NOT MEASURED: PostgreSQL is not here"),
+    }
+    services.report()
+}
+
+fn machine() -> String {
+    let cores = std::thread::available_parallelism().map_or(0, std::num::NonZero::get);
+    format!("{cores} cores, shared by load, host and database")
+}
+
+/// A host with a tenant, and its administrator.
+struct Bench {
+    client: Client,
+    tenant: String,
+    metrics: String,
+    url: Option<String>,
+}
+
+fn over(database: &str, probe: &Path, url: Option<&str>) -> Result<()> {
+    shell::step(&format!("measuring on {database}"));
+    let directory = std::env::temp_dir().join(format!("purlin-bench-{}", private::random()?));
+    let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+    let metrics = format!("127.0.0.1:{port}");
+    let plans = json!({ "standard": {}, "free": {}, "unlimited": {} });
+    let mut environment = vec![
+        ("PURLIN_AUTH_REQUESTS_PER_MINUTE", "1000000".to_owned()),
+        ("PURLIN_METRICS_LISTEN", metrics.clone()),
+        ("PURLIN_PLANS", plans.to_string()),
+        ("PURLIN_LOG", "warn".to_owned()),
+    ];
+    environment.extend(url.map(|url| ("DATABASE_URL", url.to_owned())));
+    let binary: PathBuf = shell::target().join("release/purlin");
+    let host = Host::start(&binary, &directory, &environment)?;
+    let mut client = Client::new(&host.address);
+    let login = json!({ "email": "operator@purlin.local", "password": OPERATOR_PASSWORD });
+    client.sign_in(&text(&client.post("/api/v1/auth/login", &login)?.expect(200)?, "/access_token")?);
+    client.upload("/api/v1/plugins", &fs::read(probe)?)?.expect(201)?;
+    let registration = json!({
+        "tenant": { "name": "Bench", "slug": "bench" }, "email": "admin@bench.example", "password": "correct horse battery",
+    });
+    let registered = client.post("/api/v1/auth/register", &registration)?.expect(201)?;
+    client.sign_in(&text(&registered, "/access_token")?);
+    client.post("/api/v1/installations", &json!({ "plugin": "probe" }))?.expect(201)?;
+    let tenant = text(&registered, "/tenant/id")?;
+    let bench = Bench { client, tenant, metrics, url: url.map(str::to_owned) };
+    let measured = bench.measure();
+    host.stop()?;
+    drop(fs::remove_dir_all(&directory));
+    measured
+}
+
+impl Bench {
+    fn measure(&self) -> Result<()> {
+        // On tables that were never analysed.
+        let (enqueued, fresh) = self.burst("ping", BURST)?;
+        println!("enqueued in batches of {BATCH}: {enqueued:.0} jobs/s");
+        println!("native jobs, a fresh burst of {BURST}: {fresh:.0} jobs/s");
+        self.sql("ANALYZE")?;
+        let (_, steady) = self.burst("ping", BURST)?;
+        println!("native jobs, again: {steady:.0} jobs/s; fresh {:.2} of it", fresh / steady);
+        println!("enqueued one by one: {:.0} jobs/s", self.single()?);
+        self.pick_up()?;
+        println!("deliveries to a plugin, without effects: {:.0}/s", self.deliveries()?);
+        let (_, effects) = self.burst("probe.effect", EFFECTS)?;
+        println!("plugin handlers with one record write: {effects:.0}/s");
+        if self.url.is_some() {
+            println!("pgbench, insert and commit, 16 clients: {:.0}/s", self.pgbench()?);
+            self.blocked(steady)?;
+            self.backlog(steady)?;
+        }
+        Ok(())
+    }
+
+    /// Enqueue so many while they are paused, then let them run; how fast both went.
+    fn burst(&self, kind: &str, count: usize) -> Result<(f64, f64)> {
+        self.client.post("/api/v1/job-pauses", &json!({ "kind": kind }))?.expect(201)?;
+        let jobs: Vec<Value> = (0..BATCH).map(|n| json!({ "kind": kind, "payload": { "n": n } })).collect();
+        let began = Instant::now();
+        for _ in 0..count / BATCH {
+            self.client.post("/api/v1/jobs/batch", &json!({ "jobs": jobs }))?.expect(202)?;
+        }
+        let enqueued = count as f64 / began.elapsed().as_secs_f64();
+        Ok((enqueued, self.drain(kind, count)?))
+    }
+
+    fn drain(&self, kind: &str, count: usize) -> Result<f64> {
+        let began = Instant::now();
+        self.client.delete(&format!("/api/v1/job-pauses/*/{kind}"))?.expect(204)?;
+        self.wait_until_none(kind)?;
+        Ok(count as f64 / began.elapsed().as_secs_f64())
+    }
+
+    fn wait_until_none(&self, kind: &str) -> Result<()> {
+        let left = format!(
+            "SELECT count(*) FROM (SELECT 1 FROM jobs WHERE kind = '{kind}' AND state IN ('ready', 'running') LIMIT 1) j"
+        );
+        let open = format!("/api/v1/jobs?filter[kind]={kind}&filter[state][in]=ready,running&page[size]=1");
+        for _ in 0..20_000 {
+            // Past the API where that can be, so that looking costs little.
+            let is_done = match &self.url {
+                Some(_) => self.query(&left)?.trim() == "0",
+                None => self.client.get(&open)?.expect(200)?["data"].as_array().is_some_and(Vec::is_empty),
+            };
+            if is_done {
+                return Ok(());
+            }
+            sleep(Duration::from_millis(40));
+        }
+        bail!("jobs of the kind {kind} do not end")
+    }
+
+    fn single(&self) -> Result<f64> {
+        let began = Instant::now();
+        for n in 0..SINGLE {
+            self.client.post("/api/v1/jobs", &json!({ "kind": "ping", "payload": { "n": n } }))?.expect(202)?;
+        }
+        let rate = SINGLE as f64 / began.elapsed().as_secs_f64();
+        self.wait_until_none("ping")?;
+        Ok(rate)
+    }
+
+    /// From the call that enqueues until the run begins, on an idle system, as the host's own
+    /// histogram has it.
+    fn pick_up(&self) -> Result<()> {
+        let before = self.waits()?;
+        for n in 0..PICK_UPS {
+            self.client.post("/api/v1/jobs", &json!({ "kind": "ping", "payload": { "n": n } }))?.expect(202)?;
+            sleep(Duration::from_millis(15));
+        }
+        self.wait_until_none("ping")?;
+        let counted: Vec<(f64, f64)> =
+            self.waits()?.iter().zip(&before).map(|((le, after), (_, before))| (*le, after - before)).collect();
+        let all = counted.last().map_or(0.0, |(_, count)| *count);
+        let quantile = |q: f64| {
+            let mut lower = (0.0, 0.0);
+            for (le, count) in &counted {
+                if *count >= q * all {
+                    return (lower.0 + (le - lower.0) * (q * all - lower.1) / (count - lower.1)) * 1_000.0;
+                }
+                lower = (*le, *count);
+            }
+            f64::NAN
+        };
+        println!("pick-up on an idle system: p50 {:.2} ms, p99 {:.2} ms, of {all}", quantile(0.5), quantile(0.99));
+        Ok(())
+    }
+
+    /// The cumulated buckets of how long jobs of the kind `ping` waited.
+    fn waits(&self) -> Result<Vec<(f64, f64)>> {
+        let page = Client::new(&self.metrics).get("/metrics")?.expect(200)?;
+        let text = page.as_str().context("metrics are text")?;
+        let buckets =
+            text.lines().filter(|l| l.starts_with("purlin_job_wait_seconds_bucket") && l.contains("kind=\"ping\""));
+        let parse = |line: &str| {
+            let le = line.split("le=\"").nth(1)?.split('"').next()?;
+            let count = line.rsplit(' ').next()?.parse().ok()?;
+            Some((le.parse().unwrap_or(f64::INFINITY), count))
+        };
+        Ok(buckets.filter_map(parse).collect())
+    }
+
+    fn deliveries(&self) -> Result<f64> {
+        let event = json!({ "type": "probe.idle", "data": {} });
+        for _ in 0..BURST / 20 {
+            self.client.post("/api/v1/events", &event)?.expect(201)?;
+        }
+        self.wait_until_none("core.deliver")?;
+        self.client.post("/api/v1/job-pauses", &json!({ "kind": "core.deliver" }))?.expect(201)?;
+        let all = json!({ "since": "2026-01-01T00:00:00Z", "event_type": "probe.idle", "plugin": "probe" });
+        for _ in 0..10 {
+            self.client.post("/api/v1/events/replay", &all)?.expect(202)?;
+        }
+        self.wait_until_none("replay_events")?;
+        self.drain("core.deliver", BURST / 2)
+    }
+
+    /// A lane of very many jobs whose head does not run, beside other jobs.
+    fn blocked(&self, steady: f64) -> Result<()> {
+        self.client.post("/api/v1/job-pauses", &json!({ "kind": "probe.sleep" }))?.expect(201)?;
+        self.insert(
+            "probe.sleep",
+            "probe",
+            BLOCKED,
+            "CASE WHEN n = 1 THEN 'ready' ELSE 'waiting' END",
+            "'probe/lane'",
+        )?;
+        let (_, beside) = self.burst("ping", BURST)?;
+        println!(
+            "native jobs beside {BLOCKED} behind one ordering key: {beside:.0} jobs/s, {:.2} of before",
+            beside / steady
+        );
+        self.sql("DELETE FROM jobs WHERE kind = 'probe.sleep'")
+    }
+
+    /// Jobs that end while very many are queued.
+    fn backlog(&self, steady: f64) -> Result<()> {
+        self.client.post("/api/v1/job-pauses", &json!({ "kind": "ping" }))?.expect(201)?;
+        self.insert("ping", "core", BACKLOG, "'ready'", "NULL")?;
+        let ended =
+            || -> Result<f64> { Ok(self.query("SELECT count(*) FROM job_history WHERE kind = 'ping'")?.parse()?) };
+        let (before, began) = (ended()?, Instant::now());
+        self.client.delete("/api/v1/job-pauses/*/ping")?.expect(204)?;
+        sleep(Duration::from_secs(6));
+        let rate = (ended()? - before) / began.elapsed().as_secs_f64();
+        println!("native jobs with {BACKLOG} queued: {rate:.0} jobs/s, {:.2} of before", rate / steady);
+        self.client.post("/api/v1/job-pauses", &json!({ "kind": "ping" }))?.expect(201).map(drop)
+    }
+
+    fn insert(&self, kind: &str, plugin: &str, count: usize, state: &str, lane: &str) -> Result<()> {
+        self.sql(&format!(
+            "INSERT INTO jobs (tenant_id, id, kind, plugin, payload, state, run_at, attempt, attempts_max, crashes, run_lease,
+                ordering_key, root_id, depth, created_at, updated_at)
+             SELECT '{}', gen_random_uuid(), '{kind}', '{plugin}', '{{\"n\": 1}}', {state}, now(), 0, 3, 0, 0, {lane},
+                gen_random_uuid(), 0, now(), now() FROM generate_series(1, {count}) n",
+            self.tenant
+        ))
+    }
+
+    fn sql(&self, statement: &str) -> Result<()> {
+        self.query(statement).map(drop)
+    }
+
+    /// As the owner of the tables, past the host. Nothing on the embedded database.
+    fn query(&self, statement: &str) -> Result<String> {
+        let Some(url) = &self.url else { return Ok(String::new()) };
+        let mut psql = Command::new("psql");
+        psql.args([
+            "--quiet",
+            "--no-psqlrc",
+            "--tuples-only",
+            "--no-align",
+            "--set",
+            "ON_ERROR_STOP=1",
+            url,
+            "--command",
+        ]);
+        shell::output(psql.arg(format!("SET row_security = off; {statement}")))
+    }
+
+    fn pgbench(&self) -> Result<f64> {
+        self.sql("CREATE TABLE bench_rows (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, data jsonb NOT NULL)")?;
+        let script = std::env::temp_dir().join(format!("purlin-bench-{}.sql", private::random()?));
+        fs::write(&script, "INSERT INTO bench_rows (data) VALUES ('{\"key\": \"x\", \"n\": 1}');\n")?;
+        let url = self.url.as_deref().unwrap_or_default();
+        let mut pgbench = Command::new(pgbench_program());
+        pgbench.args(["-n", "-M", "prepared", "-c", "16", "-j", "2", "-T", "6", "-f"]).arg(&script).arg(url);
+        let told = shell::output(&mut pgbench)?;
+        drop(fs::remove_file(script));
+        let tps = told.lines().find_map(|line| line.strip_prefix("tps = ")).context("pgbench tells its rate")?;
+        Ok(tps.split(' ').next().unwrap_or_default().parse()?)
+    }
+}
+
+/// Debian keeps it in a folder of its version.
+fn pgbench_program() -> PathBuf {
+    let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+    let found = versions.map(|version| version.path().join("bin/pgbench")).find(|path| path.exists());
+    found.unwrap_or_else(|| PathBuf::from("pgbench"))
+}
