@@ -166,8 +166,10 @@ async fn written(mut file: Box<dyn NewFile>, text: Vec<u8>) -> Result<Box<dyn Ne
     spawn_blocking(write).await.map_err(ServiceError::internal)?.map_err(|error| unwritten(&error))
 }
 
+/// An attempt that failed, not the platform being away: a folder that cannot be written
+/// stays so, and the job ends as a dead letter that says why.
 fn unwritten(error: &std::io::Error) -> ServiceError {
-    ServiceError::Unavailable(format!("the report could not be written: {error}"))
+    ServiceError::Internal(format!("the report could not be written: {error}"))
 }
 
 async fn page(
