@@ -353,6 +353,7 @@ impl Collection {
                     source: Source::Data,
                     filterable: self.filterable.contains(name),
                     sortable: self.sortable.contains(name),
+                    nullable: true,
                 });
             }
         }

@@ -56,12 +56,26 @@ pub struct Field {
     pub filterable: bool,
     /// Whether lists may sort by it.
     pub sortable: bool,
+    /// Whether a row may be without it.
+    pub nullable: bool,
 }
 
 impl Field {
-    /// A column that lists may filter and sort by.
+    /// A column that lists may filter and sort by; every row has a value.
     pub fn column(name: &str, field_type: FieldType) -> Self {
-        Self { name: name.to_owned(), field_type, source: Source::Column, filterable: true, sortable: true }
+        Self {
+            name: name.to_owned(),
+            field_type,
+            source: Source::Column,
+            filterable: true,
+            sortable: true,
+            nullable: false,
+        }
+    }
+
+    /// The same, where a row may be without a value.
+    pub fn nullable(name: &str, field_type: FieldType) -> Self {
+        Self { nullable: true, ..Self::column(name, field_type) }
     }
 }
 

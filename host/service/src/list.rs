@@ -152,7 +152,8 @@ impl Prepared {
         query: &ListQuery,
     ) -> Result<Self> {
         let filter = filter(query, fields)?;
-        let by_default = if fields.iter().any(|f| f.name == "created_at") { "-created_at" } else { "" };
+        let created_at = fields.iter().find(|f| f.name == "created_at");
+        let by_default = created_at.map_or("", |f| if f.sortable { "-created_at" } else { "-id" });
         let keys: Vec<&str> =
             if query.sort.is_empty() { vec![by_default] } else { query.sort.iter().map(String::as_str).collect() };
         let keys = keys.into_iter().filter(|key| !key.is_empty());

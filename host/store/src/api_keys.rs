@@ -105,8 +105,8 @@ pub fn fields() -> Vec<Field> {
         Field { sortable: false, ..Field::column("user_id", FieldType::Uuid) },
         Field::column("name", FieldType::Text),
         Field::column("hint", FieldType::Text),
-        Field::column("expires_at", FieldType::Timestamp),
-        Field::column("last_used_at", FieldType::Timestamp),
+        Field::nullable("expires_at", FieldType::Timestamp),
+        Field::nullable("last_used_at", FieldType::Timestamp),
         Field::column("created_at", FieldType::Timestamp),
         Field::column("id", FieldType::Uuid),
     ]

@@ -1,7 +1,8 @@
 //! The chain over the audit log: rows get their place after their transaction, in the
 //! order in which they are found, under a head that one host holds at a time.
 
-use purlin_domain::{Timestamp, id::TenantId};
+use purlin_domain::{Json, Timestamp, id::TenantId};
+use serde_json::json;
 use sqlx::FromRow;
 use uuid::Uuid;
 
@@ -80,16 +81,26 @@ pub async fn unchained(tx: &mut PlatformTx, tenant: TenantId, count: u32) -> Res
     .await
 }
 
-/// Give a row its place.
-pub async fn set_place(tx: &mut PlatformTx, tenant: TenantId, link: &Link) -> Result<bool> {
-    let changed = tx
-        .execute(
-            "UPDATE audit_log SET mac = $4, seq = $5, hash = $6
-             WHERE tenant_id = $1 AND id = $2 AND created_at = $3 AND seq IS NULL",
-            params![tenant, link.row.id, link.row.created_at, link.mac.clone(), link.seq, link.hash.clone()],
-        )
-        .await?;
-    Ok(changed == 1)
+/// Give rows their places; how many had none.
+pub async fn set_places(tx: &mut PlatformTx, tenant: TenantId, links: &[Link]) -> Result<u64> {
+    let places: Json = links
+        .iter()
+        .map(|link| json!({ "i": link.row.id.simple().to_string(), "m": link.mac, "s": link.seq, "h": link.hash }))
+        .collect();
+    let times = || links.iter().map(|link| link.row.created_at);
+    let (Some(first), Some(last)) = (times().min(), times().max()) else { return Ok(0) };
+    let sql = match tx.conn {
+        Conn::Postgres(_) | Conn::PostgresRead(_) => {
+            "UPDATE audit_log a SET mac = p.m, seq = p.s, hash = p.h
+             FROM jsonb_to_recordset($2) AS p(i uuid, m text, s bigint, h text)
+             WHERE a.tenant_id = $1 AND a.id = p.i AND a.created_at BETWEEN $3 AND $4 AND a.seq IS NULL"
+        }
+        Conn::Sqlite(_) | Conn::SqliteRead(_) => {
+            "UPDATE audit_log SET mac = p.value->>'m', seq = p.value->>'s', hash = p.value->>'h' FROM json_each($2) p
+             WHERE tenant_id = $1 AND audit_log.id = unhex(p.value->>'i') AND created_at BETWEEN $3 AND $4 AND seq IS NULL"
+        }
+    };
+    tx.execute(sql, params![tenant, places, first, last]).await
 }
 
 /// Move the head.

@@ -169,8 +169,14 @@ async fn page<T: Entity + Weigh>(conn: &mut Conn, tenant: Option<TenantId>, list
     }
     for key in slice.sort {
         let order = if key.descending == slice.backwards { Order::Asc } else { Order::Desc };
-        let nulls = if slice.backwards { NullOrdering::First } else { NullOrdering::Last };
-        select.order_by_expr_with_nulls(dialect.expr(&key.field)?, order, nulls);
+        let expr = dialect.expr(&key.field)?;
+        if key.field.nullable {
+            let nulls = if slice.backwards { NullOrdering::First } else { NullOrdering::Last };
+            select.order_by_expr_with_nulls(expr, order, nulls);
+        } else {
+            // As an index has it.
+            select.order_by_expr(expr, order);
+        }
     }
     select.limit(u64::from(slice.size) + 1);
     let (sql, values) = dialect.build(&select);
@@ -283,6 +289,9 @@ fn pattern(operand: &Operand) -> LikeExpr {
 
 /// The rows that come after these values in this order; missing values come last.
 fn after(sort: &[SortKey], from: &[Option<Operand>], dialect: Dialect) -> Result<Condition> {
+    if let Some(condition) = beyond(sort, from, false, dialect)? {
+        return Ok(condition);
+    }
     let (Some((key, keys)), Some((value, values))) = (sort.split_first(), from.split_first()) else {
         return Ok(Condition::any().add(Expr::val(false)));
     };
@@ -294,11 +303,15 @@ fn after(sort: &[SortKey], from: &[Option<Operand>], dialect: Dialect) -> Result
     let bound = Expr::val(value.bind());
     let further = if key.descending { expr()?.lt(bound.clone()) } else { expr()?.gt(bound.clone()) };
     let equal = Condition::all().add(expr()?.eq(bound)).add(rest);
-    Ok(Condition::any().add(further).add(expr()?.is_null()).add(equal))
+    let any = Condition::any().add(further).add(equal);
+    Ok(if key.field.nullable { any.add(expr()?.is_null()) } else { any })
 }
 
 /// The rows that come before these values in this order.
 fn before(sort: &[SortKey], from: &[Option<Operand>], dialect: Dialect) -> Result<Condition> {
+    if let Some(condition) = beyond(sort, from, true, dialect)? {
+        return Ok(condition);
+    }
     let (Some((key, keys)), Some((value, values))) = (sort.split_first(), from.split_first()) else {
         return Ok(Condition::any().add(Expr::val(false)));
     };
@@ -312,6 +325,22 @@ fn before(sort: &[SortKey], from: &[Option<Operand>], dialect: Dialect) -> Resul
     let nearer = if key.descending { expr()?.gt(bound.clone()) } else { expr()?.lt(bound.clone()) };
     let equal = Condition::all().add(expr()?.eq(bound)).add(rest);
     Ok(Condition::any().add(nearer).add(equal))
+}
+
+/// The same as one comparison of rows, which an index answers: where every row has all of
+/// the values, and all keys run in one direction.
+fn beyond(sort: &[SortKey], from: &[Option<Operand>], backwards: bool, dialect: Dialect) -> Result<Option<Condition>> {
+    let Some(first) = sort.first() else { return Ok(None) };
+    if sort.iter().any(|key| key.field.nullable || key.descending != first.descending) {
+        return Ok(None);
+    }
+    let Some(values) = from.iter().map(|value| value.clone().map(|v| Expr::val(v.bind()))).collect() else {
+        return Ok(None);
+    };
+    let row = Expr::tuple(sort.iter().map(|key| dialect.expr(&key.field)).collect::<Result<Vec<_>>>()?);
+    let place = Expr::tuple::<Vec<Expr>>(values);
+    let condition = if first.descending == backwards { row.gt(place) } else { row.lt(place) };
+    Ok(Some(Condition::all().add(condition)))
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -107,6 +107,14 @@ impl Db {
         }
     }
 
+    /// The same for claiming jobs: as fast as it goes, since a claim that is lost is made again.
+    pub async fn claim(&self) -> Result<PlatformTx> {
+        match self {
+            Self::Postgres(pool) => Ok(PlatformTx::new(Conn::Postgres(postgres::begin_claim(pool).await?))),
+            Self::Sqlite { .. } => self.platform().await,
+        }
+    }
+
     /// Read across tenants.
     pub async fn platform_read(&self) -> Result<PlatformTx> {
         match self {

@@ -4,8 +4,11 @@
 //! `all_jobs` shows both.
 
 mod claim;
+mod due;
 mod enqueue;
 mod finish;
+mod history;
+mod lease;
 mod manage;
 
 use purlin_domain::{
@@ -19,12 +22,11 @@ use serde::Serialize;
 use sqlx::FromRow;
 use uuid::Uuid;
 
-pub use claim::{
-    Claimed, Group, InUse, Lease, Rescued, Want, beat, cancelled_of, claim, end_all_leases, groups, in_use, next_due,
-    promote, rescue,
-};
+pub use claim::{Claimed, Group, InUse, Lease, Want, claim, groups, in_use};
+pub use due::{next_due, promote};
 pub use enqueue::{Enqueue, chain_size, insert, queued, unfinished_with_key};
 pub use finish::{Done, Fence, Outcome, finish, finish_many, reopen_lane, tell_progress};
+pub use lease::{Rescued, beat, cancelled_of, end_all_leases, rescue};
 pub use manage::{
     Census, Selection, ahead, cancel, census, delete_dead_before, delete_finished_before, discard, head_of_lane,
     request_cancel, retry, retry_many,
@@ -192,8 +194,9 @@ pub fn fields() -> Vec<Field> {
         filter_only("event_id", FieldType::Uuid),
         filter_only("caused_by", FieldType::Uuid),
         filter_only("attempt", FieldType::Number),
-        Field::column("run_at", FieldType::Timestamp),
-        Field::column("created_at", FieldType::Timestamp),
+        filter_only("run_at", FieldType::Timestamp),
+        filter_only("created_at", FieldType::Timestamp),
+        // Ids grow with time, so this is the order in which jobs were enqueued.
         Field::column("id", FieldType::Uuid),
     ]
 }

@@ -22,6 +22,7 @@ pub mod jobs;
 pub mod migrate;
 #[cfg(feature = "mutants")]
 pub mod mutants;
+mod nodelay;
 pub mod one_time_tokens;
 pub mod permissions;
 mod platform_tx;

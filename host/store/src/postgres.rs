@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use purlin_domain::{Json, Timestamp, id::TenantId};
 use sqlx::{
-    AssertSqlSafe, Executor, Pool, Postgres, Transaction, pool::PoolConnection, postgres::PgPoolOptions, raw_sql,
+    AssertSqlSafe, Executor, Pool, Postgres, Transaction, pool::PoolConnection, postgres::{PgConnectOptions, PgPoolOptions}, raw_sql,
 };
 
-use crate::{PlatformTx, Result, StoreError, TenantTx, value::params};
+use crate::{PlatformTx, Result, StoreError, TenantTx, nodelay, value::params};
 
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How every connection serves. A host that froze with a lock in its hands, or a statement
@@ -22,11 +22,14 @@ const WEEKS_AHEAD: i64 = 4;
 /// Every connection serves as `purlin_app`; one that comes back is rolled back and
 /// forgets its tenant, whatever happened on it.
 pub(crate) async fn open(url: &str, connections: u32) -> Result<Pool<Postgres>> {
+    let options: PgConnectOptions = url.parse()?;
+    let port = options.get_port();
     let pool = PgPoolOptions::new()
         .max_connections(connections)
         .acquire_timeout(ACQUIRE_TIMEOUT)
-        .after_connect(|conn, _| {
+        .after_connect(move |conn, _| {
             Box::pin(async move {
+                nodelay::set(port);
                 conn.execute(raw_sql(SERVE)).await?;
                 Ok(())
             })
@@ -37,7 +40,7 @@ pub(crate) async fn open(url: &str, connections: u32) -> Result<Pool<Postgres>> 
                 Ok(true)
             })
         })
-        .connect(url)
+        .connect_with(options)
         .await?;
     Ok(pool)
 }
@@ -59,17 +62,25 @@ pub(crate) async fn begin_platform(pool: &Pool<Postgres>) -> Result<Transaction<
     Ok(pool.begin_with("BEGIN; SET LOCAL ROLE purlin_platform").await?)
 }
 
+macro_rules! engine {
+    () => {
+        "BEGIN; SET LOCAL ROLE purlin_platform; SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off;
+         SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off; SET LOCAL enable_material = off;
+         SET LOCAL jit = off"
+    };
+}
+
 /// The same, with the plan of every statement settled: along the indexes, whatever the
 /// statistics say. A burst on a table that was never analysed must not be claimed by
 /// sorting all of it.
 pub(crate) async fn begin_engine(pool: &Pool<Postgres>) -> Result<Transaction<'static, Postgres>> {
-    Ok(pool
-        .begin_with(
-            "BEGIN; SET LOCAL ROLE purlin_platform; SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off;
-             SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off; SET LOCAL enable_material = off;
-             SET LOCAL jit = off",
-        )
-        .await?)
+    Ok(pool.begin_with(engine!()).await?)
+}
+
+/// The same, and nobody waits until it is on disk: a claim that PostgreSQL forgets when it
+/// crashes leaves a job that is claimed again.
+pub(crate) async fn begin_claim(pool: &Pool<Postgres>) -> Result<Transaction<'static, Postgres>> {
+    Ok(pool.begin_with(concat!(engine!(), "; SET LOCAL synchronous_commit = off")).await?)
 }
 
 /// Hold lanes of a tenant until the transaction ends: alone, to finish the head of one, or

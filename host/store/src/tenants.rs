@@ -141,7 +141,7 @@ pub fn fields() -> Vec<Field> {
     vec![
         Field::column("name", FieldType::Text),
         Field::column("slug", FieldType::Text),
-        Field::column("domain", FieldType::Text),
+        Field::nullable("domain", FieldType::Text),
         Field::column("status", FieldType::Text),
         Field::column("plan", FieldType::Text),
         Field::column("created_at", FieldType::Timestamp),

@@ -193,11 +193,11 @@ pub async fn is_deleted(tx: &mut TenantTx, id: UserId) -> Result<bool> {
 pub fn fields() -> Vec<Field> {
     vec![
         Field::column("email", FieldType::Text),
-        Field::column("first_name", FieldType::Text),
-        Field::column("last_name", FieldType::Text),
+        Field::nullable("first_name", FieldType::Text),
+        Field::nullable("last_name", FieldType::Text),
         Field::column("is_active", FieldType::Boolean),
         Field::column("is_verified", FieldType::Boolean),
-        Field::column("last_login_at", FieldType::Timestamp),
+        Field::nullable("last_login_at", FieldType::Timestamp),
         Field::column("created_at", FieldType::Timestamp),
         Field::column("updated_at", FieldType::Timestamp),
         Field::column("id", FieldType::Uuid),

@@ -76,8 +76,8 @@ pub(super) async fn chain_tenant(platform: &Platform, tenant: TenantId) -> Resul
             let mac = found.mac.as_deref().unwrap_or_default();
             head.hash = link(platform, tenant, &head.hash, head.seq, mac);
             (found.seq, found.hash) = (Some(head.seq), Some(head.hash.clone()));
-            audit_chain::set_place(&mut tx, tenant, found).await?;
         }
+        audit_chain::set_places(&mut tx, tenant, &links).await?;
         audit_chain::set_head(&mut tx, tenant, &head, now).await?;
         let signed = audit_chain::last_signed(&mut tx, tenant).await?;
         let is_due = signed.is_none_or(|(seq, at)| now - at >= SIGNED_EVERY || head.seq - seq >= SIGNED_ROWS);

@@ -60,7 +60,7 @@ impl Claimer {
 
     /// Lease due jobs, the tenants who have the least first.
     pub async fn claim(&mut self, platform: &Platform, load: Load) -> Result<Vec<Claimed>> {
-        let mut tx = platform.db.engine().await?;
+        let mut tx = platform.db.claim().await?;
         let mut groups = self.look(&mut tx).await?;
         for _ in 0..LOOKS_MAX {
             // Where very many may not run, those who may lie further on.

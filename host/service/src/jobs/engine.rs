@@ -1,7 +1,7 @@
 //! The worker's side of jobs: claim, beat, rescue, begin, fail. Finishing well is the
 //! commit of the unit of work.
 
-use std::{collections::HashSet, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use purlin_domain::{
     Json, Timestamp,
@@ -128,12 +128,18 @@ pub async fn promote(platform: &Platform) -> Result<(bool, Option<Timestamp>)> {
 /// Write the end of many runs that did nothing else, with what they returned; how many
 /// leases were lost.
 pub async fn acknowledge(platform: &Platform, ended: &[(Claimed, Option<Json>)]) -> Result<usize> {
+    let Some((first, _)) = ended.first() else { return Ok(0) };
     let done: Vec<Done> = ended
         .iter()
-        .map(|(claimed, result)| Done { tenant: claimed.tenant_id, fence: claimed.fence(), result: result.clone() })
+        .map(|(claimed, result)| Done {
+            tenant: claimed.tenant_id,
+            fence: claimed.fence(),
+            place: claimed.place.clone(),
+            result: result.clone(),
+        })
         .collect();
     let mut tx = platform.db.engine().await?;
-    let held: HashSet<JobId> = jobs::finish_many(&mut tx, &done, platform.now()).await?.into_iter().collect();
+    let held = jobs::finish_many(&mut tx, first.worker, &done, platform.now()).await?;
     tx.commit().await?;
     for (claimed, _) in ended {
         metrics::written(claimed, RunOutcome::Succeeded, held.contains(&claimed.id));

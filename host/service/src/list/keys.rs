@@ -92,7 +92,7 @@ sortable! {
     AuditRow { "id" => |r| r.id, "created_at" => |r| r.created_at }
     PluginLog { "id" => |r| r.id, "created_at" => |r| r.created_at }
     purlin_domain::event::Event { "id" => |r| r.id.0, "created_at" => |r| r.time }
-    JobSummary { "id" => |r| r.id.0, "created_at" => |r| r.created_at, "run_at" => |r| r.run_at }
+    JobSummary { "id" => |r| r.id.0 }
     Schedule { "id" => |r| r.id, "created_at" => |r| r.created_at }
     Webhook { "id" => |r| r.id, "created_at" => |r| r.created_at }
     User {

@@ -1,7 +1,4 @@
-//! Claiming: who waits, who gets how many, under a lease that is prolonged or runs out.
-//!
-//! A lease is measured by one clock: that of PostgreSQL, where there are several hosts,
-//! and that of the host where there is one.
+//! Claiming: who waits, and who gets how many.
 
 use std::time::Duration;
 
@@ -147,6 +144,10 @@ pub struct Claimed {
     pub attempts_max: i64,
     /// The fence: what this claim's writes must still find.
     pub run_lease: i64,
+    /// Who claimed.
+    pub worker: Uuid,
+    /// Where its row lies, for whoever ends it.
+    pub place: String,
     /// The event it delivers.
     pub event_id: Option<Uuid>,
     /// Its lane.
@@ -167,7 +168,7 @@ pub struct Claimed {
 impl Claimed {
     /// What this claim's writes must still find.
     pub fn fence(&self) -> Fence {
-        Fence { job: self.id, run_lease: self.run_lease }
+        Fence { job: self.id, run_lease: self.run_lease, worker: self.worker }
     }
 }
 
@@ -195,18 +196,20 @@ pub struct Lease {
 
 macro_rules! claimed {
     () => {
-        " RETURNING j.tenant_id, j.id, j.kind, j.plugin, CASE WHEN pg_column_size(j.payload) <= 4096 THEN j.payload END AS payload, j.queue, j.run_at, j.attempt, j.attempts_max, j.run_lease,
-            j.event_id, j.ordering_key, j.webhook_id, j.caused_by, j.root_id, j.depth"
+        " RETURNING j.tenant_id, j.id, j.kind, j.plugin, CASE WHEN pg_column_size(j.payload) <= 4096 THEN j.payload END AS payload,
+            j.queue, j.run_at, j.attempt, j.attempts_max, j.run_lease, j.worker, CAST(j.ctid AS text) AS place, j.event_id, j.ordering_key,
+            j.webhook_id, j.caused_by, j.root_id, j.depth"
     };
 }
 
 /// The first of each group in the order of the index, then the first of these for the
-/// tenant. The plan does not depend on statistics: see `Db::engine`.
+/// tenant. The plan does not depend on statistics: see `Db::engine`; and rows that were
+/// locked are updated by where they lie, so that no index can be taken for a better one.
 const CLAIM_POSTGRES: &str = concat!(
     "WITH picked AS MATERIALIZED (
-        SELECT p.id FROM jsonb_to_recordset($1) AS w(q text, t uuid, n bigint, g jsonb) CROSS JOIN LATERAL (
-            SELECT c.id FROM jsonb_to_recordset(w.g) AS k(p text, k text) CROSS JOIN LATERAL (
-                SELECT j.id, j.priority, j.run_at, j.seq FROM jobs j
+        SELECT p.place FROM jsonb_to_recordset($1) AS w(q text, t uuid, n bigint, g jsonb) CROSS JOIN LATERAL (
+            SELECT c.place FROM jsonb_to_recordset(w.g) AS k(p text, k text) CROSS JOIN LATERAL (
+                SELECT j.ctid AS place, j.priority, j.run_at, j.seq FROM jobs j
                 WHERE j.state = 'ready' AND j.queue = w.q AND j.tenant_id = w.t AND j.plugin = k.p AND j.kind = k.k
                 ORDER BY j.queue, j.tenant_id, j.plugin, j.kind, j.priority, j.run_at, j.seq
                 LIMIT w.n FOR NO KEY UPDATE OF j SKIP LOCKED) c
@@ -214,7 +217,7 @@ const CLAIM_POSTGRES: &str = concat!(
     )
     UPDATE jobs j SET state = 'running', run_lease = j.run_lease + 1, attempt = j.attempt + 1, worker = $2,
         leased_until = statement_timestamp() + $3 * interval '1 second', started_at = $4, updated_at = $4
-    WHERE j.id = ANY (ARRAY(SELECT p.id FROM picked p)) AND j.state = 'ready'",
+    WHERE j.ctid = ANY (ARRAY(SELECT p.place FROM picked p))",
     claimed!()
 );
 
@@ -254,176 +257,8 @@ pub async fn claim(tx: &mut PlatformTx, lease: Lease, wanted: &[Want], now: Time
         "UPDATE jobs AS j SET state = 'running', run_lease = run_lease + 1, attempt = attempt + 1, worker = $2, leased_until = $3,
             started_at = $4, updated_at = $4
          WHERE seq IN (SELECT value FROM json_each($1))",
-        " RETURNING tenant_id, id, kind, plugin, CASE WHEN length(payload) <= 4096 THEN payload END AS payload, queue, run_at, attempt, attempts_max, run_lease, event_id, ordering_key,
-            webhook_id, caused_by, root_id, depth"
+        " RETURNING tenant_id, id, kind, plugin, CASE WHEN length(payload) <= 4096 THEN payload END AS payload, queue, run_at,
+            attempt, attempts_max, run_lease, worker, CAST(seq AS text) AS place, event_id, ordering_key, webhook_id, caused_by, root_id, depth"
     );
     tx.fetch_all(sql, params![json!(all), lease.worker, now + lease.length, now]).await
-}
-
-/// Leases by the ids of their jobs.
-pub(super) fn leases<'a>(fences: impl Iterator<Item = &'a Fence>) -> Json {
-    Json::Object(fences.map(|fence| (fence.job.to_string(), json!(fence.run_lease))).collect())
-}
-
-/// Move the end of these leases: those of jobs that really run, so that the lease of any
-/// other ends. A lease that was lost is left alone.
-pub async fn beat(tx: &mut PlatformTx, lease: Lease, held: &[(TenantId, Fence)], now: Timestamp) -> Result<()> {
-    if tx.conn.is_postgres() {
-        let leases = leases(held.iter().map(|(_, fence)| fence));
-        tx.execute(
-            // One that is being finished at this moment needs no prolonging.
-            "WITH mine AS MATERIALIZED (
-                SELECT j.id FROM jobs j
-                WHERE j.id = ANY (ARRAY(SELECT CAST(k.id AS uuid) FROM jsonb_object_keys($1) AS k(id)))
-                    AND j.state = 'running' AND j.run_lease = CAST($1->>CAST(j.id AS text) AS bigint)
-                FOR NO KEY UPDATE OF j SKIP LOCKED
-             )
-             UPDATE jobs j SET leased_until = statement_timestamp() + $2 * interval '1 second'
-             WHERE j.id = ANY (ARRAY(SELECT m.id FROM mine m))",
-            params![leases, lease.length.as_secs_f64()],
-        )
-        .await?;
-    } else {
-        let list: Json = held
-            .iter()
-            .map(|(tenant, fence)| {
-                json!({ "t": tenant.0.simple().to_string(), "j": fence.job.0.simple().to_string(), "l": fence.run_lease })
-            })
-            .collect();
-        tx.execute(
-            "UPDATE jobs SET leased_until = $2 WHERE seq IN (
-                SELECT d.seq FROM json_each($1) w CROSS JOIN jobs d ON d.tenant_id = unhex(w.value->>'t')
-                    AND d.id = unhex(w.value->>'j') AND d.run_lease = w.value->>'l' AND d.state = 'running')",
-            params![list, now + lease.length],
-        )
-        .await?;
-    }
-    Ok(())
-}
-
-/// Jobs that this worker runs and somebody asked to cancel.
-pub async fn cancelled_of(tx: &mut PlatformTx, worker: Uuid) -> Result<Vec<JobId>> {
-    let ids: Vec<(Uuid,)> = tx
-        .fetch_all(
-            "SELECT id FROM jobs WHERE state = 'running' AND worker = $1 AND cancel_at IS NOT NULL",
-            params![worker],
-        )
-        .await?;
-    Ok(ids.into_iter().map(|(id,)| JobId(id)).collect())
-}
-
-/// A job that was taken away from a worker that stopped beating.
-#[derive(Clone, Debug, FromRow)]
-pub struct Rescued {
-    /// Its tenant.
-    #[sqlx(try_from = "Uuid")]
-    pub tenant_id: TenantId,
-    /// Its kind.
-    pub kind: String,
-    /// Its queue.
-    #[sqlx(try_from = "String")]
-    pub queue: Queue,
-    /// What it is now: `ready`, or `dead` after too many crashes.
-    pub state: String,
-    /// Its lane.
-    pub ordering_key: Option<String>,
-    /// Whether those behind it wait for it also as a dead letter.
-    pub blocks_lane: bool,
-}
-
-/// The rescue, the same for both databases but for the clock, for how ids are listed, and
-/// for the lock: a row that somebody holds is left for the next round rather than waited
-/// for. The lease is looked at again in the statement that takes the job.
-macro_rules! rescue {
-    ($clock:literal, $held:literal, $lock:literal, $gone:literal) => {
-        concat!(
-            "WITH gone AS MATERIALIZED (
-                SELECT j.tenant_id, j.id FROM jobs j
-                WHERE j.state = 'running' AND j.leased_until <= ",
-            $clock,
-            " AND (j.worker <> $3 OR j.id NOT IN (",
-            $held,
-            "))
-                LIMIT 1000 ",
-            $lock,
-            ")
-            UPDATE jobs SET crashes = crashes + CASE WHEN worker = $3 THEN 0 ELSE 1 END, attempt = attempt - 1,
-                leased_until = NULL, worker = NULL, updated_at = $1, run_at = $1,
-                last_error = CASE WHEN worker = $3 THEN 'its end could not be written' ELSE 'the worker died while running it' END,
-                state = CASE WHEN worker <> $3 AND crashes + 1 >= $2 THEN 'dead' ELSE 'ready' END,
-                finished_at = CASE WHEN worker <> $3 AND crashes + 1 >= $2 THEN $1 END
-            WHERE ",
-            $gone,
-            " AND state = 'running' AND leased_until <= ",
-            $clock,
-            " RETURNING tenant_id, kind, queue, state, ordering_key, blocks_lane"
-        )
-    };
-}
-
-/// Take jobs away from workers whose lease ended, 1,000 at a time: back to ready, or to the
-/// dead letters after `crashes_max` crashes. A crash does not use up an attempt.
-///
-/// Jobs that this worker itself `holds` stay, whatever the clock says; those it let go of
-/// without being able to say so are taken back, which is no crash. Lanes whose head is a
-/// dead letter now are for the caller to [open](super::reopen_lane), each under its lock.
-pub async fn rescue(
-    tx: &mut PlatformTx,
-    own: Uuid,
-    holds: &[JobId],
-    now: Timestamp,
-    crashes_max: i64,
-) -> Result<Vec<Rescued>> {
-    let sql = if tx.conn.is_postgres() {
-        rescue!(
-            "statement_timestamp()",
-            "SELECT CAST(value AS uuid) FROM jsonb_array_elements_text($4)",
-            "FOR NO KEY UPDATE OF j SKIP LOCKED",
-            "id = ANY (ARRAY(SELECT id FROM gone))"
-        )
-    } else {
-        rescue!(
-            "$1",
-            "SELECT unhex(value) FROM json_each($4)",
-            "",
-            "(tenant_id, id) IN (SELECT tenant_id, id FROM gone)"
-        )
-    };
-    let holds: Json = holds.iter().map(|job| job.0.simple().to_string()).collect();
-    tx.fetch_all(sql, params![now, crashes_max, own, holds]).await
-}
-
-/// Let every lease run out: whoever held them is gone, since this process alone uses the database.
-pub async fn end_all_leases(tx: &mut PlatformTx, now: Timestamp) -> Result<u64> {
-    tx.execute("UPDATE jobs SET leased_until = $1 WHERE state = 'running' AND leased_until > $1", params![now]).await
-}
-
-macro_rules! promote {
-    ($due:literal, $lock:literal) => {
-        concat!(
-            "UPDATE jobs SET state = 'ready' WHERE state = 'scheduled' AND ",
-            $due,
-            " SELECT j.id FROM jobs j WHERE j.state = 'scheduled' AND j.run_at <= $1 ORDER BY j.run_at LIMIT $2 ",
-            $lock,
-            "))"
-        )
-    };
-}
-
-/// Make jobs ready whose time has come, so many at a time; how many.
-pub async fn promote(tx: &mut PlatformTx, now: Timestamp, most: u32) -> Result<u64> {
-    let sql = if tx.conn.is_postgres() {
-        promote!("id = ANY (ARRAY(", "FOR NO KEY UPDATE OF j SKIP LOCKED")
-    } else {
-        promote!("(id IN (", "")
-    };
-    tx.execute(sql, params![now, most]).await
-}
-
-/// When the next scheduled job is due.
-pub async fn next_due(tx: &mut PlatformTx) -> Result<Option<Timestamp>> {
-    let row: Option<(Timestamp,)> = tx
-        .fetch_optional("SELECT run_at FROM jobs WHERE state = 'scheduled' ORDER BY run_at LIMIT 1", Vec::new())
-        .await?;
-    Ok(row.map(|(at,)| at))
 }

@@ -1,18 +1,34 @@
 //! How a run ends: fenced by its lease, together with what it did.
 
-use purlin_domain::{Json, Timestamp, id::JobId, id::TenantId};
+use std::collections::HashSet;
+
+use purlin_domain::{
+    Json, Timestamp,
+    id::{JobId, TenantId},
+};
 use serde_json::json;
 use uuid::Uuid;
 
+use super::{
+    history::history,
+    lease::{claims, places},
+};
 use crate::{PlatformTx, Result, TenantTx, postgres, value::params};
 
 /// Which job, under which claim.
+///
+/// The number alone grows with every claim. PostgreSQL may forget the last claims when it
+/// crashes, since nobody waits for those to be on disk, and then gives a number again; so
+/// the fence names who holds it as well. The same worker may then run a job twice at once,
+/// and the second to end finds it gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fence {
     /// The job.
     pub job: JobId,
     /// The claim.
     pub run_lease: i64,
+    /// Who claimed: a boot of a process.
+    pub worker: Uuid,
 }
 
 /// How a run ended.
@@ -46,22 +62,6 @@ pub enum Outcome {
     },
 }
 
-/// What history keeps of a job; what its end says is `$4` to `$9`.
-macro_rules! ended {
-    ($from:literal) => {
-        concat!(
-            "INSERT INTO job_history (tenant_id, id, kind, plugin, payload, state, queue, priority, run_at, attempt, attempts_max,
-                crashes, run_lease, last_error, result, progress, progress_message, event_id, unique_key, ordering_key,
-                schedule_id, webhook_id, caused_by, root_id, depth, started_at, finished_at, created_at, updated_at)
-             SELECT tenant_id, id, kind, plugin, payload, $4, queue, priority, run_at, attempt, attempts_max, crashes, run_lease,
-                $5, $6, coalesce($7, progress), coalesce($8, progress_message), event_id, unique_key, ordering_key, schedule_id,
-                webhook_id, caused_by, root_id, depth, started_at, $9, created_at, $9
-             FROM ",
-            $from
-        )
-    };
-}
-
 /// Write how a run ended, if the claim still holds; whether it does. Without it the
 /// caller must let its transaction go: somebody else has the job now.
 ///
@@ -93,29 +93,30 @@ pub async fn finish(
         }
         Outcome::Retry { run_at, error } => {
             tx.execute(
-                "UPDATE jobs SET state = CASE WHEN $5 <= $4 THEN 'ready' ELSE 'scheduled' END, run_at = $5, updated_at = $4,
-                    leased_until = NULL, worker = NULL, last_error = $6
-                 WHERE tenant_id = $1 AND id = $2 AND run_lease = $3 AND state = 'running'",
-                params![fence.job, fence.run_lease, now, *run_at, error],
+                "UPDATE jobs SET state = CASE WHEN $6 <= $5 THEN 'ready' ELSE 'scheduled' END, run_at = $6, updated_at = $5,
+                    leased_until = NULL, worker = NULL, last_error = $7
+                 WHERE tenant_id = $1 AND id = $2 AND run_lease = $3 AND worker = $4 AND leased_until IS NOT NULL",
+                params![fence.job, fence.run_lease, fence.worker, now, *run_at, error],
             )
             .await?
                 == 1
         }
         Outcome::Released { run_at } => {
             tx.execute(
-                "UPDATE jobs SET state = CASE WHEN $5 <= $4 THEN 'ready' ELSE 'scheduled' END, attempt = attempt - 1,
-                    run_at = $5, updated_at = $4, leased_until = NULL, worker = NULL
-                 WHERE tenant_id = $1 AND id = $2 AND run_lease = $3 AND state = 'running'",
-                params![fence.job, fence.run_lease, now, *run_at],
+                "UPDATE jobs SET state = CASE WHEN $6 <= $5 THEN 'ready' ELSE 'scheduled' END, attempt = attempt - 1,
+                    run_at = $6, updated_at = $5, leased_until = NULL, worker = NULL
+                 WHERE tenant_id = $1 AND id = $2 AND run_lease = $3 AND worker = $4 AND leased_until IS NOT NULL",
+                params![fence.job, fence.run_lease, fence.worker, now, *run_at],
             )
             .await?
                 == 1
         }
         Outcome::Dead { error } => {
             tx.execute(
-                "UPDATE jobs SET state = 'dead', finished_at = $4, updated_at = $4, leased_until = NULL, worker = NULL, last_error = $5
-                 WHERE tenant_id = $1 AND id = $2 AND run_lease = $3 AND state = 'running'",
-                params![fence.job, fence.run_lease, now, error],
+                "UPDATE jobs SET state = 'dead', finished_at = $5, updated_at = $5, leased_until = NULL, worker = NULL,
+                    last_error = $6
+                 WHERE tenant_id = $1 AND id = $2 AND run_lease = $3 AND worker = $4 AND leased_until IS NOT NULL",
+                params![fence.job, fence.run_lease, fence.worker, now, error],
             )
             .await?
                 == 1
@@ -130,11 +131,16 @@ pub async fn finish(
 /// For tests of the tests: as it would be without the fence.
 #[cfg(feature = "mutants")]
 async fn unfenced(tx: &mut TenantTx, fence: Fence, now: Timestamp) -> Result<bool> {
-    let (lease,): (i64,) = tx
-        .fetch_one("SELECT coalesce(max(run_lease), 0) FROM jobs WHERE tenant_id = $1 AND id = $2", params![fence.job])
+    let current: Option<(i64, Uuid)> = tx
+        .fetch_optional(
+            "SELECT run_lease, worker FROM jobs WHERE tenant_id = $1 AND id = $2 AND worker IS NOT NULL",
+            params![fence.job],
+        )
         .await?;
-    let current = Fence { run_lease: lease, ..fence };
-    end(tx, current, "succeeded", None, None, (None, None), now).await?;
+    if let Some((run_lease, worker)) = current {
+        let current = Fence { run_lease, worker, ..fence };
+        end(tx, current, "succeeded", None, None, (None, None), now).await?;
+    }
     Ok(true)
 }
 
@@ -147,26 +153,25 @@ async fn end(
     (percent, message): (Option<i64>, Option<String>),
     now: Timestamp,
 ) -> Result<bool> {
-    let values = params![fence.job, fence.run_lease, state, error.map(str::to_owned), result, percent, message, now];
+    let error = error.map(str::to_owned);
+    let values = params![fence.job, fence.run_lease, fence.worker, state, error, result, percent, message, now];
     if tx.conn.is_postgres() {
         let sql = concat!(
-            "WITH done AS (
-                DELETE FROM jobs WHERE tenant_id = $1 AND id = $2 AND run_lease = $3 AND state = 'running' RETURNING *
-            ) ",
-            ended!("done")
+            "WITH d AS (DELETE FROM jobs WHERE tenant_id = $1 AND id = $2 AND run_lease = $3 AND worker = $4
+                AND leased_until IS NOT NULL RETURNING *) ",
+            history!("$5", "$6", "$7", "coalesce($8, d.progress)", "coalesce($9, d.progress_message)", "$10"),
+            "d"
         );
         return Ok(tx.execute(sql, values).await? == 1);
     }
-    let sql = ended!("jobs WHERE tenant_id = $1 AND id = $2 AND run_lease = $3 AND state = 'running'");
+    let sql = concat!(
+        history!("$5", "$6", "$7", "coalesce($8, d.progress)", "coalesce($9, d.progress_message)", "$10"),
+        "jobs d WHERE d.tenant_id = $1 AND d.id = $2 AND d.run_lease = $3 AND d.worker = $4 AND d.leased_until IS NOT NULL"
+    );
     if tx.execute(sql, values).await? == 0 {
         return Ok(false);
     }
-    let gone = tx
-        .execute(
-            "DELETE FROM jobs WHERE tenant_id = $1 AND id = $2 AND run_lease = $3 AND state = 'running'",
-            params![fence.job, fence.run_lease],
-        )
-        .await?;
+    let gone = tx.execute("DELETE FROM jobs WHERE tenant_id = $1 AND id = $2", params![fence.job]).await?;
     Ok(gone == 1)
 }
 
@@ -196,64 +201,74 @@ pub struct Done {
     pub tenant: TenantId,
     /// Its claim.
     pub fence: Fence,
+    /// Where its row lay when it was claimed.
+    pub place: String,
     /// What it returned.
     pub result: Option<Json>,
 }
 
-/// Write the end of many runs at once, of whichever tenants; those whose claim still held.
-/// None of them may have an ordering key.
-pub async fn finish_many(tx: &mut PlatformTx, done: &[Done], now: Timestamp) -> Result<Vec<JobId>> {
-    let ids: Vec<(Uuid,)> = if tx.conn.is_postgres() {
-        let leases = super::claim::leases(done.iter().map(|d| &d.fence));
-        let returned = done.iter().filter_map(|d| Some((d.fence.job.to_string(), d.result.clone()?)));
-        tx.fetch_all(FINISH_MANY_POSTGRES, params![leases, now, Json::Object(returned.collect())]).await?
-    } else {
-        let list: Json = done
-            .iter()
-            .map(|d| {
-                json!({ "t": d.tenant.0.simple().to_string(), "j": d.fence.job.0.simple().to_string(), "l": d.fence.run_lease, "r": d.result })
-            })
-            .collect();
-        tx.execute(ARCHIVE_MANY_SQLITE, params![&list, now]).await?;
-        tx.fetch_all(DELETE_MANY_SQLITE, params![list]).await?
-    };
-    Ok(ids.into_iter().map(|(id,)| JobId(id)).collect())
+/// Write the end of many runs of this worker at once, of whichever tenants; those whose
+/// claim still held. None of them may have an ordering key.
+pub async fn finish_many(tx: &mut PlatformTx, worker: Uuid, done: &[Done], now: Timestamp) -> Result<HashSet<JobId>> {
+    if !tx.conn.is_postgres() {
+        let list: Json = done.iter().map(|d| json!({ "p": d.place, "l": d.fence.run_lease, "r": d.result })).collect();
+        tx.execute(ARCHIVE_MANY_SQLITE, params![&list, worker, now]).await?;
+        return Ok(ids(tx.fetch_all(DELETE_MANY_SQLITE, params![list, worker]).await?).collect());
+    }
+    let leases = done.iter().map(|d| (d.fence.job.to_string(), d.fence.run_lease.into()));
+    let leases = Json::Object(leases.collect());
+    let returned = done.iter().filter_map(|d| Some((d.fence.job.to_string(), d.result.clone()?)));
+    let returned = Json::Object(returned.collect());
+    let places = array(done.iter().map(|d| d.place.as_str()));
+    let rows = tx.fetch_all(FINISH_MANY_POSTGRES, params![places, worker, &leases, &returned, now]).await?;
+    let mut ended: HashSet<JobId> = ids(rows).collect();
+    // Rows that were touched meanwhile, as by a beat, lie elsewhere now.
+    let left: Vec<(TenantId, Fence)> =
+        done.iter().filter(|d| !ended.contains(&d.fence.job)).map(|d| (d.tenant, d.fence)).collect();
+    if !left.is_empty() {
+        let sql = concat!("SELECT CAST(m.place AS text) FROM (", places!("OFFSET 0"), ") m");
+        let places: Vec<(String,)> = tx.fetch_all(sql, params![claims(&left), worker]).await?;
+        let places = array(places.iter().map(|(place,)| place.as_str()));
+        ended.extend(ids(tx.fetch_all(FINISH_MANY_POSTGRES, params![places, worker, leases, returned, now]).await?));
+    }
+    Ok(ended)
 }
 
-macro_rules! archive_many {
-    ($result:literal, $from:literal) => {
-        concat!(
-            "INSERT INTO job_history (tenant_id, id, kind, plugin, payload, state, queue, priority, run_at, attempt, attempts_max,
-                crashes, run_lease, last_error, result, progress, progress_message, event_id, unique_key, ordering_key,
-                schedule_id, webhook_id, caused_by, root_id, depth, started_at, finished_at, created_at, updated_at)
-             SELECT d.tenant_id, d.id, d.kind, d.plugin, d.payload, 'succeeded', d.queue, d.priority, d.run_at, d.attempt,
-                d.attempts_max, d.crashes, d.run_lease, NULL, ",
-            $result,
-            ", d.progress, d.progress_message, d.event_id, d.unique_key, NULL, d.schedule_id, d.webhook_id, d.caused_by, d.root_id,
-                d.depth, d.started_at, $2, d.created_at, $2
-             FROM ",
-            $from
-        )
-    };
+/// An array of PostgreSQL, of texts without quotes.
+fn array<'a>(texts: impl Iterator<Item = &'a str>) -> String {
+    let quoted: Vec<String> = texts.map(|text| format!("\"{text}\"")).collect();
+    format!("{{{}}}", quoted.join(","))
+}
+
+fn ids(rows: Vec<(Uuid,)>) -> impl Iterator<Item = JobId> {
+    rows.into_iter().map(|(id,)| JobId(id))
 }
 
 const FINISH_MANY_POSTGRES: &str = concat!(
-    "WITH done AS (
-        DELETE FROM jobs j WHERE j.id = ANY (ARRAY(SELECT CAST(k.id AS uuid) FROM jsonb_object_keys($1) AS k(id)))
-            AND j.run_lease = CAST($1->>CAST(j.id AS text) AS bigint) AND j.state = 'running' AND j.ordering_key IS NULL
+    "WITH d AS (
+        DELETE FROM jobs j WHERE j.ctid = ANY (CAST($1 AS tid[])) AND j.worker = $2
+            AND j.run_lease = CAST($3->>CAST(j.id AS text) AS bigint)
+            AND j.leased_until IS NOT NULL AND j.ordering_key IS NULL
         RETURNING j.*
     ) ",
-    archive_many!("$3->CAST(d.id AS text)", "done d"),
-    " RETURNING id"
+    history!("'succeeded'", "NULL", "$4->CAST(d.id AS text)", "d.progress", "d.progress_message", "$5"),
+    "d RETURNING id"
 );
-const ARCHIVE_MANY_SQLITE: &str = archive_many!(
-    "CASE WHEN json_type(w.value, '$.r') = 'null' THEN NULL ELSE w.value->'r' END",
-    "json_each($1) w CROSS JOIN jobs d ON d.tenant_id = unhex(w.value->>'t') AND d.id = unhex(w.value->>'j')
-        AND d.run_lease = w.value->>'l' AND d.state = 'running' AND d.ordering_key IS NULL"
+const ARCHIVE_MANY_SQLITE: &str = concat!(
+    history!(
+        "'succeeded'",
+        "NULL",
+        "CASE WHEN json_type(w.value, '$.r') = 'null' THEN NULL ELSE w.value->'r' END",
+        "d.progress",
+        "d.progress_message",
+        "$3"
+    ),
+    "json_each($1) w CROSS JOIN jobs d ON d.seq = CAST(w.value->>'p' AS integer) AND d.run_lease = w.value->>'l'
+        AND d.worker = $2 AND d.leased_until IS NOT NULL AND d.ordering_key IS NULL"
 );
 const DELETE_MANY_SQLITE: &str = "DELETE FROM jobs WHERE seq IN (
-        SELECT d.seq FROM json_each($1) w CROSS JOIN jobs d ON d.tenant_id = unhex(w.value->>'t') AND d.id = unhex(w.value->>'j')
-            AND d.run_lease = w.value->>'l' AND d.state = 'running' AND d.ordering_key IS NULL)
+        SELECT d.seq FROM json_each($1) w CROSS JOIN jobs d ON d.seq = CAST(w.value->>'p' AS integer)
+            AND d.run_lease = w.value->>'l' AND d.worker = $2 AND d.leased_until IS NOT NULL AND d.ordering_key IS NULL)
      RETURNING id";
 
 /// Tell how far a running job is; whether the claim still holds.
@@ -267,8 +282,8 @@ pub async fn tell_progress(
     let changed = tx
         .execute(
             "UPDATE jobs SET progress = $4, progress_message = $5, updated_at = $6
-             WHERE tenant_id = $1 AND id = $2 AND run_lease = $3 AND state = 'running'",
-            params![fence.job, fence.run_lease, percent, message, now],
+             WHERE tenant_id = $1 AND id = $2 AND run_lease = $3 AND worker = $7 AND leased_until IS NOT NULL",
+            params![fence.job, fence.run_lease, percent, message, now, fence.worker],
         )
         .await?;
     Ok(changed == 1)

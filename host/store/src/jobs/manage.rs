@@ -4,24 +4,8 @@ use purlin_domain::{Timestamp, id::JobId, job::Queue};
 use sqlx::FromRow;
 use uuid::Uuid;
 
-use super::finish::open_lane;
+use super::{finish::open_lane, history::history};
 use crate::{PlatformTx, Result, TenantTx, postgres, value::params};
-
-/// What history keeps of a job that was taken back before it ran.
-macro_rules! cancelled {
-    ($from:literal) => {
-        concat!(
-            "INSERT INTO job_history (tenant_id, id, kind, plugin, payload, state, queue, priority, run_at, attempt, attempts_max,
-                crashes, run_lease, last_error, result, progress, progress_message, event_id, unique_key, ordering_key,
-                schedule_id, webhook_id, caused_by, root_id, depth, started_at, finished_at, created_at, updated_at)
-             SELECT tenant_id, id, kind, plugin, payload, 'cancelled', queue, priority, run_at, attempt, attempts_max, crashes,
-                run_lease, last_error, NULL, progress, progress_message, event_id, unique_key, ordering_key, schedule_id,
-                webhook_id, caused_by, root_id, depth, started_at, $3, created_at, $3
-             FROM ",
-            $from
-        )
-    };
-}
 
 /// Take back a job that waits, if it is of this plugin, where one is given; whether it did.
 /// Whoever waits behind it may run.
@@ -30,14 +14,17 @@ pub async fn cancel(tx: &mut TenantTx, id: JobId, plugin: Option<&str>, now: Tim
     let plugin = plugin.map(str::to_owned);
     let gone = if tx.conn.is_postgres() {
         let sql = concat!(
-            "WITH gone AS (DELETE FROM jobs WHERE tenant_id = $1 AND id = $2 AND state IN ('scheduled', 'waiting', 'ready')
+            "WITH d AS (DELETE FROM jobs WHERE tenant_id = $1 AND id = $2 AND state IN ('scheduled', 'waiting', 'ready')
                 AND ($4 IS NULL OR plugin = $4) RETURNING *) ",
-            cancelled!("gone")
+            history!("'cancelled'", "d.last_error", "NULL", "d.progress", "d.progress_message", "$3"),
+            "d"
         );
         tx.execute(sql, params![id, now, plugin]).await? == 1
     } else {
-        let sql = cancelled!(
-            "jobs WHERE tenant_id = $1 AND id = $2 AND state IN ('scheduled', 'waiting', 'ready') AND ($4 IS NULL OR plugin = $4)"
+        let sql = concat!(
+            history!("'cancelled'", "d.last_error", "NULL", "d.progress", "d.progress_message", "$3"),
+            "jobs d WHERE d.tenant_id = $1 AND d.id = $2 AND d.state IN ('scheduled', 'waiting', 'ready')
+                AND ($4 IS NULL OR d.plugin = $4)"
         );
         tx.execute(sql, params![id, now, plugin]).await? == 1
             && tx
