@@ -133,7 +133,7 @@ async fn dump(engine: &Engine) -> BTreeMap<u128, (String, i64, i64, i64)> {
         };
     }
     match &engine.db {
-        purlin_store::Db::Postgres(pool) => {
+        purlin_store::Db::Postgres { pool, .. } => {
             let sql = format!("SET purlin.tenant_id = '{}'", engine.tenant);
             let mut conn = pool.acquire().await.unwrap();
             sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut *conn).await.unwrap();

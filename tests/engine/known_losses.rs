@@ -61,7 +61,7 @@ async fn a_claim_that_is_not_committed_takes_nothing_away(database: Database) {
         count: 1,
     };
     let lease = Lease { worker: Uuid::from_u128(1), length: LONG };
-    let mut tx = engine.db.engine().await.unwrap();
+    let mut tx = engine.db.platform().await.unwrap();
     assert_eq!(jobs::claim(&mut tx, lease, &[want], engine.now).await.unwrap().len(), 1);
     drop(tx);
     assert_eq!(engine.claim(2, LONG, Queue::Default, 1).await.len(), 1);

@@ -170,28 +170,30 @@ impl Worker {
             // What it took now it could not keep, without a beat.
             let is_sure = sure_until(*held_until.borrow()) > Instant::now();
             if load.free == 0 || !is_sure {
-                self.wait(platform, floor, false, stop).await;
+                self.wait(platform, floor, For::Room, stop).await;
                 continue;
             }
-            let claimed = match claimer.claim(platform, load).await {
-                Ok(claimed) => claimed,
+            let taken = match claimer.claim(platform, load).await {
+                Ok(taken) => taken,
                 Err(error) => {
                     tracing::warn!(%error, "jobs could not be claimed");
                     sleep(PAUSE_AFTER_ERROR).await;
                     continue;
                 }
             };
-            let count = claimed.len();
+            let count = taken.jobs.len();
             are_quick = count > self.jobs_at_once as usize;
             floor.waiting.fetch_add(count, Ordering::AcqRel);
-            for job in claimed {
+            for job in taken.jobs {
                 let hold = held.hold(&job);
                 if hand.send((job, hold)).await.is_err() {
                     return;
                 }
             }
-            if count == 0 {
-                self.wait(platform, floor, true, stop).await;
+            if !taken.is_more {
+                self.wait(platform, floor, For::Jobs, stop).await;
+            } else if count == 0 {
+                self.wait(platform, floor, For::Either, stop).await;
             }
         }
     }
@@ -206,17 +208,27 @@ impl Worker {
         Load { free, room: number(WAITING_MAX.saturating_sub(waiting)) }
     }
 
-    /// Wait for a hint, a job that ends, the next look, or the end.
-    async fn wait(&self, platform: &Platform, floor: &Floor, is_hungry: bool, stop: &mut watch::Receiver<bool>) {
+    /// Wait for what is worth another look, or the end.
+    async fn wait(&self, platform: &Platform, floor: &Floor, what: For, stop: &mut watch::Receiver<bool>) {
         let jitter = self.poll.mul_f64(0.5 + 0.5 * rand::random::<f64>());
         tokio::select! {
-            () = platform.jobs_enqueued.notified(), if is_hungry => {}
-            // Also where nothing could be claimed: a ceiling may be met no more.
-            () = floor.ended.notified() => {}
+            () = platform.jobs_enqueued.notified(), if what != For::Room => {}
+            () = floor.ended.notified(), if what != For::Jobs => {}
             () = sleep(jitter) => {}
             _ = stop.changed() => {}
         }
     }
+}
+
+/// What the claimer waits for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum For {
+    /// A hint that there are jobs.
+    Jobs,
+    /// A job that ends: there is a worker without one.
+    Room,
+    /// Both: what waits may run when a ceiling is met no more.
+    Either,
 }
 
 /// Give claimed jobs to workers as these get free, until no more are claimed and all ended.

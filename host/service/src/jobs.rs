@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 pub(crate) use backlog::BacklogMeter;
-pub use claimer::{Claimer, Load};
+pub use claimer::{Claimer, Load, Taken};
 pub use engine::{
     Assignment, Begun, Work, acknowledge, beat, begin, cancelled_of, complete, fail, finish_cancelled, leave, promote,
     release, rescue, succeed, take_over,

@@ -62,7 +62,7 @@ pub async fn hold_head(tx: &mut PlatformTx, tenant: TenantId, now: Timestamp) ->
     )
     .await?;
     let sql = match tx.conn {
-        Conn::Postgres(_) | Conn::PostgresRead(_) => {
+        Conn::Postgres(_) | Conn::PostgresAuto(_) => {
             "SELECT seq, hash FROM audit_heads WHERE tenant_id = $1 FOR UPDATE SKIP LOCKED"
         }
         Conn::Sqlite(_) | Conn::SqliteRead(_) => "SELECT seq, hash FROM audit_heads WHERE tenant_id = $1",
@@ -90,7 +90,7 @@ pub async fn set_places(tx: &mut PlatformTx, tenant: TenantId, links: &[Link]) -
     let times = || links.iter().map(|link| link.row.created_at);
     let (Some(first), Some(last)) = (times().min(), times().max()) else { return Ok(0) };
     let sql = match tx.conn {
-        Conn::Postgres(_) | Conn::PostgresRead(_) => {
+        Conn::Postgres(_) | Conn::PostgresAuto(_) => {
             "UPDATE audit_log a SET mac = p.m, seq = p.s, hash = p.h
              FROM jsonb_to_recordset($2) AS p(i uuid, m text, s bigint, h text)
              WHERE a.tenant_id = $1 AND a.id = p.i AND a.created_at BETWEEN $3 AND $4 AND a.seq IS NULL"

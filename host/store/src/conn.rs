@@ -36,10 +36,10 @@ async fn within<T: Weigh>(
     Ok((taken, false))
 }
 
-/// A connection: in a transaction, or for reads without one.
+/// A connection: in a transaction, or for statements without one.
 pub(crate) enum Conn {
     Postgres(Transaction<'static, Postgres>),
-    PostgresRead(PoolConnection<Postgres>),
+    PostgresAuto(PoolConnection<Postgres>),
     Sqlite(Transaction<'static, Sqlite>),
     SqliteRead(PoolConnection<Sqlite>),
 }
@@ -50,7 +50,7 @@ macro_rules! on {
         let values = SqlxValues(Values($values));
         match $conn {
             Conn::Postgres(tx) => $query::<Postgres, $($row,)? _>($sql, values).$call(&mut **tx).await.map(Into::into),
-            Conn::PostgresRead(tx) => $query::<Postgres, $($row,)? _>($sql, values).$call(&mut **tx).await.map(Into::into),
+            Conn::PostgresAuto(tx) => $query::<Postgres, $($row,)? _>($sql, values).$call(&mut **tx).await.map(Into::into),
             Conn::Sqlite(tx) => $query::<Sqlite, $($row,)? _>($sql, values).$call(&mut **tx).await.map(Into::into),
             Conn::SqliteRead(tx) => $query::<Sqlite, $($row,)? _>($sql, values).$call(&mut **tx).await.map(Into::into),
         }
@@ -73,7 +73,7 @@ impl From<sqlx::sqlite::SqliteQueryResult> for Affected {
 
 impl Conn {
     pub(crate) fn is_postgres(&self) -> bool {
-        matches!(self, Self::Postgres(_) | Self::PostgresRead(_))
+        matches!(self, Self::Postgres(_) | Self::PostgresAuto(_))
     }
 
     pub(crate) async fn fetch_all<T: Entity>(&mut self, sql: SqlStr, values: Vec<Value>) -> Result<Vec<T>> {
@@ -94,7 +94,7 @@ impl Conn {
             Self::Postgres(tx) => {
                 within(query_as_with::<Postgres, T, _>(sql, values).fetch(&mut **tx), bytes_max).await
             }
-            Self::PostgresRead(tx) => {
+            Self::PostgresAuto(tx) => {
                 within(query_as_with::<Postgres, T, _>(sql, values).fetch(&mut **tx), bytes_max).await
             }
             Self::Sqlite(tx) => within(query_as_with::<Sqlite, T, _>(sql, values).fetch(&mut **tx), bytes_max).await,
@@ -123,7 +123,7 @@ impl Conn {
         match self {
             Self::Postgres(tx) => tx.commit().await?,
             Self::Sqlite(tx) => tx.commit().await?,
-            Self::PostgresRead(_) | Self::SqliteRead(_) => {}
+            Self::PostgresAuto(_) | Self::SqliteRead(_) => {}
         }
         Ok(())
     }

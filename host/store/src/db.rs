@@ -32,7 +32,12 @@ pub enum Config {
 #[derive(Clone, Debug)]
 pub enum Db {
     /// PostgreSQL, with row-level security.
-    Postgres(Pool<Postgres>),
+    Postgres {
+        /// What requests and runs use.
+        pool: Pool<Postgres>,
+        /// What the engine of jobs keeps for itself.
+        engine: Pool<Postgres>,
+    },
     /// SQLite: one writer, many readers.
     Sqlite {
         /// The one connection that writes.
@@ -53,7 +58,7 @@ impl Db {
             Config::Postgres { url, connections, .. } => {
                 let pool = postgres::open(url, *connections).await?;
                 postgres::check_isolation(&pool).await?;
-                Ok(Self::Postgres(pool))
+                Ok(Self::Postgres { pool, engine: postgres::open_engine(url)? })
             }
         }
     }
@@ -61,7 +66,7 @@ impl Db {
     /// The database's name, for people.
     pub fn kind(&self) -> &'static str {
         match self {
-            Self::Postgres(_) => "postgresql",
+            Self::Postgres { .. } => "postgresql",
             Self::Sqlite { .. } => "sqlite",
         }
     }
@@ -74,7 +79,7 @@ impl Db {
     /// Begin a transaction of a tenant, for writing.
     pub async fn write(&self, tenant: TenantId) -> Result<TenantTx> {
         let conn = match self {
-            Self::Postgres(pool) => Conn::Postgres(postgres::begin_tenant(pool, tenant).await?),
+            Self::Postgres { pool, .. } => Conn::Postgres(postgres::begin_tenant(pool, tenant).await?),
             Self::Sqlite { writer, .. } => Conn::Sqlite(sqlite::begin(writer).await?),
         };
         Ok(TenantTx::new(tenant, conn))
@@ -83,7 +88,7 @@ impl Db {
     /// Read as a tenant, statement by statement: no transaction is held.
     pub async fn read(&self, tenant: TenantId) -> Result<TenantTx> {
         let conn = match self {
-            Self::Postgres(pool) => Conn::PostgresRead(postgres::checkout_tenant(pool, tenant).await?),
+            Self::Postgres { pool, .. } => Conn::PostgresAuto(postgres::checkout_tenant(pool, tenant).await?),
             Self::Sqlite { readers, .. } => Conn::SqliteRead(readers.acquire().await?),
         };
         Ok(TenantTx::new(tenant, conn))
@@ -92,25 +97,20 @@ impl Db {
     /// Begin a transaction that crosses tenants.
     pub async fn platform(&self) -> Result<PlatformTx> {
         let conn = match self {
-            Self::Postgres(pool) => Conn::Postgres(postgres::begin_platform(pool).await?),
+            Self::Postgres { pool, .. } => Conn::Postgres(postgres::begin_platform(pool).await?),
             Self::Sqlite { writer, .. } => Conn::Sqlite(sqlite::begin(writer).await?),
         };
         Ok(PlatformTx::new(conn))
     }
 
-    /// Begin a transaction of the engine of jobs: across tenants, with plans that do not
-    /// depend on statistics.
+    /// Use the database as the engine of jobs: across tenants, with plans that do not depend
+    /// on statistics. In PostgreSQL every statement is a transaction by itself, in SQLite all
+    /// of them are one.
     pub async fn engine(&self) -> Result<PlatformTx> {
         match self {
-            Self::Postgres(pool) => Ok(PlatformTx::new(Conn::Postgres(postgres::begin_engine(pool).await?))),
-            Self::Sqlite { .. } => self.platform().await,
-        }
-    }
-
-    /// The same for claiming jobs: as fast as it goes, since a claim that is lost is made again.
-    pub async fn claim(&self) -> Result<PlatformTx> {
-        match self {
-            Self::Postgres(pool) => Ok(PlatformTx::new(Conn::Postgres(postgres::begin_claim(pool).await?))),
+            Self::Postgres { engine, .. } => {
+                Ok(PlatformTx::new(Conn::PostgresAuto(postgres::checkout_engine(engine).await?)))
+            }
             Self::Sqlite { .. } => self.platform().await,
         }
     }
@@ -118,7 +118,7 @@ impl Db {
     /// Read across tenants.
     pub async fn platform_read(&self) -> Result<PlatformTx> {
         match self {
-            Self::Postgres(_) => self.platform().await,
+            Self::Postgres { .. } => self.platform().await,
             Self::Sqlite { readers, .. } => Ok(PlatformTx::new(Conn::SqliteRead(readers.acquire().await?))),
         }
     }
@@ -133,7 +133,7 @@ impl Db {
     /// Prepare what time brings: the partitions of months and weeks to come.
     pub async fn make_partitions(&self, now: purlin_domain::Timestamp) -> Result<()> {
         match self {
-            Self::Postgres(_) => postgres::make_partitions(self.platform().await?, now).await,
+            Self::Postgres { .. } => postgres::make_partitions(self.platform().await?, now).await,
             Self::Sqlite { .. } => Ok(()),
         }
     }
@@ -142,7 +142,7 @@ impl Db {
     /// them was deleted when nobody had to keep it any more.
     pub async fn drop_audit_partitions(&self, now: purlin_domain::Timestamp) -> Result<()> {
         match self {
-            Self::Postgres(_) => postgres::drop_audit_partitions(self.platform().await?, now).await,
+            Self::Postgres { .. } => postgres::drop_audit_partitions(self.platform().await?, now).await,
             Self::Sqlite { .. } => Ok(()),
         }
     }
@@ -150,7 +150,7 @@ impl Db {
     /// Forget jobs that ended before this; how many, where they are counted.
     pub async fn drop_job_history(&self, cutoff: purlin_domain::Timestamp) -> Result<u64> {
         match self {
-            Self::Postgres(_) => {
+            Self::Postgres { .. } => {
                 postgres::drop_job_partitions(self.platform().await?, cutoff).await?;
                 Ok(0)
             }
@@ -166,7 +166,10 @@ impl Db {
     /// Close every connection, waiting for those in use.
     pub async fn close(&self) {
         match self {
-            Self::Postgres(pool) => pool.close().await,
+            Self::Postgres { pool, engine } => {
+                engine.close().await;
+                pool.close().await;
+            }
             Self::Sqlite { writer, readers } => {
                 readers.close().await;
                 writer.close().await;

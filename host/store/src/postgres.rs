@@ -4,45 +4,75 @@ use std::time::Duration;
 
 use purlin_domain::{Json, Timestamp, id::TenantId};
 use sqlx::{
-    AssertSqlSafe, Executor, Pool, Postgres, Transaction, pool::PoolConnection, postgres::{PgConnectOptions, PgPoolOptions}, raw_sql,
+    AssertSqlSafe, Connection, Executor, Pool, Postgres, Transaction,
+    pool::PoolConnection,
+    postgres::{PgConnectOptions, PgPoolOptions},
+    raw_sql,
 };
 
 use crate::{PlatformTx, Result, StoreError, TenantTx, nodelay, value::params};
 
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
+/// A connection that was not used for this long is asked whether it still is one.
+const IDLE_MAX: Duration = Duration::from_secs(1);
 /// How every connection serves. A host that froze with a lock in its hands, or a statement
 /// that runs away, holds others up for seconds, not for hours. The roll-back of a released
 /// connection is usually for nothing, so no word about that.
 const SERVE: &str =
     "SET ROLE purlin_app; SET TIME ZONE 'UTC'; SET client_min_messages = error; SET lock_timeout = '5s';
     SET statement_timeout = '30s'; SET idle_in_transaction_session_timeout = '15s'";
+/// How those of the engine of jobs do: across tenants, and with the plan of every statement
+/// settled, along the indexes, whatever the statistics say. A burst on a table that was
+/// never analysed must not be claimed by sorting all of it.
+const ENGINE: &str =
+    "SET ROLE purlin_platform; SET enable_seqscan = off; SET enable_bitmapscan = off; SET enable_hashjoin = off;
+    SET enable_mergejoin = off; SET enable_material = off; SET jit = off; SET plan_cache_mode = force_generic_plan";
+/// One to claim, one to acknowledge, one to beat and rescue, one to make ready.
+const ENGINE_CONNECTIONS: u32 = 4;
 const PARTITIONS_AHEAD: i64 = 3;
 const WEEKS_AHEAD: i64 = 4;
 
 /// Every connection serves as `purlin_app`; one that comes back is rolled back and
 /// forgets its tenant, whatever happened on it.
 pub(crate) async fn open(url: &str, connections: u32) -> Result<Pool<Postgres>> {
+    let pool = pool(url, connections, &[SERVE])?.after_release(|conn, _| {
+        Box::pin(async move {
+            conn.execute(raw_sql("ROLLBACK; SET purlin.tenant_id = ''")).await?;
+            Ok(true)
+        })
+    });
+    Ok(pool.connect_with(url.parse()?).await?)
+}
+
+/// A few connections beside them, so that the engine runs when requests took all the others.
+pub(crate) fn open_engine(url: &str) -> Result<Pool<Postgres>> {
+    Ok(pool(url, ENGINE_CONNECTIONS, &[SERVE, ENGINE])?.connect_lazy_with(url.parse()?))
+}
+
+fn pool(url: &str, connections: u32, serve: &'static [&'static str]) -> Result<PgPoolOptions> {
     let options: PgConnectOptions = url.parse()?;
     let port = options.get_port();
-    let pool = PgPoolOptions::new()
+    Ok(PgPoolOptions::new()
         .max_connections(connections)
         .acquire_timeout(ACQUIRE_TIMEOUT)
-        .after_connect(move |conn, _| {
+        .test_before_acquire(false)
+        .before_acquire(|conn, meta| {
             Box::pin(async move {
-                nodelay::set(port);
-                conn.execute(raw_sql(SERVE)).await?;
-                Ok(())
-            })
-        })
-        .after_release(|conn, _| {
-            Box::pin(async move {
-                conn.execute(raw_sql("ROLLBACK; SET purlin.tenant_id = ''")).await?;
+                if meta.idle_for > IDLE_MAX {
+                    conn.ping().await?;
+                }
                 Ok(true)
             })
         })
-        .connect_with(options)
-        .await?;
-    Ok(pool)
+        .after_connect(move |conn, _| {
+            Box::pin(async move {
+                nodelay::set(port);
+                for statements in serve {
+                    conn.execute(raw_sql(*statements)).await?;
+                }
+                Ok(())
+            })
+        }))
 }
 
 /// One round trip begins the transaction and names the tenant.
@@ -62,25 +92,9 @@ pub(crate) async fn begin_platform(pool: &Pool<Postgres>) -> Result<Transaction<
     Ok(pool.begin_with("BEGIN; SET LOCAL ROLE purlin_platform").await?)
 }
 
-macro_rules! engine {
-    () => {
-        "BEGIN; SET LOCAL ROLE purlin_platform; SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off;
-         SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off; SET LOCAL enable_material = off;
-         SET LOCAL jit = off"
-    };
-}
-
-/// The same, with the plan of every statement settled: along the indexes, whatever the
-/// statistics say. A burst on a table that was never analysed must not be claimed by
-/// sorting all of it.
-pub(crate) async fn begin_engine(pool: &Pool<Postgres>) -> Result<Transaction<'static, Postgres>> {
-    Ok(pool.begin_with(engine!()).await?)
-}
-
-/// The same, and nobody waits until it is on disk: a claim that PostgreSQL forgets when it
-/// crashes leaves a job that is claimed again.
-pub(crate) async fn begin_claim(pool: &Pool<Postgres>) -> Result<Transaction<'static, Postgres>> {
-    Ok(pool.begin_with(concat!(engine!(), "; SET LOCAL synchronous_commit = off")).await?)
+/// A connection of the engine of jobs; every statement on it is a transaction by itself.
+pub(crate) async fn checkout_engine(pool: &Pool<Postgres>) -> Result<PoolConnection<Postgres>> {
+    Ok(pool.acquire().await?)
 }
 
 /// Hold lanes of a tenant until the transaction ends: alone, to finish the head of one, or

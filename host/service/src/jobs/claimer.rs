@@ -37,6 +37,16 @@ pub struct Load {
     pub room: u32,
 }
 
+/// What a look for jobs came to.
+#[derive(Debug, Default)]
+pub struct Taken {
+    /// Jobs that are leased now.
+    pub jobs: Vec<Claimed>,
+    /// Whether more may wait that could run, were there room for them: then it is worth
+    /// looking again when a job ended. Otherwise it is when somebody adds one.
+    pub is_more: bool,
+}
+
 /// Claims jobs for the workers of one process.
 pub struct Claimer {
     lease: Lease,
@@ -59,8 +69,8 @@ impl Claimer {
     }
 
     /// Lease due jobs, the tenants who have the least first.
-    pub async fn claim(&mut self, platform: &Platform, load: Load) -> Result<Vec<Claimed>> {
-        let mut tx = platform.db.claim().await?;
+    pub async fn claim(&mut self, platform: &Platform, load: Load) -> Result<Taken> {
+        let mut tx = platform.db.engine().await?;
         let mut groups = self.look(&mut tx).await?;
         for _ in 0..LOOKS_MAX {
             // Where very many may not run, those who may lie further on.
@@ -74,7 +84,7 @@ impl Claimer {
             waiting.entry((group.queue, group.tenant_id)).or_default().push(group);
         }
         if waiting.is_empty() {
-            return Ok(Vec::new());
+            return Ok(Taken::default());
         }
         let leases = jobs::in_use(&mut tx).await?;
         let mut running: HashMap<TenantId, u64> = HashMap::new();
@@ -104,16 +114,24 @@ impl Claimer {
                 wanted.push(Want { queue: *queue, tenant: *tenant, groups, count });
             }
         }
+        let asked = wanted.len();
         if wanted.is_empty() {
-            return Ok(Vec::new());
+            return Ok(Taken { jobs: Vec::new(), is_more: true });
         }
         let mut claimed = jobs::claim(&mut tx, self.lease, &wanted, platform.now()).await?;
         tx.commit().await?;
+        let mut got: HashMap<(Queue, TenantId), u32> = HashMap::new();
+        for job in &claimed {
+            *got.entry((job.queue, job.tenant_id)).or_default() += 1;
+        }
+        let got = |want: &Want| got.get(&(want.queue, want.tenant)).copied().unwrap_or(0);
+        let is_cut = self.after.iter().any(|(_, after)| after.is_some());
+        let is_more = is_cut || asked < waiting.len() || wanted.iter().any(|want| got(want) >= want.count);
         for job in &mut claimed {
             let group = waiting.get(&(job.queue, job.tenant_id)).and_then(|groups| groups.first());
             job.plan = group.map(|g| g.plan.clone()).unwrap_or_default();
         }
-        Ok(in_turns(claimed))
+        Ok(Taken { jobs: in_turns(claimed), is_more })
     }
 
     /// The next groups that wait, in each queue from where the last look ended.

@@ -89,6 +89,7 @@ impl Unit {
         let now = self.platform.now();
         let by = self.principal.actor.user();
         let mut tx = self.platform.db.write(self.principal.tenant).await?;
+        let opens_lane = ack.as_ref().is_some_and(|ack| ack.lane.is_some());
         if let Some(Ack { fence, lane, result }) = ack {
             let outcome = Outcome::Succeeded { result, progress: self.progress.take() };
             if !jobs::finish(&mut tx, fence, lane.as_deref(), &outcome, now).await? {
@@ -118,7 +119,7 @@ impl Unit {
             idempotency::keep(&self.platform, &mut tx, &self.principal, key, &self.reply, now).await?;
         }
         tx.commit().await?;
-        if published || !queued.is_empty() {
+        if published || opens_lane || !queued.is_empty() {
             self.platform.wake_workers();
         }
         if queued.iter().any(|e| e.job.run_at > now) {

@@ -205,6 +205,9 @@ macro_rules! claimed {
 /// The first of each group in the order of the index, then the first of these for the
 /// tenant. The plan does not depend on statistics: see `Db::engine`; and rows that were
 /// locked are updated by where they lie, so that no index can be taken for a better one.
+///
+/// Nobody waits until it is on disk: a claim that PostgreSQL forgets when it crashes leaves
+/// a job that is claimed again, and [`Fence`] tells the two apart.
 const CLAIM_POSTGRES: &str = concat!(
     "WITH picked AS MATERIALIZED (
         SELECT p.place FROM jsonb_to_recordset($1) AS w(q text, t uuid, n bigint, g jsonb) CROSS JOIN LATERAL (
@@ -214,6 +217,7 @@ const CLAIM_POSTGRES: &str = concat!(
                 ORDER BY j.queue, j.tenant_id, j.plugin, j.kind, j.priority, j.run_at, j.seq
                 LIMIT w.n FOR NO KEY UPDATE OF j SKIP LOCKED) c
             ORDER BY c.priority, c.run_at, c.seq LIMIT w.n) p
+        WHERE set_config('synchronous_commit', 'off', true) = 'off'
     )
     UPDATE jobs j SET state = 'running', run_lease = j.run_lease + 1, attempt = j.attempt + 1, worker = $2,
         leased_until = statement_timestamp() + $3 * interval '1 second', started_at = $4, updated_at = $4
