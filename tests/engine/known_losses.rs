@@ -164,9 +164,9 @@ async fn a_late_commit_is_not_skipped_by_who_reads_on() {
         }
     };
     let mut slow = engine.db.write(engine.tenant).await.unwrap();
-    events::insert(&mut slow, &[event(1)], &cause, engine.now).await.unwrap();
+    events::insert(&mut slow, &[publish(&event(1))], engine.now).await.unwrap();
     let mut quick = engine.db.write(engine.tenant).await.unwrap();
-    events::insert(&mut quick, &[event(2)], &cause, engine.now).await.unwrap();
+    events::insert(&mut quick, &[publish(&event(2))], engine.now).await.unwrap();
     quick.commit().await.unwrap();
     read(&mut place).await;
     slow.commit().await.unwrap();
@@ -186,7 +186,7 @@ async fn ledger(engine: Arc<Engine>, jobs_count: usize, seed: u64) -> Vec<String
             // Never committed: it must leave nothing.
             let cause = Cause { user: None, event: None, root: Uuid::from_u128(7), depth: 0 };
             let mut tx = engine.db.write(engine.tenant).await.unwrap();
-            jobs::insert(&mut tx, &[jobs::Enqueue::core(&job)], &cause, engine.now, None).await.unwrap();
+            jobs::insert(&mut tx, &[jobs::Enqueue::core(&job, &cause)], engine.now).await.unwrap();
             drop(tx);
         } else {
             engine.enqueue(engine.tenant, &[job]).await.unwrap();

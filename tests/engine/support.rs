@@ -70,10 +70,10 @@ impl Engine {
     }
 
     pub async fn enqueue(&self, tenant: TenantId, new: &[NewJob]) -> purlin_store::Result<()> {
-        let rows: Vec<Enqueue<'_>> = new.iter().map(Enqueue::core).collect();
+        let rows: Vec<Enqueue<'_>> = new.iter().map(|job| Enqueue::core(job, &cause)).collect();
         let cause = Cause { user: None, event: None, root: Uuid::from_u128(7), depth: 0 };
         let mut tx = self.db.write(tenant).await?;
-        jobs::insert(&mut tx, &rows, &cause, self.now, None).await?;
+        jobs::insert(&mut tx, &rows, self.now).await?;
         tx.commit().await
     }
 

@@ -137,7 +137,7 @@ impl Invoker {
                     Err(error) => Err(Failed { why: Why::Failed(Failure::Retry(error.to_string())), log }),
                 };
             }
-            match unit.commit(Some(assignment.ack(result))).await {
+            match unit.commit_with_others(assignment.ack(result)).await {
                 Ok(()) => {
                     fault::point("after-commit").await;
                     return Ok((log, RunEnd::Written));

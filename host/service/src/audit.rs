@@ -36,14 +36,23 @@ pub(crate) async fn append(
     entries: Vec<AuditEntry>,
     now: Timestamp,
 ) -> Result<()> {
-    let rows: Vec<(AuditRow, String)> = entries
-        .into_iter()
-        .map(|entry| {
-            let row = audit::row(principal, platform.clock.id(), entry, now);
-            let mac = mac(platform, principal.tenant, &row);
-            (row, mac)
-        })
-        .collect();
+    append_all(platform, tx, std::iter::once((principal, entries)), now).await
+}
+
+/// Write what several principals of one tenant did together.
+pub(crate) async fn append_all<'a>(
+    platform: &Platform,
+    tx: &mut TenantTx,
+    entries: impl Iterator<Item = (&'a Principal, Vec<AuditEntry>)>,
+    now: Timestamp,
+) -> Result<()> {
+    let row = |principal: &Principal, entry| {
+        let row = audit::row(principal, platform.clock.id(), entry, now);
+        let mac = mac(platform, principal.tenant, &row);
+        (row, mac)
+    };
+    let rows: Vec<(AuditRow, String)> =
+        entries.flat_map(|(principal, entries)| entries.into_iter().map(move |entry| row(principal, entry))).collect();
     Ok(audit::append(tx, &rows).await?)
 }
 

@@ -11,6 +11,7 @@ use purlin_domain::{
 };
 use purlin_store::{
     TenantTx,
+    events::Publish,
     jobs::{self, Enqueue},
 };
 use serde::Serialize;
@@ -97,10 +98,13 @@ impl<'a> Mutation<'a> {
         }
         audit::append(platform, &mut tx, principal, entries, now).await?;
         let user = principal.actor.user();
-        events::publish(platform, &mut tx, new, &cause, now, user).await?;
-        let queued: Vec<Enqueue<'_>> =
-            queued.iter().map(|(plugin, job, event)| Enqueue { job, plugin, event: *event }).collect();
-        jobs::insert(&mut tx, &queued, &cause, now, user).await?;
+        let new: Vec<Publish<'_>> = new.iter().map(|event| Publish { event, cause: &cause, by: user }).collect();
+        events::publish(platform, &mut tx, &new, now).await?;
+        let queued: Vec<Enqueue<'_>> = queued
+            .iter()
+            .map(|(plugin, job, event)| Enqueue { job, plugin, event: *event, cause: &cause, by: user })
+            .collect();
+        jobs::insert(&mut tx, &queued, now).await?;
         if let Some(key) = &principal.idempotency {
             let reply = serde_json::to_value(&reply).map_err(ServiceError::internal)?;
             idempotency::keep(platform, &mut tx, principal, key, &reply, now).await?;

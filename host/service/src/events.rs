@@ -8,13 +8,14 @@ use purlin_domain::{
     Json, Timestamp,
     access::Permission,
     descriptor::{OnDead, Subscription},
-    event::{Cause, Event, NewEvent},
-    id::{EventId, UserId},
+    event::{Event, NewEvent},
+    id::EventId,
     job::{CORE as JOB_CORE, DELIVERY, NewJob},
     principal::Principal,
 };
 use purlin_store::{
-    TenantTx, events,
+    TenantTx,
+    events::{self, Publish},
     jobs::{self, Enqueue},
     webhooks,
 };
@@ -47,38 +48,35 @@ pub(crate) fn core(platform: &Platform, event_type: &str, subject: String, data:
 
 /// Write events and, in the same transaction, one delivery job for every enabled
 /// subscription that matches.
-pub(crate) async fn publish(
-    platform: &Platform,
-    tx: &mut TenantTx,
-    new: Vec<NewEvent>,
-    cause: &Cause,
-    now: Timestamp,
-    by: Option<UserId>,
-) -> Result<()> {
+pub(crate) async fn publish(platform: &Platform, tx: &mut TenantTx, new: &[Publish<'_>], now: Timestamp) -> Result<()> {
     if new.is_empty() {
         return Ok(());
     }
-    events::insert(tx, &new, cause, now).await?;
+    events::insert(tx, new, now).await?;
     let mut deliveries = Vec::new();
     for plugin in catalog::enabled(platform, tx).await? {
-        for event in &new {
+        for published in new {
+            let event = published.event;
             let Some(subscription) = subscription(&plugin, &event.event_type) else { continue };
             let name = &plugin.installation.plugin;
             let payload = json!({ "event": event.id, "type": event.event_type });
             let job = NewJob::new(platform.id(), DELIVERY, payload, now);
             let job = in_lane(name, subscription, event.subject.as_deref(), job);
-            deliveries.push((job, name.clone(), event.id));
+            deliveries.push((job, name.clone(), published));
         }
     }
     for (webhook, patterns) in webhooks::enabled(tx).await? {
-        for event in new.iter().filter(|event| crate::webhooks::takes(&patterns, &event.event_type)) {
+        for published in new.iter().filter(|p| crate::webhooks::takes(&patterns, &p.event.event_type)) {
+            let event = published.event;
             let job = crate::webhooks::job(platform, webhook, &event.event_type, event.id, now);
-            deliveries.push((job, JOB_CORE.to_owned(), event.id));
+            deliveries.push((job, JOB_CORE.to_owned(), published));
         }
     }
-    let rows: Vec<Enqueue<'_>> =
-        deliveries.iter().map(|(job, plugin, event)| Enqueue { job, plugin, event: Some(*event) }).collect();
-    Ok(jobs::insert(tx, &rows, cause, now, by).await?)
+    let rows: Vec<Enqueue<'_>> = deliveries
+        .iter()
+        .map(|(job, plugin, p)| Enqueue { job, plugin, event: Some(p.event.id), cause: p.cause, by: p.by })
+        .collect();
+    Ok(jobs::insert(tx, &rows, now).await?)
 }
 
 /// A delivery in the lane that its subscription asks for.

@@ -31,6 +31,7 @@ use crate::{
     plugins::Inspect,
     secrets::Secrets,
     storage::StorageMeter,
+    unit::Gathering,
 };
 
 /// What the operator chose.
@@ -115,6 +116,7 @@ pub struct Platform {
     pub(crate) catalog: Catalog,
     pub(crate) running: RunningPlugins,
     pub(crate) backlog: BacklogMeter,
+    pub(crate) gathering: Gathering,
     /// Rings, for all who listen, when events were published.
     pub(crate) published: Notify,
     pub(crate) streams: Arc<Streams>,
@@ -171,6 +173,7 @@ impl Platform {
             catalog: Catalog::default(),
             running: RunningPlugins::new(),
             backlog: BacklogMeter::new(),
+            gathering: Gathering::default(),
             published: Notify::new(),
             streams: Arc::default(),
             scheduled: Notify::new(),

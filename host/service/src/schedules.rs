@@ -145,8 +145,8 @@ async fn fire_one(
         return Ok(Some(false));
     }
     let cause = Cause { user: None, event: None, root: platform.clock.id(), depth: 0 };
-    let row = Enqueue { job: &job, plugin: &schedule.plugin, event: None };
-    jobs::insert(tx, &[row], &cause, now, None).await?;
+    let row = Enqueue { job: &job, plugin: &schedule.plugin, event: None, cause: &cause, by: None };
+    jobs::insert(tx, &[row], now).await?;
     Ok(Some(true))
 }
 

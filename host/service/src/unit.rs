@@ -7,6 +7,7 @@
 mod commit;
 mod effects;
 mod reads;
+mod together;
 mod writes;
 
 use std::{collections::BTreeMap, sync::Arc};
@@ -26,6 +27,7 @@ use purlin_domain::{
 use purlin_store::jobs;
 
 pub use commit::{Ack, CommitError};
+pub(crate) use together::Gathering;
 
 use crate::{
     Platform,

@@ -14,7 +14,8 @@ use purlin_domain::{
     principal::Principal,
 };
 use purlin_store::{
-    events, jobs,
+    events::{self, Publish},
+    jobs,
     jobs::JobSummary,
     webhooks::{self, Webhook},
 };
@@ -253,7 +254,8 @@ pub async fn test(platform: &Platform, principal: &Principal, id: Uuid) -> Resul
         data: json!({ "webhook": id }),
     };
     let cause = change.cause();
-    events::insert(&mut change.tx, std::slice::from_ref(&event), &cause, change.now).await?;
+    let publish = Publish { event: &event, cause: &cause, by: principal.actor.user() };
+    events::insert(&mut change.tx, &[publish], change.now).await?;
     let job = job(platform, id, &event.event_type, event.id, change.now);
     let enqueued = Enqueued { id: job.id };
     change.enqueue_delivery(CORE.to_owned(), job, event.id);

@@ -1,11 +1,17 @@
 //! Published events.
 
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
+
 use purlin_domain::{
     Json, Timestamp,
     event::{Cause, Event, NewEvent},
     filter::{Field, FieldType},
     id::{EventId, TenantId, UserId},
 };
+use serde_json::json;
 use sqlx::FromRow;
 use uuid::Uuid;
 
@@ -47,9 +53,20 @@ impl From<Row> for Event {
     }
 }
 
+/// An event about to be written, and what led to it.
+#[derive(Clone, Copy, Debug)]
+pub struct Publish<'a> {
+    /// The event.
+    pub event: &'a NewEvent,
+    /// What led to it.
+    pub cause: &'a Cause,
+    /// Who published it.
+    pub by: Option<UserId>,
+}
+
 /// Write events, in the transaction that causes them.
-pub async fn insert(tx: &mut TenantTx, events: &[NewEvent], cause: &Cause, now: Timestamp) -> Result<()> {
-    let rows = events.iter().map(|event| {
+pub async fn insert(tx: &mut TenantTx, events: &[Publish<'_>], now: Timestamp) -> Result<()> {
+    let rows = events.iter().map(|Publish { event, cause, .. }| {
         params![
             event.id,
             &event.event_type,
@@ -77,6 +94,35 @@ pub async fn by_id(tx: &mut TenantTx, id: EventId) -> Result<Option<Event>> {
         )
         .await?;
     Ok(row.map(Event::from))
+}
+
+#[derive(FromRow)]
+struct RowOf {
+    tenant_id: Uuid,
+    #[sqlx(flatten)]
+    row: Row,
+}
+
+/// Those of these events, of whichever tenants, that are small: very many are looked up at
+/// once, for the deliveries that were claimed together.
+pub async fn small(
+    tx: &mut PlatformTx,
+    wanted: &HashSet<(TenantId, EventId)>,
+) -> Result<HashMap<(TenantId, EventId), Arc<Event>>> {
+    let list: Json =
+        wanted.iter().map(|(t, e)| json!({ "t": t.0.simple().to_string(), "e": e.0.simple().to_string() })).collect();
+    let sql = if tx.conn.is_postgres() {
+        "SELECT f.* FROM jsonb_to_recordset($1) AS w(t uuid, e uuid) CROSS JOIN LATERAL (
+            SELECT e.tenant_id, e.id, e.type, e.source, e.subject, e.data, e.actor, e.caused_by, e.depth, e.created_at
+            FROM events e WHERE e.tenant_id = w.t AND e.id = w.e AND pg_column_size(e.data) <= 4096 OFFSET 0) f"
+    } else {
+        "SELECT e.tenant_id, e.id, e.type, e.source, e.subject, e.data, e.actor, e.caused_by, e.depth, e.created_at
+         FROM json_each($1) w CROSS JOIN events e ON e.tenant_id = unhex(w.value->>'t') AND e.id = unhex(w.value->>'e')
+         WHERE length(e.data) <= 4096"
+    };
+    let rows: Vec<RowOf> = tx.fetch_all(sql, params![list]).await?;
+    let found = rows.into_iter().map(|r| ((TenantId(r.tenant_id), EventId(r.row.id)), Arc::new(r.row.into())));
+    Ok(found.collect())
 }
 
 /// What events can be filtered and sorted by.

@@ -69,15 +69,14 @@ pub async fn hold_version(tx: &mut TenantTx, of: &CollectionRef, id: RecordId) -
     Ok(row.map(|(version,)| version))
 }
 
-/// Add a record.
-pub async fn insert(tx: &mut TenantTx, of: &CollectionRef, record: &Record, by: Option<UserId>) -> Result<()> {
-    tx.execute(
-        "INSERT INTO records (tenant_id, plugin, collection, id, version, data, created_at, updated_at, created_by, updated_by)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $7, $8, $8)",
-        params![&of.plugin, &of.collection, record.id, record.version, &record.data, record.created_at, by],
-    )
-    .await?;
-    Ok(())
+/// Add records, each by whoever made it.
+pub async fn insert(tx: &mut TenantTx, new: &[(&CollectionRef, &Record, Option<UserId>)]) -> Result<()> {
+    let columns =
+        ["plugin", "collection", "id", "version", "data", "created_at", "updated_at", "created_by", "updated_by"];
+    let rows = new.iter().map(|(of, r, by)| {
+        params![&of.plugin, &of.collection, r.id, r.version, &r.data, r.created_at, r.created_at, *by, *by]
+    });
+    tx.insert_many("records", &columns, rows.collect()).await
 }
 
 /// Replace a record's data if it still has `version`; whether it had.
@@ -111,15 +110,13 @@ pub async fn delete(tx: &mut TenantTx, of: &CollectionRef, id: RecordId, version
     Ok(changed == 1)
 }
 
-/// Claim a record's unique keys; a key that is taken fails with `Taken`.
+/// Claim unique keys for records; a key that is taken fails with `Taken`.
 pub async fn insert_keys(
     tx: &mut TenantTx,
-    of: &CollectionRef,
-    id: RecordId,
-    keys: &[(String, String)],
+    claims: &[(&CollectionRef, RecordId, (String, String))],
     now: Timestamp,
 ) -> Result<()> {
-    let rows = keys.iter().map(|(key, value)| params![&of.plugin, &of.collection, key, value, id, now]);
+    let rows = claims.iter().map(|(of, id, (key, value))| params![&of.plugin, &of.collection, key, value, *id, now]);
     tx.insert_many("record_keys", &["plugin", "collection", "key", "value", "record_id", "created_at"], rows.collect())
         .await
 }

@@ -205,9 +205,11 @@ pub(crate) async fn run(platform: &Arc<Platform>, claimed: &Claimed) -> Result<b
             depth: u32::try_from(claimed.depth).unwrap_or(u32::MAX).saturating_add(1),
         };
         count += rows.len();
-        let queued: Vec<Enqueue<'_>> =
-            rows.iter().map(|(plugin, job, event)| Enqueue { job, plugin, event: Some(*event) }).collect();
-        jobs::insert(&mut tx, &queued, &cause, now, None).await?;
+        let queued: Vec<Enqueue<'_>> = rows
+            .iter()
+            .map(|(plugin, job, event)| Enqueue { job, plugin, event: Some(*event), cause: &cause, by: None })
+            .collect();
+        jobs::insert(&mut tx, &queued, now).await?;
         let last = batch.last().map(|event| (event.time, event.id));
         let held = match last {
             Some((time, id)) if batch.len() == BATCH as usize => {

@@ -1,17 +1,17 @@
 //! The one claimer of a process: which tenants' jobs its workers run next.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     time::Duration,
 };
 
 use purlin_domain::{
     fair::{Fair, InUse, Waiting},
-    id::TenantId,
-    job::Queue,
+    id::{EventId, TenantId},
+    job::{DELIVERY, Queue},
 };
 use purlin_store::{
-    PlatformTx,
+    PlatformTx, events,
     jobs::{self, Claimed, Group, Lease, Want},
 };
 use uuid::Uuid;
@@ -119,6 +119,9 @@ impl Claimer {
             return Ok(Taken { jobs: Vec::new(), is_more: true });
         }
         let mut claimed = jobs::claim(&mut tx, self.lease, &wanted, platform.now()).await?;
+        let of_event = |job: &Claimed| job.event_id.map(|event| (job.tenant_id, EventId(event)));
+        let delivered: HashSet<_> = claimed.iter().filter(|job| job.kind == DELIVERY).filter_map(of_event).collect();
+        let events = if delivered.is_empty() { HashMap::new() } else { events::small(&mut tx, &delivered).await? };
         tx.commit().await?;
         let mut got: HashMap<(Queue, TenantId), u32> = HashMap::new();
         for job in &claimed {
@@ -129,6 +132,7 @@ impl Claimer {
         let is_more = is_cut || asked < waiting.len() || wanted.iter().any(|want| got(want) >= want.count);
         for job in &mut claimed {
             let group = waiting.get(&(job.queue, job.tenant_id)).and_then(|groups| groups.first());
+            job.event = of_event(job).and_then(|event| events.get(&event).cloned());
             job.plan = group.map(|g| g.plan.clone()).unwrap_or_default();
         }
         Ok(Taken { jobs: in_turns(claimed), is_more })

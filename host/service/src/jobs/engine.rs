@@ -194,9 +194,15 @@ pub async fn begin(platform: &Platform, claimed: Claimed) -> Result<Begun> {
     }
     let number = |n: i64| u32::try_from(n).unwrap_or(u32::MAX);
     let (work, limits) = if claimed.kind == DELIVERY {
-        let id = claimed.event_id.map(EventId).ok_or_else(|| ServiceError::internal("a delivery has no event"))?;
-        let mut tx = platform.db.read(claimed.tenant_id).await?;
-        let event = events::by_id(&mut tx, id).await?.ok_or(ServiceError::NotFound)?;
+        let event = match &claimed.event {
+            Some(event) => Event::clone(event),
+            None => {
+                let id = claimed.event_id.map(EventId);
+                let id = id.ok_or_else(|| ServiceError::internal("a delivery has no event"))?;
+                let mut tx = platform.db.read(claimed.tenant_id).await?;
+                events::by_id(&mut tx, id).await?.ok_or(ServiceError::NotFound)?
+            }
+        };
         (Work::Event(event), GuestLimits::EVENT)
     } else {
         let kind = running.plugin.loaded.descriptor.job(&claimed.kind);

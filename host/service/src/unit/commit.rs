@@ -1,6 +1,9 @@
-//! The commit: one short transaction that holds every effect, or none.
+//! The commit: one short transaction that holds every effect of a unit, or none.
+//!
+//! Units of one tenant that end at the same time may share one: then it holds all effects
+//! of all of them, or none.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use purlin_domain::{
     Json, Timestamp,
@@ -11,14 +14,15 @@ use purlin_domain::{
 };
 use purlin_store::{
     StoreError, TenantTx,
+    events::Publish,
     installations::{self, Installation},
-    jobs::{self, Enqueue, Fence, Outcome},
+    jobs::{self, Ended, Enqueue, Fence},
     records,
 };
 use serde_json::json;
 
 use super::{Key, Unit, Write};
-use crate::{ServiceError, audit, events, idempotency, storage};
+use crate::{Platform, ServiceError, audit, events, idempotency, storage};
 
 /// The acknowledgement of the job or delivery that this unit did.
 #[derive(Clone, Debug)]
@@ -58,6 +62,173 @@ impl From<StoreError> for CommitError {
     }
 }
 
+/// A unit that ended, with the acknowledgement of what it did where that was a job.
+pub(super) struct Ending {
+    pub(super) unit: Unit,
+    pub(super) ack: Option<Ack>,
+}
+
+impl Ending {
+    fn by(&self) -> Option<UserId> {
+        self.unit.principal.actor.user()
+    }
+}
+
+/// Commit these units of one tenant together.
+///
+/// The fences come first, then the tenant's consent, then the records that were seen or
+/// written, in the order of their keys, so that two commits do not wait for each other in a
+/// circle.
+pub(super) async fn commit(endings: &[Ending]) -> Result<(), CommitError> {
+    let Some(Ending { unit: Unit { platform, principal, .. }, .. }) = endings.first() else { return Ok(()) };
+    for Ending { unit, ack } in endings {
+        if unit.stale {
+            return Err(CommitError::Conflict("a record changed between two reads".to_owned()));
+        }
+        unit.check_result(ack.as_ref().and_then(|ack| ack.result.as_ref()))?;
+    }
+    let now = platform.now();
+    let mut tx = platform.db.write(principal.tenant).await?;
+    acknowledge(&mut tx, endings, now).await?;
+    check_consent(&mut tx, endings).await?;
+    let growth = endings.iter().map(|ending| ending.unit.growth()).sum();
+    if growth != 0 {
+        storage::grow(platform, &mut tx, growth).await?;
+    }
+    write_records(&mut tx, endings, now).await?;
+    let published = publish(platform, &mut tx, endings, now).await?;
+    for Ending { unit, .. } in endings {
+        for (id, plugin) in &unit.cancels {
+            if !jobs::cancel(&mut tx, *id, Some(plugin), now).await? {
+                return Err(CommitError::Conflict(format!("job {id} started meanwhile")));
+            }
+        }
+    }
+    let mut queued = Vec::new();
+    for ending in endings {
+        let (cause, by) = (&ending.unit.cause, ending.by());
+        let jobs = ending.unit.jobs.iter();
+        queued.extend(jobs.map(|(job, plugin)| Enqueue { job, plugin, event: None, cause, by }));
+    }
+    jobs::insert(&mut tx, &queued, now).await?;
+    let entries = endings.iter().map(|ending| (&ending.unit.principal, ending.unit.audit_entries()));
+    audit::append_all(platform, &mut tx, entries, now).await?;
+    for Ending { unit, .. } in endings {
+        if let Some(key) = &unit.principal.idempotency {
+            idempotency::keep(platform, &mut tx, &unit.principal, key, &unit.reply, now).await?;
+        }
+    }
+    tx.commit().await?;
+    let opens_lane = endings.iter().any(|ending| ending.ack.as_ref().is_some_and(|ack| ack.lane.is_some()));
+    if published || opens_lane || !queued.is_empty() {
+        platform.wake_workers();
+    }
+    if queued.iter().any(|e| e.job.run_at > now) {
+        platform.scheduled.notify_one();
+    }
+    Ok(())
+}
+
+/// Write that their jobs ended well, if the claims still hold.
+async fn acknowledge(tx: &mut TenantTx, endings: &[Ending], now: Timestamp) -> Result<(), CommitError> {
+    let ended: Vec<Ended<'_>> = endings
+        .iter()
+        .filter_map(|Ending { unit, ack }| {
+            let Ack { fence, lane, result } = ack.as_ref()?;
+            Some(Ended {
+                fence: *fence,
+                lane: lane.as_deref(),
+                result: result.as_ref(),
+                progress: unit.progress.as_ref(),
+            })
+        })
+        .collect();
+    if jobs::finish_all(tx, &ended, now).await? { Ok(()) } else { Err(CommitError::LeaseLost) }
+}
+
+/// What a plugin was allowed when it began must still be what it is allowed.
+async fn check_consent(tx: &mut TenantTx, endings: &[Ending]) -> Result<(), CommitError> {
+    let mut consents: BTreeMap<&str, Option<Installation>> = BTreeMap::new();
+    for began in endings.iter().filter_map(|ending| Some(&ending.unit.plugin.as_ref()?.installation)) {
+        if !consents.contains_key(began.plugin.as_str()) {
+            consents.insert(&began.plugin, installations::consent(tx, &began.plugin).await?);
+        }
+        let same = |now: &Installation| {
+            now.state == began.state && now.version_id == began.version_id && now.grants == began.grants
+        };
+        if !consents.get(began.plugin.as_str()).is_some_and(|now| now.as_ref().is_some_and(same)) {
+            return Err(CommitError::Withdrawn);
+        }
+    }
+    Ok(())
+}
+
+async fn write_records(tx: &mut TenantTx, endings: &[Ending], now: Timestamp) -> Result<(), CommitError> {
+    // What was read must still be as it was, and what is rewritten must be what was read.
+    // Keys that are given up go first: another write may claim them.
+    let mut touched: BTreeMap<&Key, &Ending> = BTreeMap::new();
+    for ending in endings {
+        touched.extend(ending.unit.touched().map(|key| (key, ending)));
+    }
+    for (key @ (of, id), ending) in touched {
+        let unit = &ending.unit;
+        let holds = match (unit.writes.get(key), unit.seen.get(key)) {
+            (Some(Write::Create(_)), _) | (None, None) => true,
+            (Some(Write::Update { before, after }), _) => {
+                let updated =
+                    records::update(tx, of, *id, before.version, &after.data, after.updated_at, ending.by()).await?;
+                if updated && unit.keys(of, &before.data) != unit.keys(of, &after.data) {
+                    records::delete_keys(tx, of, *id).await?;
+                }
+                updated
+            }
+            (Some(Write::Delete { before }), _) => records::delete(tx, of, *id, before.version).await?,
+            (None, Some(version)) => records::hold_version(tx, of, *id).await? == Some(*version),
+        };
+        if !holds {
+            return Err(changed(of, *id));
+        }
+    }
+    let (mut new, mut claims) = (Vec::new(), Vec::new());
+    for ending in endings {
+        let unit = &ending.unit;
+        for ((of, id), write) in &unit.writes {
+            let keys = match write {
+                Write::Create(record) => {
+                    new.push((of, record, ending.by()));
+                    unit.keys(of, &record.data)
+                }
+                Write::Update { before, after } if unit.keys(of, &before.data) != unit.keys(of, &after.data) => {
+                    unit.keys(of, &after.data)
+                }
+                Write::Update { .. } | Write::Delete { .. } => continue,
+            };
+            claims.extend(keys.into_iter().map(|key| (of, *id, key)));
+        }
+    }
+    records::insert(tx, &new).await?;
+    Ok(records::insert_keys(tx, &claims, now).await?)
+}
+
+/// Publish what the host has to tell of every write, and what the units had; whether there
+/// was anything.
+async fn publish(
+    platform: &Platform,
+    tx: &mut TenantTx,
+    endings: &[Ending],
+    now: Timestamp,
+) -> Result<bool, CommitError> {
+    let of_records: Vec<Vec<NewEvent>> = endings.iter().map(|ending| ending.unit.record_events()).collect();
+    let mut new = Vec::new();
+    for (ending, of_records) in endings.iter().zip(&of_records) {
+        let (cause, by) = (&ending.unit.cause, ending.by());
+        let events = of_records.iter().chain(&ending.unit.events);
+        new.extend(events.map(|event| Publish { event, cause, by }));
+    }
+    events::publish(platform, tx, &new, now).await?;
+    Ok(!new.is_empty())
+}
+
 impl Unit {
     /// Whether there is nothing to commit but that it ended well: then many such ends can be
     /// written at once.
@@ -77,104 +248,13 @@ impl Unit {
     }
 
     /// Commit everything together, with the acknowledgement where there is one.
-    ///
-    /// The fence comes first, then the tenant's consent, then the records that were seen or
-    /// written, in the order of their keys, so that two commits do not wait for each other
-    /// in a circle.
-    pub async fn commit(mut self, ack: Option<Ack>) -> Result<(), CommitError> {
-        if self.stale {
-            return Err(CommitError::Conflict("a record changed between two reads".to_owned()));
-        }
-        self.check_result(ack.as_ref().and_then(|ack| ack.result.as_ref()))?;
-        let now = self.platform.now();
-        let by = self.principal.actor.user();
-        let mut tx = self.platform.db.write(self.principal.tenant).await?;
-        let opens_lane = ack.as_ref().is_some_and(|ack| ack.lane.is_some());
-        if let Some(Ack { fence, lane, result }) = ack {
-            let outcome = Outcome::Succeeded { result, progress: self.progress.take() };
-            if !jobs::finish(&mut tx, fence, lane.as_deref(), &outcome, now).await? {
-                return Err(CommitError::LeaseLost);
-            }
-        }
-        self.check_consent(&mut tx).await?;
-        let growth = self.growth();
-        if growth != 0 {
-            storage::grow(&self.platform, &mut tx, growth).await?;
-        }
-        self.write_records(&mut tx, now, by).await?;
-        let mut new_events = self.record_events();
-        new_events.append(&mut self.events);
-        let published = !new_events.is_empty();
-        events::publish(&self.platform, &mut tx, new_events, &self.cause, now, by).await?;
-        for (id, plugin) in &self.cancels {
-            if !jobs::cancel(&mut tx, *id, Some(plugin), now).await? {
-                return Err(CommitError::Conflict(format!("job {id} started meanwhile")));
-            }
-        }
-        let queued: Vec<Enqueue<'_>> =
-            self.jobs.iter().map(|(job, plugin)| Enqueue { job, plugin, event: None }).collect();
-        jobs::insert(&mut tx, &queued, &self.cause, now, by).await?;
-        audit::append(&self.platform, &mut tx, &self.principal, self.audit_entries(), now).await?;
-        if let Some(key) = &self.principal.idempotency {
-            idempotency::keep(&self.platform, &mut tx, &self.principal, key, &self.reply, now).await?;
-        }
-        tx.commit().await?;
-        if published || opens_lane || !queued.is_empty() {
-            self.platform.wake_workers();
-        }
-        if queued.iter().any(|e| e.job.run_at > now) {
-            self.platform.scheduled.notify_one();
-        }
-        Ok(())
+    pub async fn commit(self, ack: Option<Ack>) -> Result<(), CommitError> {
+        commit(&[Ending { unit: self, ack }]).await
     }
 
-    /// What the plugin was allowed when it began must still be what it is allowed.
-    async fn check_consent(&self, tx: &mut TenantTx) -> Result<(), CommitError> {
-        let Some(plugin) = &self.plugin else { return Ok(()) };
-        let began = &plugin.installation;
-        let now = installations::consent(tx, &began.plugin).await?;
-        let same = |now: &Installation| {
-            now.state == began.state && now.version_id == began.version_id && now.grants == began.grants
-        };
-        if now.is_some_and(|now| same(&now)) { Ok(()) } else { Err(CommitError::Withdrawn) }
-    }
-
-    async fn write_records(&self, tx: &mut TenantTx, now: Timestamp, by: Option<UserId>) -> Result<(), CommitError> {
-        // What was read must still be as it was, and what is rewritten must be what was read.
-        // Keys that are given up go first: another write of this unit may claim them.
-        let keys: BTreeSet<&Key> = self.seen.keys().chain(self.writes.keys()).collect();
-        for key @ (of, id) in keys {
-            let holds = match (self.writes.get(key), self.seen.get(key)) {
-                (Some(Write::Create(_)), _) | (None, None) => true,
-                (Some(Write::Update { before, after }), _) => {
-                    let updated =
-                        records::update(tx, of, *id, before.version, &after.data, after.updated_at, by).await?;
-                    if updated && self.keys(of, &before.data) != self.keys(of, &after.data) {
-                        records::delete_keys(tx, of, *id).await?;
-                    }
-                    updated
-                }
-                (Some(Write::Delete { before }), _) => records::delete(tx, of, *id, before.version).await?,
-                (None, Some(version)) => records::hold_version(tx, of, *id).await? == Some(*version),
-            };
-            if !holds {
-                return Err(changed(of, *id));
-            }
-        }
-        for ((of, id), write) in &self.writes {
-            let keys = match write {
-                Write::Create(record) => {
-                    records::insert(tx, of, record, by).await?;
-                    self.keys(of, &record.data)
-                }
-                Write::Update { before, after } if self.keys(of, &before.data) != self.keys(of, &after.data) => {
-                    self.keys(of, &after.data)
-                }
-                Write::Update { .. } | Write::Delete { .. } => continue,
-            };
-            records::insert_keys(tx, of, *id, &keys, now).await?;
-        }
-        Ok(())
+    /// The records that were seen or are written.
+    pub(super) fn touched(&self) -> impl Iterator<Item = &Key> {
+        self.seen.keys().chain(self.writes.keys())
     }
 
     /// By how many bytes of record data the tenant grows.

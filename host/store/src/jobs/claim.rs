@@ -1,9 +1,10 @@
 //! Claiming: who waits, and who gets how many.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use purlin_domain::{
     Json, Timestamp,
+    event::Event,
     id::{JobId, TenantId},
     job::Queue,
 };
@@ -160,6 +161,9 @@ pub struct Claimed {
     pub root_id: Uuid,
     /// Steps from the request that began the chain.
     pub depth: i64,
+    /// The event it delivers, where that is small; whoever claims fills it in.
+    #[sqlx(skip)]
+    pub event: Option<Arc<Event>>,
     /// The plan of its tenant; whoever claims fills it in.
     #[sqlx(skip)]
     pub plan: String,

@@ -20,12 +20,16 @@ pub struct Enqueue<'a> {
     pub plugin: &'a str,
     /// The event.
     pub event: Option<EventId>,
+    /// What led to it.
+    pub cause: &'a Cause,
+    /// Who asked for it.
+    pub by: Option<UserId>,
 }
 
 impl<'a> Enqueue<'a> {
     /// A job of the platform's own.
-    pub fn core(job: &'a NewJob) -> Self {
-        Self { job, plugin: CORE, event: None }
+    pub fn core(job: &'a NewJob, cause: &'a Cause) -> Self {
+        Self { job, plugin: CORE, event: None, cause, by: None }
     }
 }
 
@@ -66,14 +70,8 @@ const IS_HEAD: &str =
 /// A job with an ordering key is at the head of its lane, or waits behind those that are
 /// before it there. Those who add to a lane hold it against whoever finishes its head, until
 /// the transaction ends; not against each other.
-pub async fn insert(
-    tx: &mut TenantTx,
-    jobs: &[Enqueue<'_>],
-    cause: &Cause,
-    now: Timestamp,
-    by: Option<UserId>,
-) -> Result<()> {
-    let row = |e: &Enqueue<'_>, state: &str| row(e, state, cause, now, by);
+pub async fn insert(tx: &mut TenantTx, jobs: &[Enqueue<'_>], now: Timestamp) -> Result<()> {
+    let row = |e: &Enqueue<'_>, state: &str| row(e, state, now);
     let due = |e: &Enqueue<'_>| if e.job.run_at <= now { "ready" } else { "scheduled" };
     let (free, mut ordered): (Vec<&Enqueue<'_>>, Vec<&Enqueue<'_>>) =
         jobs.iter().partition(|e| e.job.ordering_key.is_none());
@@ -91,8 +89,8 @@ pub async fn insert(
     tx.insert_many("jobs", &COLUMNS, behind).await
 }
 
-fn row(e: &Enqueue<'_>, state: &str, cause: &Cause, now: Timestamp, by: Option<UserId>) -> Vec<Value> {
-    let job = e.job;
+fn row(e: &Enqueue<'_>, state: &str, now: Timestamp) -> Vec<Value> {
+    let Enqueue { job, cause, by, .. } = *e;
     params![
         job.id,
         &job.kind,

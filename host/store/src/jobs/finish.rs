@@ -144,6 +144,80 @@ async fn unfenced(tx: &mut TenantTx, fence: Fence, now: Timestamp) -> Result<boo
     Ok(true)
 }
 
+/// A run that ended well, with what it did.
+#[derive(Clone, Copy, Debug)]
+pub struct Ended<'a> {
+    /// Its claim.
+    pub fence: Fence,
+    /// Its lane.
+    pub lane: Option<&'a str>,
+    /// What it returned.
+    pub result: Option<&'a Json>,
+    /// What it last said of its progress.
+    pub progress: Option<&'a (i64, Option<String>)>,
+}
+
+/// Write that runs ended well, if all their claims still hold; whether they do. Without it
+/// the caller must let its transaction go.
+pub async fn finish_all(tx: &mut TenantTx, ended: &[Ended<'_>], now: Timestamp) -> Result<bool> {
+    let is_alike = |e: &Ended<'_>| e.lane.is_none() && e.progress.is_none();
+    #[cfg(feature = "mutants")]
+    let is_alike = |e: &Ended<'_>| is_alike(e) && !crate::mutants::is_unfenced();
+    if let [first, _, ..] = ended
+        && ended.iter().all(|e| is_alike(e) && e.fence.worker == first.fence.worker)
+    {
+        return end_alike(tx, first.fence.worker, ended, now).await;
+    }
+    for e in ended {
+        let outcome = Outcome::Succeeded { result: e.result.cloned(), progress: e.progress.cloned() };
+        if !finish(tx, e.fence, e.lane, &outcome, now).await? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// The same for many that differ in what they returned alone.
+async fn end_alike(tx: &mut TenantTx, worker: Uuid, ended: &[Ended<'_>], now: Timestamp) -> Result<bool> {
+    let count = ended.len() as u64;
+    if tx.conn.is_postgres() {
+        let ids = array(ended.iter().map(|e| e.fence.job.to_string()));
+        let leases = ended.iter().map(|e| (e.fence.job.to_string(), e.fence.run_lease.into()));
+        let returned = ended.iter().filter_map(|e| Some((e.fence.job.to_string(), e.result.cloned()?)));
+        let (leases, returned) = (Json::Object(leases.collect()), Json::Object(returned.collect()));
+        let sql = concat!(
+            "WITH d AS (
+                DELETE FROM jobs j WHERE j.tenant_id = $1 AND j.id = ANY (CAST($2 AS uuid[])) AND j.worker = $3
+                    AND j.run_lease = CAST($4->>CAST(j.id AS text) AS bigint) AND j.leased_until IS NOT NULL
+                RETURNING j.*
+            ) ",
+            history!("'succeeded'", "NULL", "$5->CAST(d.id AS text)", "d.progress", "d.progress_message", "$6"),
+            "d"
+        );
+        return Ok(tx.execute(sql, params![ids, worker, leases, returned, now]).await? == count);
+    }
+    let claim =
+        |e: &Ended<'_>| json!({ "j": e.fence.job.0.simple().to_string(), "l": e.fence.run_lease, "r": e.result });
+    let list: Json = ended.iter().map(claim).collect();
+    let sql = concat!(
+        history!(
+            "'succeeded'",
+            "NULL",
+            "CASE WHEN json_type(w.value, '$.r') = 'null' THEN NULL ELSE w.value->'r' END",
+            "d.progress",
+            "d.progress_message",
+            "$4"
+        ),
+        "json_each($2) w CROSS JOIN jobs d ON d.tenant_id = $1 AND d.id = unhex(w.value->>'j') AND d.run_lease = w.value->>'l'
+            AND d.worker = $3 AND d.leased_until IS NOT NULL"
+    );
+    if tx.execute(sql, params![&list, worker, now]).await? != count {
+        return Ok(false);
+    }
+    let sql = "DELETE FROM jobs WHERE tenant_id = $1 AND id IN (SELECT unhex(value->>'j') FROM json_each($2))";
+    Ok(tx.execute(sql, params![list]).await? == count)
+}
+
 async fn end(
     tx: &mut TenantTx,
     fence: Fence,
@@ -219,7 +293,7 @@ pub async fn finish_many(tx: &mut PlatformTx, worker: Uuid, done: &[Done], now: 
     let leases = Json::Object(leases.collect());
     let returned = done.iter().filter_map(|d| Some((d.fence.job.to_string(), d.result.clone()?)));
     let returned = Json::Object(returned.collect());
-    let places = array(done.iter().map(|d| d.place.as_str()));
+    let places = array(done.iter().map(|d| &d.place));
     let rows = tx.fetch_all(FINISH_MANY_POSTGRES, params![places, worker, &leases, &returned, now]).await?;
     let mut ended: HashSet<JobId> = ids(rows).collect();
     // Rows that were touched meanwhile, as by a beat, lie elsewhere now.
@@ -228,14 +302,14 @@ pub async fn finish_many(tx: &mut PlatformTx, worker: Uuid, done: &[Done], now: 
     if !left.is_empty() {
         let sql = concat!("SELECT CAST(m.place AS text) FROM (", places!("OFFSET 0"), ") m");
         let places: Vec<(String,)> = tx.fetch_all(sql, params![claims(&left), worker]).await?;
-        let places = array(places.iter().map(|(place,)| place.as_str()));
+        let places = array(places.iter().map(|(place,)| place));
         ended.extend(ids(tx.fetch_all(FINISH_MANY_POSTGRES, params![places, worker, leases, returned, now]).await?));
     }
     Ok(ended)
 }
 
 /// An array of PostgreSQL, of texts without quotes.
-fn array<'a>(texts: impl Iterator<Item = &'a str>) -> String {
+fn array(texts: impl Iterator<Item = impl std::fmt::Display>) -> String {
     let quoted: Vec<String> = texts.map(|text| format!("\"{text}\"")).collect();
     format!("{{{}}}", quoted.join(","))
 }
