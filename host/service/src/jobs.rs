@@ -1,6 +1,7 @@
 //! Jobs: what people see of them and do with them, and what workers do.
 
 pub(crate) mod backlog;
+pub(crate) mod chains;
 mod claimer;
 mod engine;
 mod manage;
@@ -21,6 +22,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 pub(crate) use backlog::BacklogMeter;
+pub(crate) use chains::ChainMeter;
 pub use claimer::{Claimer, Load, Taken};
 pub use engine::{
     Assignment, Begun, Work, acknowledge, beat, begin, cancelled_of, complete, fail, finish_cancelled, leave, promote,
@@ -35,7 +37,7 @@ pub(crate) use running::RunningPlugins;
 pub use why::{Why, why};
 
 use crate::{
-    Platform, Result, ServiceError, catalog,
+    Platform, Result, ServiceError,
     list::{ListPage, ListQuery, Prepared},
     native,
     unit::{CommitError, Unit},
@@ -201,10 +203,8 @@ async fn add(platform: &Platform, unit: &mut Unit, request: &JobRequest) -> Resu
     } else {
         let unknown = || ServiceError::invalid("/kind", "undeclared", "no enabled plugin has this kind of job");
         let name = kind.split('.').next().unwrap_or_default();
-        let mut tx = platform.db.read(unit.principal().tenant).await?;
-        let plugin = catalog::enabled_plugin(platform, &mut tx, name).await?.ok_or_else(unknown)?;
-        drop(tx);
-        unit.enqueue_for(&plugin, kind, payload.clone(), options).await?
+        let running = running::running(platform, unit.principal().tenant, name).await?.ok_or_else(unknown)?;
+        unit.enqueue_for(&running.plugin, kind, payload.clone(), options).await?
     };
     unit.record_enqueue(id, kind);
     Ok(id)

@@ -24,7 +24,6 @@ use purlin_domain::{
     principal::Principal,
     record::{CollectionRef, Record},
 };
-use purlin_store::jobs;
 
 pub use commit::{Ack, CommitError};
 pub(crate) use together::Gathering;
@@ -32,6 +31,7 @@ pub(crate) use together::Gathering;
 use crate::{
     Platform,
     catalog::{self, Enabled, Loaded},
+    jobs::chains,
 };
 
 type Key = (CollectionRef, RecordId);
@@ -220,8 +220,7 @@ impl Unit {
         let size = match self.chain_size {
             Some(size) => size,
             None => {
-                let mut tx = self.platform.db.read(self.principal.tenant).await.map_err(unavailable)?;
-                let size = jobs::chain_size(&mut tx, self.cause.root).await.map_err(unavailable)?;
+                let size = chains::size(&self.platform, self.principal.tenant, self.cause.root).await?;
                 *self.chain_size.insert(size)
             }
         };

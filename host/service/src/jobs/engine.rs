@@ -257,7 +257,8 @@ impl Assignment {
 
     /// The acknowledgement of this claim.
     pub fn ack(&self, result: Option<Json>) -> Ack {
-        Ack { fence: self.claimed.fence(), lane: self.claimed.ordering_key.clone(), result }
+        let Claimed { place, ordering_key, .. } = &self.claimed;
+        Ack { fence: self.claimed.fence(), place: place.clone(), lane: ordering_key.clone(), result }
     }
 }
 

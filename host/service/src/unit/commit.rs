@@ -29,6 +29,8 @@ use crate::{Platform, ServiceError, audit, events, idempotency, storage};
 pub struct Ack {
     /// Which, under which claim.
     pub fence: Fence,
+    /// Where its row lay when it was claimed.
+    pub place: String,
     /// Its lane.
     pub lane: Option<String>,
     /// What the job returned.
@@ -134,9 +136,10 @@ async fn acknowledge(tx: &mut TenantTx, endings: &[Ending], now: Timestamp) -> R
     let ended: Vec<Ended<'_>> = endings
         .iter()
         .filter_map(|Ending { unit, ack }| {
-            let Ack { fence, lane, result } = ack.as_ref()?;
+            let Ack { fence, place, lane, result } = ack.as_ref()?;
             Some(Ended {
                 fence: *fence,
+                place,
                 lane: lane.as_deref(),
                 result: result.as_ref(),
                 progress: unit.progress.as_ref(),

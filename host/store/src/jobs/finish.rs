@@ -149,6 +149,8 @@ async fn unfenced(tx: &mut TenantTx, fence: Fence, now: Timestamp) -> Result<boo
 pub struct Ended<'a> {
     /// Its claim.
     pub fence: Fence,
+    /// Where its row lay when it was claimed.
+    pub place: &'a str,
     /// Its lane.
     pub lane: Option<&'a str>,
     /// What it returned.
@@ -158,7 +160,8 @@ pub struct Ended<'a> {
 }
 
 /// Write that runs ended well, if all their claims still hold; whether they do. Without it
-/// the caller must let its transaction go.
+/// the caller must let its transaction go; it may try again with each of many alone, since
+/// a row that was touched meanwhile, as by a beat, lies elsewhere.
 pub async fn finish_all(tx: &mut TenantTx, ended: &[Ended<'_>], now: Timestamp) -> Result<bool> {
     let is_alike = |e: &Ended<'_>| e.lane.is_none() && e.progress.is_none();
     #[cfg(feature = "mutants")]
@@ -181,20 +184,20 @@ pub async fn finish_all(tx: &mut TenantTx, ended: &[Ended<'_>], now: Timestamp) 
 async fn end_alike(tx: &mut TenantTx, worker: Uuid, ended: &[Ended<'_>], now: Timestamp) -> Result<bool> {
     let count = ended.len() as u64;
     if tx.conn.is_postgres() {
-        let ids = array(ended.iter().map(|e| e.fence.job.to_string()));
+        let places = array(ended.iter().map(|e| e.place));
         let leases = ended.iter().map(|e| (e.fence.job.to_string(), e.fence.run_lease.into()));
         let returned = ended.iter().filter_map(|e| Some((e.fence.job.to_string(), e.result.cloned()?)));
         let (leases, returned) = (Json::Object(leases.collect()), Json::Object(returned.collect()));
         let sql = concat!(
             "WITH d AS (
-                DELETE FROM jobs j WHERE j.tenant_id = $1 AND j.id = ANY (CAST($2 AS uuid[])) AND j.worker = $3
+                DELETE FROM jobs j WHERE j.ctid = ANY (CAST($2 AS tid[])) AND j.tenant_id = $1 AND j.worker = $3
                     AND j.run_lease = CAST($4->>CAST(j.id AS text) AS bigint) AND j.leased_until IS NOT NULL
                 RETURNING j.*
             ) ",
             history!("'succeeded'", "NULL", "$5->CAST(d.id AS text)", "d.progress", "d.progress_message", "$6"),
             "d"
         );
-        return Ok(tx.execute(sql, params![ids, worker, leases, returned, now]).await? == count);
+        return Ok(tx.execute(sql, params![places, worker, leases, returned, now]).await? == count);
     }
     let claim =
         |e: &Ended<'_>| json!({ "j": e.fence.job.0.simple().to_string(), "l": e.fence.run_lease, "r": e.result });
