@@ -2,19 +2,24 @@
 //! and inserts of many rows. `sea-query` writes it; values are always bound.
 
 use purlin_domain::{
+    Json,
     filter::{Field, FieldType, Filter, Op, Operand, Source},
     id::TenantId,
     name::is_word,
     sort::SortKey,
 };
 use sea_query::{
-    Alias, Asterisk, Condition, Expr, ExprTrait, Func, InsertStatement, LikeExpr, NullOrdering, OnConflict, Order,
-    PostgresQueryBuilder, Query, QueryStatementWriter, SelectStatement, SqliteQueryBuilder, Value, Values,
+    Alias, Asterisk, Condition, Expr, ExprTrait, Func, LikeExpr, NullOrdering, Order, PostgresQueryBuilder, Query,
+    QueryStatementWriter, SelectStatement, SqliteQueryBuilder, Value, Values,
 };
 use sqlx::{AssertSqlSafe, SqlSafeStr, SqlStr};
 use uuid::Uuid;
 
-use crate::{Entity, PlatformTx, Result, StoreError, TenantTx, Weigh, conn::Conn, value::Bind};
+use crate::{
+    Entity, PlatformTx, Result, StoreError, TenantTx, Weigh,
+    conn::Conn,
+    value::{Bind, as_json},
+};
 
 /// A list: what of which rows, in what order, from where.
 #[derive(Clone, Debug)]
@@ -86,39 +91,31 @@ impl TenantTx {
         count(&mut self.conn, Some(self.tenant), table, scope, filter).await
     }
 
-    /// Insert rows of this tenant; `tenant_id` is filled in. In as few statements as the
-    /// databases' limits on parameters allow.
+    /// Insert rows of this tenant; `tenant_id` is filled in.
     pub async fn insert_many(
         &mut self,
         table: &'static str,
         columns: &[&'static str],
         rows: Vec<Vec<Value>>,
     ) -> Result<()> {
-        for insert in inserts(self.tenant, table, columns, rows)? {
-            let (sql, values) = Dialect::of(&self.conn).build(&insert);
+        for (sql, values) in inserts(self, table, columns, rows, "")? {
             self.conn.execute(sql, values).await?;
         }
         Ok(())
     }
 
     /// The same, but rows whose key is taken, by others or by each other, are left out; the
-    /// ids of those that were not. The key is that of a partial index with this predicate.
+    /// ids of those that were not. The key is that of a partial index.
     pub(crate) async fn insert_unless_taken(
         &mut self,
         table: &'static str,
         columns: &[&'static str],
         rows: Vec<Vec<Value>>,
-        key: [&'static str; 2],
-        predicate: &'static str,
+        key: &'static str,
     ) -> Result<Vec<Uuid>> {
+        let suffix = format!(" ON CONFLICT {key} DO NOTHING RETURNING id");
         let mut ids = Vec::new();
-        for mut insert in inserts(self.tenant, table, columns, rows)? {
-            let conflict = OnConflict::columns(key.map(Alias::new))
-                .target_and_where(Expr::cust(predicate))
-                .do_nothing()
-                .to_owned();
-            insert.on_conflict(conflict).returning_col(Alias::new("id"));
-            let (sql, values) = Dialect::of(&self.conn).build(&insert);
+        for (sql, values) in inserts(self, table, columns, rows, &suffix)? {
             let inserted: Vec<(Uuid,)> = self.conn.fetch_all(sql, values).await?;
             ids.extend(inserted.into_iter().map(|(id,)| id));
         }
@@ -133,28 +130,49 @@ impl PlatformTx {
     }
 }
 
-/// Inserts of all rows, in as few statements as the databases' limits on parameters allow.
+/// Inserts of all rows. In PostgreSQL they are the items of one document, so that there is
+/// one statement for a table however many rows there are, prepared once; in SQLite there are
+/// as few statements as its limit on parameters allows.
 fn inserts(
-    tenant: TenantId,
+    tx: &TenantTx,
     table: &'static str,
     columns: &[&'static str],
     rows: Vec<Vec<Value>>,
-) -> Result<Vec<InsertStatement>> {
-    let chunk = PARAMETERS_MAX / (columns.len() + 1);
-    let mut rows = rows.into_iter().peekable();
-    let mut all = Vec::new();
-    while rows.peek().is_some() {
-        let mut insert = Query::insert();
-        insert
-            .into_table(Alias::new(table))
-            .columns(std::iter::once("tenant_id").chain(columns.iter().copied()).map(Alias::new));
-        for row in rows.by_ref().take(chunk) {
-            let values = std::iter::once(tenant.bind()).chain(row).map(Expr::val);
-            insert.values(values).map_err(|e| StoreError::Setup(format!("insert into {table}: {e}")))?;
-        }
-        all.push(insert);
+    suffix: &str,
+) -> Result<Vec<(SqlStr, Vec<Value>)>> {
+    if rows.is_empty() {
+        return Ok(Vec::new());
     }
-    Ok(all)
+    let names = format!("tenant_id, {}", columns.join(", "));
+    if tx.conn.is_postgres() {
+        // A document in a document stays as it is, also one that is null.
+        let is_document = |column: usize| matches!(rows.first().and_then(|row| row.get(column)), Some(Value::Json(_)));
+        let select = |(i, name): (usize, &&str)| {
+            if is_document(i) { format!(", d.row->'{name}'") } else { format!(", r.{name}") }
+        };
+        let selected: String = columns.iter().enumerate().map(select).collect();
+        let sql = format!(
+            "INSERT INTO {table} ({names}) SELECT $1{selected}
+             FROM jsonb_array_elements($2) d(row) CROSS JOIN LATERAL jsonb_populate_record(CAST(NULL AS {table}), d.row) r{suffix}"
+        );
+        let item = |row: Vec<Value>| -> Result<Json> {
+            let given = columns
+                .iter()
+                .zip(row)
+                .filter_map(|(name, value)| Some(((*name).to_owned(), as_json(value).transpose()?)));
+            given.map(|(name, value)| Ok((name, value?))).collect::<Result<serde_json::Map<_, _>>>().map(Json::Object)
+        };
+        let document = rows.into_iter().map(item).collect::<Result<Vec<Json>>>()?;
+        return Ok(vec![(AssertSqlSafe(sql).into_sql_str(), vec![tx.tenant.bind(), Json::Array(document).bind()])]);
+    }
+    let width = columns.len() + 1;
+    let statement = |rows: &[Vec<Value>]| {
+        let marks = format!("({})", vec!["?"; width].join(", "));
+        let sql = format!("INSERT INTO {table} ({names}) VALUES {}{suffix}", vec![marks; rows.len()].join(", "));
+        let values = rows.iter().flat_map(|row| std::iter::once(tx.tenant.bind()).chain(row.iter().cloned()));
+        (AssertSqlSafe(sql).into_sql_str(), values.collect())
+    };
+    Ok(rows.chunks(PARAMETERS_MAX / width).map(statement).collect())
 }
 
 async fn page<T: Entity + Weigh>(conn: &mut Conn, tenant: Option<TenantId>, listing: &Listing<'_>) -> Result<Page<T>> {

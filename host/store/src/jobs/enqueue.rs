@@ -61,9 +61,9 @@ const COLUMNS: [&str; 25] = [
     "updated_by",
 ];
 
-/// When a row of the lane index counts as its head.
-const IS_HEAD: &str =
-    "ordering_key IS NOT NULL AND (state IN ('scheduled', 'ready', 'running') OR (state = 'dead' AND blocks_lane))";
+/// The index of the heads of lanes.
+const HEADS: &str = "(tenant_id, ordering_key)
+    WHERE ordering_key IS NOT NULL AND (state IN ('scheduled', 'ready', 'running') OR (state = 'dead' AND blocks_lane))";
 
 /// Add jobs, in the transaction that causes them. A unique key that is taken fails with `Taken`.
 ///
@@ -84,7 +84,7 @@ pub async fn insert(tx: &mut TenantTx, jobs: &[Enqueue<'_>], now: Timestamp) -> 
     let keys: Vec<&str> = ordered.iter().filter_map(|e| e.job.ordering_key.as_deref()).collect();
     postgres::hold_lanes(tx, &keys, false).await?;
     let heads = ordered.iter().map(|e| row(e, due(e))).collect();
-    let inserted = tx.insert_unless_taken("jobs", &COLUMNS, heads, ["tenant_id", "ordering_key"], IS_HEAD).await?;
+    let inserted = tx.insert_unless_taken("jobs", &COLUMNS, heads, HEADS).await?;
     let behind = ordered.iter().filter(|e| !inserted.contains(&e.job.id.0)).map(|e| row(e, "waiting")).collect();
     tx.insert_many("jobs", &COLUMNS, behind).await
 }
