@@ -107,3 +107,25 @@ async fn an_event_is_published_by_a_person_and_delivered_again_by_one(database: 
     let bob = host.member(&ada, "bob@acme.example", &["member"]).await;
     assert_eq!(bob.post(&replay, &json!({ "plugin": "probe" })).await.problem(403), "forbidden");
 }
+
+#[db_test]
+async fn what_the_platform_publishes_has_a_schema_in_a_version_and_keeps_to_it(database: Database) {
+    let host = Host::start(database).await;
+    let ada = host.tenant_with("acme", "probe").await;
+    let role = ada.post("/api/v1/roles", &json!({ "name": "stock", "permissions": [] })).await.expect(201);
+    let event = &ada.rows("/api/v1/events?filter[type]=role.created&sort=-created_at").await[0];
+    assert_eq!(event["data"], json!({ "id": role["id"], "name": "stock" }));
+    assert_eq!(event["dataschema"], "/api/v1/event-types/role.created/1");
+    let told = ada.get("/api/v1/event-types/role.created/1").await.expect(200);
+    assert_eq!((&told["source"], &told["version"]), (&json!("/core"), &json!("1")));
+    for published in ada.rows("/api/v1/events?filter[source]=/core&page[size]=200").await {
+        let told = ada.get(published["dataschema"].as_str().unwrap()).await.expect(200);
+        assert!(jsonschema::is_valid(&told["schema"], &published["data"]), "{published:#}");
+    }
+    assert!(!jsonschema::is_valid(&told["schema"], &json!({ "name": "stock" })), "it is no schema that takes anything");
+    ada.get("/api/v1/event-types/role.created/2").await.expect(404);
+    ada.get("/api/v1/event-types/role.flew/1").await.expect(404);
+    let types = ada.rows("/api/v1/event-types").await;
+    let of_probe = types.iter().find(|t| t["type"] == "probe.pinged").expect("what plugins declare is told too");
+    assert_eq!(of_probe["source"], "/plugins/probe");
+}

@@ -9,7 +9,7 @@ use purlin_domain::{
 };
 use purlin_store::{
     StoreError,
-    jobs::{self, Fence, Outcome},
+    jobs::{self, Fence, Lease, Outcome},
 };
 use purlin_test_macros::db_test;
 use rand::{RngExt, SeedableRng, rngs::StdRng};
@@ -78,7 +78,7 @@ async fn step(engine: &mut Engine, model: &mut Model, random: &mut StdRng, next_
             let Some(job) = model.jobs.get(&id).cloned() else { return };
             // Now and then a claim that was lost since.
             let run_lease = job.run_lease - i64::from(random.random_bool(0.2));
-            let fence = Fence { job: JobId(Uuid::from_u128(id)), run_lease };
+            let fence = Fence { job: JobId(Uuid::from_u128(id)), run_lease, worker: Uuid::from_u128(1) };
             let run_at = now + chrono::TimeDelta::seconds(random.random_range(0..10));
             let (outcome, to) = match random.random_range(0..5) {
                 0 => (Outcome::Retry { run_at, error: "again".to_owned() }, "retry"),
@@ -184,16 +184,23 @@ async fn the_end_of_many_runs_is_written_at_once_and_only_where_the_claim_holds(
     assert_eq!(claimed.len(), 50);
     let lost = claimed[7].fence();
     assert!(engine.finish(lost, None, &Outcome::Retry { run_at: engine.now, error: "x".to_owned() }).await);
+    // The worker is heard of meanwhile, which moves the rows of some.
+    let lease = Lease { worker: Uuid::from_u128(1), length: LONG };
+    let some: Vec<_> = claimed[20..30].iter().map(|c| (c.tenant_id, c.fence())).collect();
+    let mut tx = engine.db.engine().await.unwrap();
+    jobs::beat(&mut tx, lease, &some, engine.now).await.unwrap();
+    tx.commit().await.unwrap();
     let done: Vec<jobs::Done> = claimed
         .iter()
         .map(|c| jobs::Done {
             tenant: c.tenant_id,
             fence: c.fence(),
+            place: c.place.clone(),
             result: (c.id.0.as_u128() % 2 == 0).then(|| json!({ "n": 1 })),
         })
         .collect();
     let mut tx = engine.db.engine().await.unwrap();
-    let held = jobs::finish_many(&mut tx, &done, engine.now).await.unwrap();
+    let held = jobs::finish_many(&mut tx, lease.worker, &done, engine.now).await.unwrap();
     tx.commit().await.unwrap();
     assert_eq!(held.len(), 49);
     assert!(!held.contains(&lost.job));

@@ -51,6 +51,22 @@ async fn a_job_is_taken_back_when_its_lease_ends_not_when_it_is_old(database: Da
 }
 
 #[db_test]
+async fn a_claim_that_the_database_forgot_ends_nothing_although_its_number_is_given_again(database: Database) {
+    let engine = Engine::over(database).await;
+    engine.enqueue(engine.tenant, &[engine.job(1)]).await.unwrap();
+    let forgotten = engine.claim(1, LONG, Queue::Default, 1).await.remove(0);
+    // As after a crash: nobody waited for the claim to be on disk.
+    let mut tx = engine.db.write(engine.tenant).await.unwrap();
+    let before = "UPDATE jobs SET state = 'ready', run_lease = 0, worker = NULL, leased_until = NULL WHERE tenant_id = $1";
+    assert_eq!(tx.execute(before, Vec::new()).await.unwrap(), 1);
+    tx.commit().await.unwrap();
+    let again = engine.claim(2, LONG, Queue::Default, 1).await.remove(0);
+    assert_eq!(forgotten.run_lease, again.run_lease);
+    assert!(!engine.finish(forgotten.fence(), None, &done()).await);
+    assert!(engine.finish(again.fence(), None, &done()).await);
+}
+
+#[db_test]
 async fn a_claim_that_is_not_committed_takes_nothing_away(database: Database) {
     let engine = Engine::over(database).await;
     engine.enqueue(engine.tenant, &[engine.job(1)]).await.unwrap();
@@ -163,10 +179,12 @@ async fn a_late_commit_is_not_skipped_by_who_reads_on() {
             seen.push(placed.event.id.0.as_u128());
         }
     };
+    let (first, second) = (event(1), event(2));
+    let publish = |event| events::Publish { event, cause: &cause, by: None };
     let mut slow = engine.db.write(engine.tenant).await.unwrap();
-    events::insert(&mut slow, &[publish(&event(1))], engine.now).await.unwrap();
+    events::insert(&mut slow, &[publish(&first)], engine.now).await.unwrap();
     let mut quick = engine.db.write(engine.tenant).await.unwrap();
-    events::insert(&mut quick, &[publish(&event(2))], engine.now).await.unwrap();
+    events::insert(&mut quick, &[publish(&second)], engine.now).await.unwrap();
     quick.commit().await.unwrap();
     read(&mut place).await;
     slow.commit().await.unwrap();

@@ -70,8 +70,8 @@ impl Engine {
     }
 
     pub async fn enqueue(&self, tenant: TenantId, new: &[NewJob]) -> purlin_store::Result<()> {
-        let rows: Vec<Enqueue<'_>> = new.iter().map(|job| Enqueue::core(job, &cause)).collect();
         let cause = Cause { user: None, event: None, root: Uuid::from_u128(7), depth: 0 };
+        let rows: Vec<Enqueue<'_>> = new.iter().map(|job| Enqueue::core(job, &cause)).collect();
         let mut tx = self.db.write(tenant).await?;
         jobs::insert(&mut tx, &rows, self.now).await?;
         tx.commit().await

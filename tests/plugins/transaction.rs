@@ -69,3 +69,24 @@ async fn a_handler_that_rejects_an_event_sends_it_to_the_dead_letters(database: 
     assert_eq!((dead.len(), &dead[0]["last_error"]), (1, &json!("this note is not welcome")));
     assert_eq!(ada.rows("/api/v1/apps/probe/notes").await.len(), 1, "the request that caused it stands");
 }
+
+#[db_test]
+async fn handlers_that_end_together_commit_together_and_one_that_cannot_takes_none_with_it(database: Database) {
+    let host = Host::start(database).await;
+    let ada = host.tenant_with("acme", "probe").await;
+    // All of them want the same unique key; one can have it.
+    let rivals = (0..8).map(|_| json!({ "kind": "probe.everything" }));
+    let others = (0..60).map(|n| json!({ "kind": "probe.effect", "payload": { "key": "together", "n": n } }));
+    let jobs: Vec<Value> = rivals.chain(others).collect();
+    ada.post("/api/v1/jobs/batch", &json!({ "jobs": jobs })).await.expect(202);
+    ada.settle().await;
+    let effects = ada.rows("/api/v1/apps/probe/effects?filter[key]=together&page[size]=200").await;
+    let mut written: Vec<i64> = effects.iter().filter_map(|row| row["data"]["n"].as_i64()).collect();
+    written.sort_unstable();
+    assert_eq!(written, (0..60).collect::<Vec<i64>>(), "each has its effect, once");
+    let ended = |state: &str| format!("/api/v1/jobs?filter[kind]=probe.everything&filter[state]={state}");
+    assert_eq!(ada.rows(&ended("succeeded")).await.len(), 1);
+    assert_eq!(ada.rows(&ended("dead")).await.len(), 7);
+    let [notes, _, jobs, _] = traces(&ada).await;
+    assert_eq!((notes, jobs), (1, 1), "those that failed left nothing");
+}

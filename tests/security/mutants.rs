@@ -216,7 +216,7 @@ async fn ask(tx: &mut TenantTx, t: &Theirs, theirs: &str, told: &mut String) {
         updated_at: far,
         created_by: None,
     };
-    let running = jobs::Fence { job: JobId(t.event), run_lease: 7 };
+    let running = jobs::Fence { job: JobId(t.event), run_lease: 7, worker: t.event };
     let tenant = tenants::Tenant {
         id: tx.tenant(),
         name: "taken".to_owned(),

@@ -35,7 +35,7 @@ pub fn run() -> Result<()> {
     show(&client, 7, "Events, oldest first", "/api/v1/events?sort=created_at", |e| {
         format!("{:<36} depth {}", plain(&e["type"]), e["depth"])
     })?;
-    show(&client, 8, "Jobs", "/api/v1/jobs?sort=created_at", |j| {
+    show(&client, 8, "Jobs", "/api/v1/jobs?sort=id", |j| {
         format!("{:<28} {:<10} attempt {}", plain(&j["kind"]), plain(&j["state"]), j["attempt"])
     })?;
     show(&client, 9, "Audit trail", "/api/v1/audit-logs?sort=created_at", |a| {

@@ -28,7 +28,7 @@ use purlin_service::{
         ChangePassword, CodeOnly, EmailOnly, Enrolment, Login, PasswordOnly, RecoveryCodes, RefreshOnly, Registration,
         ResetPassword, SignedIn as SignInView, TokenOnly,
     },
-    events::{NewEventRequest, Published, Replay, ReplayMany},
+    events::{EventTypeView, NewEventRequest, Published, Replay, ReplayMany},
     installations::{Consent, InstallationView},
     invitations::{AcceptInvitation, NewInvitation},
     jobs::{EnqueuedJobs, JobBatch, JobRequest, JobStatus, NewPause, Retried, RetryMany, Why},
@@ -170,6 +170,8 @@ pub fn operations() -> Vec<Operation> {
         get("/api/v1/events/stream", Permission("events", "read"), "Events as they are committed, as server-sent events; `type` takes a pattern, `Last-Event-ID` says where to go on").by(events::stream).gives_other(events::EVENT_STREAM),
         post("/api/v1/events/replay", Permission("events", "create"), "Deliver events of a time once more, to one subscriber, by a job").by(events::replay_many).takes::<ReplayMany>().gives::<Enqueued>().answers(StatusCode::ACCEPTED),
         post("/api/v1/events/{id}/replay", Permission("events", "create"), "Deliver an event once more, to one subscriber").by(events::replay).takes::<Replay>().gives::<Enqueued>().answers(StatusCode::ACCEPTED),
+        get("/api/v1/event-types", Permission("events", "read"), "The types of events: the platform's, and those of enabled plugins").by(events::types).gives::<Whole<EventTypeView>>(),
+        get("/api/v1/event-types/{type}/{version}", Permission("events", "read"), "A type of event in one version, with the JSON Schema of its data: what `dataschema` of an event leads to").by(events::event_type).gives::<EventTypeView>(),
         get("/api/v1/events/{id}", Permission("events", "read"), "An event").by(events::get).gives::<Event>(),
 
         get("/api/v1/jobs", Permission("jobs", "read"), "Jobs, deliveries of events included").by(jobs::list).lists::<JobSummary>(store::jobs::fields),

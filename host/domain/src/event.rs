@@ -51,6 +51,9 @@ pub struct Event {
     pub subject: Option<String>,
     /// When it was committed, as the publisher's clock had it.
     pub time: Timestamp,
+    /// Where the schema of the payload is told, for the platform's own events.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dataschema: Option<String>,
     /// The payload.
     pub data: Json,
     /// The user whose request caused it.

@@ -3,10 +3,12 @@
 mod relay;
 mod replay;
 mod stream;
+mod types;
 
 use purlin_domain::{
     Json, Timestamp,
     access::Permission,
+    core_event::SOURCE,
     descriptor::{OnDead, Subscription},
     event::{Event, NewEvent},
     id::EventId,
@@ -31,15 +33,13 @@ pub use relay::{Relayed, relay};
 pub use replay::{NewEventRequest, Published, Replay, ReplayMany, publish_as, replay, replay_many};
 pub(crate) use replay::{REPLAY, run as run_replay};
 pub use stream::{Stream, Streams, stream};
-
-/// The source of the platform's own events.
-pub(crate) const CORE: &str = "/core";
+pub use types::{EventTypeView, event_type, types};
 
 /// An event of the platform itself.
 pub(crate) fn core(platform: &Platform, event_type: &str, subject: String, data: Json) -> NewEvent {
     NewEvent {
         id: platform.id(),
-        source: CORE.to_owned(),
+        source: SOURCE.to_owned(),
         event_type: event_type.to_owned(),
         subject: Some(subject),
         data,
@@ -51,6 +51,9 @@ pub(crate) fn core(platform: &Platform, event_type: &str, subject: String, data:
 pub(crate) async fn publish(platform: &Platform, tx: &mut TenantTx, new: &[Publish<'_>], now: Timestamp) -> Result<()> {
     if new.is_empty() {
         return Ok(());
+    }
+    for published in new {
+        types::check(published.event)?;
     }
     events::insert(tx, new, now).await?;
     let mut deliveries = Vec::new();

@@ -248,7 +248,7 @@ pub async fn test(platform: &Platform, principal: &Principal, id: Uuid) -> Resul
     webhooks::by_id(&mut change.tx, id).await?.ok_or(ServiceError::NotFound)?;
     let event = NewEvent {
         id: platform.id(),
-        source: crate::events::CORE.to_owned(),
+        source: purlin_domain::core_event::SOURCE.to_owned(),
         event_type: TEST.to_owned(),
         subject: Some(id.to_string()),
         data: json!({ "webhook": id }),

@@ -7,6 +7,7 @@ use std::{
 
 use purlin_domain::{
     Json, Timestamp,
+    core_event::schema_path,
     event::{Cause, Event, NewEvent},
     filter::{Field, FieldType},
     id::{EventId, TenantId, UserId},
@@ -41,6 +42,7 @@ impl From<Row> for Event {
     fn from(row: Row) -> Self {
         Self {
             id: EventId(row.id),
+            dataschema: schema_path(&row.source, &row.event_type),
             source: row.source,
             event_type: row.event_type,
             subject: row.subject,

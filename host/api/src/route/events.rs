@@ -21,6 +21,7 @@ use purlin_service::{
     store::events::Placed,
     users::Enqueued,
 };
+use serde_json::json;
 
 use crate::{
     App,
@@ -45,6 +46,18 @@ pub(crate) async fn search(State(app): State<App>, Caller(caller): Caller, Searc
 
 pub(crate) async fn get(State(app): State<App>, Caller(caller): Caller, InPath(id): InPath<EventId>) -> Answer {
     Reply::ok(events::get(&app, &caller, id).await?)
+}
+
+pub(crate) async fn types(State(app): State<App>, Caller(caller): Caller) -> Answer {
+    Reply::ok(json!({ "data": events::types(&app, &caller).await? }))
+}
+
+pub(crate) async fn event_type(
+    State(app): State<App>,
+    Caller(caller): Caller,
+    InPath((name, version)): InPath<(String, String)>,
+) -> Answer {
+    Reply::ok(events::event_type(&app, &caller, &name, &version).await?)
 }
 
 pub(crate) async fn publish(

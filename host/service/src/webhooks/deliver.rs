@@ -108,7 +108,7 @@ async fn send(platform: &Platform, claimed: &Claimed, target: &Target, event: &E
 
 /// A CloudEvents 1.0 document, in structured mode.
 fn envelope(event: &Event, claimed: &Claimed) -> purlin_domain::Json {
-    json!({
+    let mut document = json!({
         "specversion": "1.0",
         "id": event.id,
         "source": event.source,
@@ -121,7 +121,11 @@ fn envelope(event: &Event, claimed: &Claimed) -> purlin_domain::Json {
         "actor": event.actor,
         "causedby": event.caused_by,
         "depth": event.depth,
-    })
+    });
+    if let Some(schema) = &event.dataschema {
+        document["dataschema"] = schema.clone().into();
+    }
+    document
 }
 
 /// Remember how it goes; disable a webhook that takes nothing for too long, or wants nothing.
