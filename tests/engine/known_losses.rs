@@ -57,7 +57,8 @@ async fn a_claim_that_the_database_forgot_ends_nothing_although_its_number_is_gi
     let forgotten = engine.claim(1, LONG, Queue::Default, 1).await.remove(0);
     // As after a crash: nobody waited for the claim to be on disk.
     let mut tx = engine.db.write(engine.tenant).await.unwrap();
-    let before = "UPDATE jobs SET state = 'ready', run_lease = 0, worker = NULL, leased_until = NULL WHERE tenant_id = $1";
+    let before =
+        "UPDATE jobs SET state = 'ready', run_lease = 0, worker = NULL, leased_until = NULL WHERE tenant_id = $1";
     assert_eq!(tx.execute(before, Vec::new()).await.unwrap(), 1);
     tx.commit().await.unwrap();
     let again = engine.claim(2, LONG, Queue::Default, 1).await.remove(0);

@@ -75,21 +75,46 @@ fn pool(url: &str, connections: u32, serve: &'static [&'static str]) -> Result<P
         }))
 }
 
+/// The first statement on a connection; on another one where that ended while nobody used
+/// it, until all of them were tried.
+macro_rules! on_live {
+    ($pool:expr, $first:expr) => {{
+        let mut others = $pool.options().get_max_connections();
+        loop {
+            match $first {
+                Err(error) if others > 0 && has_ended(&error) => others -= 1,
+                begun => break begun,
+            }
+        }
+    }};
+}
+
+fn has_ended(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Io(_) => true,
+        // The server shuts down, or somebody ended the session, or another one crashed.
+        sqlx::Error::Database(error) => matches!(error.code().as_deref(), Some("57P01" | "57P02")),
+        _ => false,
+    }
+}
+
 /// One round trip begins the transaction and names the tenant.
 pub(crate) async fn begin_tenant(pool: &Pool<Postgres>, tenant: TenantId) -> Result<Transaction<'static, Postgres>> {
     let begin = format!("BEGIN; SET LOCAL purlin.tenant_id = '{}'", tenant.0);
-    Ok(pool.begin_with(AssertSqlSafe(begin)).await?)
+    Ok(on_live!(pool, pool.begin_with(AssertSqlSafe(begin.clone())).await)?)
 }
 
 /// A connection that is the tenant's until it is released.
 pub(crate) async fn checkout_tenant(pool: &Pool<Postgres>, tenant: TenantId) -> Result<PoolConnection<Postgres>> {
-    let mut conn = pool.acquire().await?;
-    conn.execute(raw_sql(AssertSqlSafe(format!("SET purlin.tenant_id = '{}'", tenant.0)))).await?;
-    Ok(conn)
+    let name = format!("SET purlin.tenant_id = '{}'", tenant.0);
+    Ok(on_live!(pool, {
+        let mut conn = pool.acquire().await?;
+        conn.execute(raw_sql(AssertSqlSafe(name.clone()))).await.map(|_| conn)
+    })?)
 }
 
 pub(crate) async fn begin_platform(pool: &Pool<Postgres>) -> Result<Transaction<'static, Postgres>> {
-    Ok(pool.begin_with("BEGIN; SET LOCAL ROLE purlin_platform").await?)
+    Ok(on_live!(pool, pool.begin_with("BEGIN; SET LOCAL ROLE purlin_platform").await)?)
 }
 
 /// A connection of the engine of jobs; every statement on it is a transaction by itself.
