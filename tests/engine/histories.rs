@@ -57,6 +57,7 @@ async fn step(engine: &mut Engine, model: &mut Model, random: &mut StdRng, next_
                 blocks: new.blocks_lane,
                 seq: 0,
                 is_lapsing: false,
+                has_begun: false,
             };
             let taken_in = match engine.enqueue(engine.tenant, &[new]).await {
                 Ok(()) => true,
@@ -72,13 +73,20 @@ async fn step(engine: &mut Engine, model: &mut Model, random: &mut StdRng, next_
             let claimed: Vec<u128> =
                 engine.claim(1, length, queue, count).await.iter().map(|job| job.id.0.as_u128()).collect();
             assert_eq!(claimed, model.claim(queue, count as usize, is_lapsing), "claim");
+            for id in claimed {
+                let job = &model.jobs[&id];
+                if job.crashes > 0 && random.random_bool(0.7) {
+                    assert!(engine.begin_suspect(&job_fence(id, job.run_lease)).await);
+                    model.jobs.get_mut(&id).unwrap().has_begun = true;
+                }
+            }
         }
         55..75 => {
             let id = some_id(model, random);
             let Some(job) = model.jobs.get(&id).cloned() else { return };
             // Now and then a claim that was lost since.
             let run_lease = job.run_lease - i64::from(random.random_bool(0.2));
-            let fence = Fence { job: JobId(Uuid::from_u128(id)), run_lease, worker: Uuid::from_u128(1) };
+            let fence = job_fence(id, run_lease);
             let run_at = now + chrono::TimeDelta::seconds(random.random_range(0..10));
             let (outcome, to) = match random.random_range(0..5) {
                 0 => (Outcome::Retry { run_at, error: "again".to_owned() }, "retry"),
@@ -173,6 +181,10 @@ async fn random_histories_end_where_the_model_says(database: Database) {
         checked += steps;
     }
     measured!("{checked} steps of {histories} random histories, each as the model says");
+}
+
+fn job_fence(id: u128, run_lease: i64) -> Fence {
+    Fence { job: JobId(Uuid::from_u128(id)), run_lease, worker: Uuid::from_u128(1) }
 }
 
 #[db_test]

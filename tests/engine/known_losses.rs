@@ -10,7 +10,7 @@ use purlin_domain::{
 };
 use purlin_store::{
     events,
-    jobs::{self, Lease, Outcome},
+    jobs::{self, Fence, Lease, Outcome},
     mutants,
 };
 use purlin_test_macros::db_test;
@@ -85,15 +85,23 @@ async fn a_claim_that_is_not_committed_takes_nothing_away(database: Database) {
 }
 
 #[db_test]
-async fn a_job_that_kills_its_workers_is_a_dead_letter_after_three_and_uses_no_attempt(database: Database) {
+async fn a_job_that_kills_its_workers_is_a_dead_letter_after_three_and_others_are_not_blamed(database: Database) {
     let engine = Engine::over(database).await;
-    engine.enqueue(engine.tenant, &[engine.job(1)]).await.unwrap();
+    engine.enqueue(engine.tenant, &[engine.job(1), engine.job(2)]).await.unwrap();
     for crash in 1..=3 {
-        assert_eq!(engine.claim(crash, SHORT, Queue::Default, 1).await.len(), 1);
-        assert_eq!(engine.rescue(9).await, 1);
+        let claimed = engine.claim(crash, SHORT, Queue::Default, 2).await;
+        assert_eq!(claimed.len(), 2);
+        if claimed[0].crashes > 0 {
+            // The other waits for its turn when the worker dies.
+            assert!(engine.begin_suspect(&claimed[0].fence()).await);
+        }
+        assert_eq!(engine.rescue(9).await, 2);
     }
-    assert_eq!(engine.state(1).await, Some(("dead".to_owned(), 0, 3)));
-    assert!(engine.claim(4, LONG, Queue::Default, 1).await.is_empty());
+    assert_eq!(engine.state(1).await, Some(("dead".to_owned(), 0, 3)), "no attempt was used");
+    assert_eq!(engine.state(2).await, Some(("ready".to_owned(), 0, 1)));
+    let last = engine.claim(4, LONG, Queue::Default, 2).await;
+    assert_eq!(last.len(), 1);
+    assert!(!engine.begin_suspect(&Fence { run_lease: 1, ..last[0].fence() }).await, "an old claim begins nothing");
 }
 
 #[db_test]

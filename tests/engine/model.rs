@@ -18,6 +18,8 @@ pub struct ModelJob {
     pub blocks: bool,
     pub seq: u64,
     pub is_lapsing: bool,
+    /// Whether its worker said that it runs it, or need not.
+    pub has_begun: bool,
 }
 
 #[derive(Default)]
@@ -93,6 +95,7 @@ impl Model {
             job.attempt += 1;
             job.run_lease += 1;
             job.is_lapsing = is_lapsing;
+            job.has_begun = job.crashes == 0;
         }
         claimed
     }
@@ -159,10 +162,10 @@ impl Model {
             self.jobs.iter().filter(|(_, job)| job.state == "running" && job.is_lapsing).map(|(id, _)| *id).collect();
         for id in &lapsed {
             let job = self.jobs.get_mut(id).unwrap();
-            job.crashes += 1;
+            job.crashes += i64::from(job.has_begun);
             job.attempt -= 1;
             job.run_at = now;
-            job.state = if job.crashes >= 3 { "dead" } else { "ready" };
+            job.state = if job.has_begun && job.crashes >= 3 { "dead" } else { "ready" };
         }
         for id in &lapsed {
             let job = self.jobs[id].clone();

@@ -98,6 +98,13 @@ impl Engine {
         held
     }
 
+    pub async fn begin_suspect(&self, fence: &Fence) -> bool {
+        let mut tx = self.db.write(self.tenant).await.unwrap();
+        let held = jobs::begin_suspect(&mut tx, *fence, self.now).await.unwrap();
+        tx.commit().await.unwrap();
+        held
+    }
+
     /// Take jobs back whose lease ended, as a worker that holds none.
     pub async fn rescue(&self, own: u128) -> usize {
         self.rescue_but(own, &[]).await

@@ -217,6 +217,7 @@ async fn ask(tx: &mut TenantTx, t: &Theirs, theirs: &str, told: &mut String) {
         created_by: None,
     };
     let running = jobs::Fence { job: JobId(t.event), run_lease: 7, worker: t.event };
+    let ended = jobs::Ended { fence: running, place: "", lane: None, result: None, progress: None };
     let tenant = tenants::Tenant {
         id: tx.tenant(),
         name: "taken".to_owned(),
@@ -250,6 +251,7 @@ async fn ask(tx: &mut TenantTx, t: &Theirs, theirs: &str, told: &mut String) {
         events::erase_subject(tx, "mutant", &json!({ "erased": true }));
         installations::disable(tx, "inventory", t.now, None);
         jobs::finish(tx, running, None, &jobs::Outcome::Succeeded { result: None, progress: None }, t.now);
+        jobs::finish_all(tx, &[ended, ended], t.now);
         jobs::finish(tx, running, None, &jobs::Outcome::Dead { error: "x".to_owned() }, t.now);
         jobs::finish(tx, running, None, &jobs::Outcome::Retry { run_at: t.now, error: "x".to_owned() }, t.now);
         jobs::finish(tx, running, None, &jobs::Outcome::Released { run_at: t.now }, t.now);
@@ -354,9 +356,11 @@ async fn every_statement_that_forgets_its_tenant_is_noticed() {
     host.database
         .execute(
             "INSERT INTO jobs (tenant_id, id, kind, plugin, payload, state, run_at, attempt, attempts_max, crashes, run_lease,
-                unique_key, ordering_key, root_id, depth, finished_at, created_at, updated_at)
+                worker, leased_until, unique_key, ordering_key, root_id, depth, finished_at, created_at, updated_at)
              SELECT t.id, CASE n.state WHEN 'running' THEN (SELECT e.id FROM events e WHERE e.tenant_id = t.id LIMIT 1) ELSE n.id END,
-                n.kind, 'inventory', '{}', n.state, '2026-06-01T00:00:00+00:00', 1, 3, 0, 7, n.unique_key, n.ordering_key,
+                n.kind, 'inventory', '{}', n.state, '2026-06-01T00:00:00+00:00', 1, 3, 0, 7,
+                CASE n.state WHEN 'running' THEN (SELECT e.id FROM events e WHERE e.tenant_id = t.id LIMIT 1) END,
+                CASE n.state WHEN 'running' THEN '2099-01-01T00:00:00+00:00' END, n.unique_key, n.ordering_key,
                 X'00000000000000000000000000000009', 1, n.finished_at, '2026-06-01T00:00:00+00:00', '2026-06-01T00:00:00+00:00'
              FROM tenants t, (
                 SELECT 'ready' AS state, X'00000000000000000000000000000011' AS id, 'mutant' AS kind, 'theirs' AS unique_key,

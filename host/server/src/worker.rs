@@ -1,8 +1,8 @@
-//! The loops of a process that runs jobs: claim, run, acknowledge; and beside them beat,
-//! rescue, promote, fire schedules, tidy up.
+//! A process that runs jobs: claim, run, acknowledge; and beside them the upkeep.
 
 mod ack;
 mod held;
+mod upkeep;
 
 use std::{
     sync::{
@@ -12,19 +12,15 @@ use std::{
     time::Duration,
 };
 
-use purlin_domain::{
-    id::{JobId, TenantId},
-    job::Queue,
-};
+use purlin_domain::{id::TenantId, job::Queue};
 use purlin_service::{
     Platform,
     jobs::{self, Claimed, Claimer, Fence, Load},
-    maintenance, metrics, schedules,
+    metrics,
     store::workers,
-    tenants,
 };
 use tokio::{
-    sync::{Notify, Semaphore, mpsc, watch},
+    sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, watch},
     task::JoinSet,
     time::{Instant, sleep, timeout},
 };
@@ -33,18 +29,16 @@ use uuid::Uuid;
 use self::{
     ack::End,
     held::{Held, Hold, Stop},
+    upkeep::{beat, fire_schedules, lapse, measure, pass_hints_on, promote, rescue, stop_what_must, sure_until, tidy},
 };
 use crate::invoke::{Invoker, RunEnd};
 
-const MAINTENANCE_EVERY: Duration = Duration::from_secs(3_600);
 /// After a claim failed, as when the database restarts.
 const PAUSE_AFTER_ERROR: Duration = Duration::from_secs(1);
-/// Between two looks for suspended tenants and cancelled jobs.
-const STOPS_EVERY: Duration = Duration::from_secs(2);
-/// Between two looks for schedules that are due.
-const SCHEDULES_EVERY: Duration = Duration::from_secs(1);
 /// How long giving back what did not end may take, when the host stops.
 const LAST_WORDS: Duration = Duration::from_secs(5);
+/// How long a suspected job waits for its turn; then others may have its worker.
+const TURN: Duration = Duration::from_secs(1);
 /// Claimed jobs that wait here for a worker, at most. There are many only while all of
 /// them are quick.
 const WAITING_MAX: usize = 2_048;
@@ -66,6 +60,8 @@ pub(crate) struct Worker {
 #[derive(Clone)]
 struct Floor {
     slots: Arc<Semaphore>,
+    /// Held by the one job that is suspected of taking workers down and runs nevertheless.
+    suspect: Arc<Semaphore>,
     /// Claimed jobs without a worker yet.
     waiting: Arc<AtomicUsize>,
     /// Rings when a job ended.
@@ -112,6 +108,7 @@ impl Worker {
 
         let floor = Floor {
             slots: Arc::new(Semaphore::new(self.jobs_at_once as usize)),
+            suspect: Arc::new(Semaphore::new(1)),
             waiting: Arc::default(),
             ended: Arc::default(),
             runs: Arc::default(),
@@ -270,6 +267,14 @@ async fn run_one(
 ) {
     let platform = Arc::clone(&invoker.platform);
     let claim = (job.tenant_id, job.fence());
+    let _turn = if job.crashes > 0 {
+        match turn_of_suspect(&platform, &job, floor).await {
+            Some(turn) => Some(turn),
+            None => return,
+        }
+    } else {
+        None
+    };
     let began = Instant::now();
     metrics::began(&platform, &job);
     let (queue, tenant, kind) = (job.queue, job.tenant_id, job.kind.clone());
@@ -305,6 +310,25 @@ async fn run_one(
     }
 }
 
+/// A job that was in the hands of a worker when it died may be what it died of. Such jobs run
+/// one after the other, and say so before they do; none where this one is not to run now.
+async fn turn_of_suspect(platform: &Platform, job: &Claimed, floor: &Floor) -> Option<OwnedSemaphorePermit> {
+    if let Ok(Ok(turn)) = timeout(TURN, Arc::clone(&floor.suspect).acquire_owned()).await {
+        match jobs::begin_suspect(platform, job).await {
+            Ok(true) => return Some(turn),
+            Ok(false) => {
+                tracing::warn!(job = %job.id, "the lease was lost before the run began");
+                return None;
+            }
+            Err(error) => tracing::warn!(%error, job = %job.id, "a job could not be begun; it will be tried again"),
+        }
+    }
+    if let Err(error) = jobs::release(platform, job.tenant_id, job.fence(), TURN).await {
+        tracing::warn!(%error, job = %job.id, "a job could not be given back; it is when its lease ends");
+    }
+    None
+}
+
 /// What the host stopped by itself is no crash and no attempt.
 async fn give_back(platform: &Platform, unfinished: Vec<(TenantId, Fence)>) {
     for (tenant, fence) in unfinished {
@@ -312,148 +336,4 @@ async fn give_back(platform: &Platform, unfinished: Vec<(TenantId, Fence)>) {
             tracing::warn!(%error, job = %fence.job, "a job could not be given back; it is when its lease ends");
         }
     }
-}
-
-/// Prolong the leases at a third of their length; tell until when they surely hold.
-async fn beat(platform: Arc<Platform>, worker: workers::Worker, held: Held, held_until: watch::Sender<Instant>) {
-    let lease = platform.settings.lease;
-    loop {
-        let began = Instant::now();
-        match jobs::beat(&platform, &worker, &held.all()).await {
-            Ok(()) => {
-                held_until.send_replace(began + lease);
-            }
-            Err(error) => {
-                tracing::warn!(%error, "leases could not be prolonged");
-                sleep(PAUSE_AFTER_ERROR.min(lease / 3)).await;
-                continue;
-            }
-        }
-        sleep(lease / 3).await;
-    }
-}
-
-/// Until when leases that may end at `until` are surely held: a tenth of what is left is spared.
-fn sure_until(until: Instant) -> Instant {
-    until - until.saturating_duration_since(Instant::now()) / 10
-}
-
-/// Returns when the leases may have run out, with a little to spare.
-async fn lapse(mut held_until: watch::Receiver<Instant>) {
-    loop {
-        let until = sure_until(*held_until.borrow_and_update());
-        tokio::select! {
-            () = tokio::time::sleep_until(until) => return,
-            changed = held_until.changed() => {
-                if changed.is_err() {
-                    return tokio::time::sleep_until(until).await;
-                }
-            }
-        }
-    }
-}
-
-/// Take jobs back from workers that died, on any host, and from this one what it lost track of.
-async fn rescue(platform: Arc<Platform>, own: Uuid, held: Held) {
-    loop {
-        let holds: Vec<JobId> = held.all().into_iter().map(|(_, fence)| fence.job).collect();
-        match jobs::rescue(&platform, own, &holds).await {
-            Ok(rescued) if rescued.is_empty() => {}
-            Ok(rescued) => {
-                tracing::warn!(count = rescued.len(), "took jobs back from a worker that died");
-                platform.jobs_enqueued.notify_one();
-            }
-            Err(error) => tracing::warn!(%error, "jobs could not be taken back"),
-        }
-        sleep(platform.settings.lease / 3).await;
-    }
-}
-
-/// Make jobs ready when their time comes.
-async fn promote(platform: Arc<Platform>, poll: Duration) {
-    loop {
-        let next = match jobs::promote(&platform).await {
-            Ok((any, next)) => {
-                if any {
-                    platform.jobs_enqueued.notify_one();
-                }
-                next
-            }
-            Err(error) => {
-                tracing::warn!(%error, "jobs whose time has come could not be made ready");
-                sleep(PAUSE_AFTER_ERROR).await;
-                continue;
-            }
-        };
-        let until = next.map_or(poll, |at| (at - platform.clock.now()).to_std().unwrap_or_default());
-        tokio::select! {
-            () = sleep(until.clamp(Duration::from_millis(5), poll)) => {}
-            () = platform.scheduled.notified() => {}
-        }
-    }
-}
-
-async fn fire_schedules(platform: Arc<Platform>) {
-    loop {
-        if let Err(error) = schedules::fire(&platform).await {
-            tracing::warn!(%error, "schedules could not be looked at; they will be again");
-        }
-        sleep(SCHEDULES_EVERY).await;
-    }
-}
-
-/// Look at how much waits, for the metrics.
-async fn measure(platform: Arc<Platform>) {
-    loop {
-        let began = Instant::now();
-        if let Err(error) = metrics::measure(&platform).await {
-            tracing::debug!(%error, "how much waits could not be measured");
-        }
-        // Where very much waits, to count it must not be what keeps the database busy.
-        sleep(metrics::MEASURE_EVERY.max(began.elapsed() * 50)).await;
-    }
-}
-
-async fn tidy(platform: Arc<Platform>) {
-    loop {
-        if let Err(error) = maintenance::run(&platform).await {
-            tracing::warn!(%error, "maintenance failed; it will be tried again");
-        }
-        sleep(MAINTENANCE_EVERY).await;
-    }
-}
-
-/// Stop what runs for tenants that were suspended, and jobs that were cancelled, here or on
-/// another host.
-async fn stop_what_must(platform: Arc<Platform>, own: Uuid, held: Held) {
-    loop {
-        tokio::select! {
-            () = platform.suspended.notified() => {}
-            () = platform.cancelled.notified() => {}
-            () = sleep(STOPS_EVERY) => {}
-        }
-        if held.all().is_empty() {
-            continue;
-        }
-        match tenants::suspended(&platform).await {
-            Ok(suspended) => suspended.into_iter().for_each(|tenant| held.stop_tenant(tenant)),
-            Err(error) => tracing::warn!(%error, "whether a tenant was suspended is not known"),
-        }
-        match jobs::cancelled_of(&platform, own).await {
-            Ok(cancelled) => cancelled.into_iter().for_each(|job| held.cancel(job)),
-            Err(error) => tracing::warn!(%error, "whether a job was cancelled is not known"),
-        }
-    }
-}
-
-/// Hints from other hosts ring the same bell as those of this one.
-async fn pass_hints_on(platform: Arc<Platform>) {
-    let Some(bus) = platform.bus.clone() else { return };
-    let (sender, mut hints) = mpsc::channel(64);
-    let ring = async {
-        while let Some(hint) = hints.recv().await {
-            platform.hear(hint);
-        }
-    };
-    tokio::join!(bus.listen(sender), ring);
 }

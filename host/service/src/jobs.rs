@@ -5,6 +5,7 @@ pub(crate) mod chains;
 mod claimer;
 mod engine;
 mod manage;
+mod resting;
 mod running;
 mod why;
 
@@ -25,14 +26,15 @@ pub(crate) use backlog::BacklogMeter;
 pub(crate) use chains::ChainMeter;
 pub use claimer::{Claimer, Load, Taken};
 pub use engine::{
-    Assignment, Begun, Work, acknowledge, beat, begin, cancelled_of, complete, fail, finish_cancelled, leave, promote,
-    release, rescue, succeed, take_over,
+    Assignment, Begun, Work, acknowledge, beat, begin, begin_suspect, cancelled_of, complete, fail, finish_cancelled,
+    leave, promote, release, rescue, succeed, take_over,
 };
 pub use manage::{
     NewPause, Retried, RetryMany, cancel, discard, pause, pause_everywhere, paused, paused_everywhere, resume,
     resume_everywhere, retry, retry_many,
 };
 pub use purlin_store::jobs::{Claimed, Fence};
+pub(crate) use resting::Resting;
 pub(crate) use running::RunningPlugins;
 pub use why::{Why, why};
 

@@ -8,7 +8,7 @@ use std::{
 use purlin_domain::{
     fair::{Fair, InUse, Waiting},
     id::{EventId, TenantId},
-    job::{DELIVERY, Queue},
+    job::{CORE, DELIVERY, Queue},
 };
 use purlin_store::{
     PlatformTx, events,
@@ -80,7 +80,8 @@ impl Claimer {
             groups = self.look(&mut tx).await?;
         }
         let mut waiting: BTreeMap<(Queue, TenantId), Vec<&Group>> = BTreeMap::new();
-        for group in groups.iter().filter(|g| g.is_runnable) {
+        let rests = |group: &Group| group.plugin != CORE && platform.resting.rests(group.tenant_id);
+        for group in groups.iter().filter(|g| g.is_runnable && !rests(g)) {
             waiting.entry((group.queue, group.tenant_id)).or_default().push(group);
         }
         if waiting.is_empty() {

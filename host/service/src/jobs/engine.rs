@@ -99,6 +99,15 @@ async fn open_lanes(platform: &Platform, rescued: &[Rescued]) -> Result<()> {
     Ok(())
 }
 
+/// Say that a job which is suspected of taking workers down is about to run; whether the
+/// claim still holds.
+pub async fn begin_suspect(platform: &Platform, claimed: &Claimed) -> Result<bool> {
+    let mut tx = platform.db.write(claimed.tenant_id).await?;
+    let held = jobs::begin_suspect(&mut tx, claimed.fence(), platform.now()).await?;
+    tx.commit().await?;
+    Ok(held)
+}
+
 /// Read what a claimed job is about, where the claim left it out.
 pub async fn complete(platform: &Platform, claimed: &mut Claimed) -> Result<()> {
     if claimed.payload.is_none() {
@@ -188,8 +197,11 @@ pub async fn begin(platform: &Platform, claimed: Claimed) -> Result<Begun> {
         if let Err(ServiceError::TooMany { retry_after, .. }) =
             limiter::limit(platform, rate, &claimed.tenant_id.to_string()).await
         {
-            // Spread out, so that very many do not come back together again and again.
-            return Ok(Begun::Later(retry_after.max(LATER_MIN).mul_f64(1.0 + rand::random::<f64>())));
+            let pause = retry_after.max(LATER_MIN);
+            // None of its plugins' jobs is claimed meanwhile. Those that were are spread out, so
+            // that they do not come back together again and again.
+            platform.resting.rest(claimed.tenant_id, pause);
+            return Ok(Begun::Later(pause.mul_f64(1.0 + rand::random::<f64>())));
         }
     }
     let number = |n: i64| u32::try_from(n).unwrap_or(u32::MAX);

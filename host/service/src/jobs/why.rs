@@ -103,6 +103,9 @@ async fn ready(platform: &Platform, tx: &mut TenantTx, job: &Job) -> Result<(&'s
     if plan.invocations_per_minute_max == Some(0) {
         return Ok(("plan", format!("the plan {} runs no jobs", tenant.plan)));
     }
+    if job.plugin != CORE && platform.resting.rests(tenant.id) {
+        return Ok(("plan", "the tenant had its invocations of this minute".to_owned()));
+    }
     let heard = workers::list(&mut across, platform.now() - HEARD_OF).await?;
     if heard.is_empty() {
         return Ok(("no_worker", "no worker was heard of for a minute; start one".to_owned()));

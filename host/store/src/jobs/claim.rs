@@ -143,6 +143,8 @@ pub struct Claimed {
     pub attempt: i64,
     /// Runs at most.
     pub attempts_max: i64,
+    /// Runs that took their worker down, as it seems.
+    pub crashes: i64,
     /// The fence: what this claim's writes must still find.
     pub run_lease: i64,
     /// Who claimed.
@@ -201,7 +203,7 @@ pub struct Lease {
 macro_rules! claimed {
     () => {
         " RETURNING j.tenant_id, j.id, j.kind, j.plugin, CASE WHEN pg_column_size(j.payload) <= 4096 THEN j.payload END AS payload,
-            j.queue, j.run_at, j.attempt, j.attempts_max, j.run_lease, j.worker, CAST(j.ctid AS text) AS place, j.event_id, j.ordering_key,
+            j.queue, j.run_at, j.attempt, j.attempts_max, j.crashes, j.run_lease, j.worker, CAST(j.ctid AS text) AS place, j.event_id, j.ordering_key,
             j.webhook_id, j.caused_by, j.root_id, j.depth"
     };
 }
@@ -224,7 +226,8 @@ const CLAIM_POSTGRES: &str = concat!(
         WHERE set_config('synchronous_commit', 'off', true) = 'off'
     )
     UPDATE jobs j SET state = 'running', run_lease = j.run_lease + 1, attempt = j.attempt + 1, worker = $2,
-        leased_until = statement_timestamp() + $3 * interval '1 second', started_at = $4, updated_at = $4
+        leased_until = statement_timestamp() + $3 * interval '1 second',
+        started_at = CASE WHEN j.crashes = 0 THEN $4 END, updated_at = $4
     WHERE j.ctid = ANY (ARRAY(SELECT p.place FROM picked p))",
     claimed!()
 );
@@ -263,10 +266,10 @@ pub async fn claim(tx: &mut PlatformTx, lease: Lease, wanted: &[Want], now: Time
     }
     let sql = concat!(
         "UPDATE jobs AS j SET state = 'running', run_lease = run_lease + 1, attempt = attempt + 1, worker = $2, leased_until = $3,
-            started_at = $4, updated_at = $4
+            started_at = CASE WHEN crashes = 0 THEN $4 END, updated_at = $4
          WHERE seq IN (SELECT value FROM json_each($1))",
         " RETURNING tenant_id, id, kind, plugin, CASE WHEN length(payload) <= 4096 THEN payload END AS payload, queue, run_at,
-            attempt, attempts_max, run_lease, worker, CAST(seq AS text) AS place, event_id, ordering_key, webhook_id, caused_by, root_id, depth"
+            attempt, attempts_max, crashes, run_lease, worker, CAST(seq AS text) AS place, event_id, ordering_key, webhook_id, caused_by, root_id, depth"
     );
     tx.fetch_all(sql, params![json!(all), lease.worker, now + lease.length, now]).await
 }

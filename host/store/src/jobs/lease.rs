@@ -15,7 +15,7 @@ use sqlx::FromRow;
 use uuid::Uuid;
 
 use super::{claim::Lease, finish::Fence};
-use crate::{PlatformTx, Result, value::params};
+use crate::{PlatformTx, Result, TenantTx, value::params};
 
 /// Claims, for a statement: the tenant `t`, the job `j`, the lease `l`.
 pub(super) fn claims(held: &[(TenantId, Fence)]) -> Json {
@@ -113,11 +113,11 @@ macro_rules! rescue {
                 LIMIT 1000 ",
             $lock,
             ")
-            UPDATE jobs SET crashes = crashes + CASE WHEN worker = $3 THEN 0 ELSE 1 END, attempt = attempt - 1,
+            UPDATE jobs SET crashes = crashes + CASE WHEN worker = $3 OR started_at IS NULL THEN 0 ELSE 1 END, attempt = attempt - 1,
                 leased_until = NULL, worker = NULL, updated_at = $1, run_at = $1,
                 last_error = CASE WHEN worker = $3 THEN 'its end could not be written' ELSE 'the worker died while running it' END,
-                state = CASE WHEN worker <> $3 AND crashes + 1 >= $2 THEN 'dead' ELSE 'ready' END,
-                finished_at = CASE WHEN worker <> $3 AND crashes + 1 >= $2 THEN $1 END
+                state = CASE WHEN worker <> $3 AND started_at IS NOT NULL AND crashes + 1 >= $2 THEN 'dead' ELSE 'ready' END,
+                finished_at = CASE WHEN worker <> $3 AND started_at IS NOT NULL AND crashes + 1 >= $2 THEN $1 END
             WHERE ",
             $gone,
             " AND leased_until <= ",
@@ -129,6 +129,10 @@ macro_rules! rescue {
 
 /// Take jobs away from workers whose lease ended, 1,000 at a time: back to ready, or to the
 /// dead letters after `crashes_max` crashes. A crash does not use up an attempt.
+///
+/// Whatever a worker held when it died is suspected once. From then on such a job counts as
+/// begun when its worker says so, and only one of them is at a time: the others are not
+/// blamed for the one that takes workers down.
 ///
 /// Jobs that this worker itself `holds` stay, whatever the clock says; those it let go of
 /// without being able to say so are taken back, which is no crash. Lanes whose head is a
@@ -153,6 +157,19 @@ pub async fn rescue(
     };
     let holds: Json = holds.iter().map(|job| job.0.simple().to_string()).collect();
     tx.fetch_all(sql, params![now, crashes_max, own, holds]).await
+}
+
+/// Say that a job which is suspected of taking workers down is about to run; whether the
+/// claim still holds.
+pub async fn begin_suspect(tx: &mut TenantTx, fence: Fence, now: Timestamp) -> Result<bool> {
+    let changed = tx
+        .execute(
+            "UPDATE jobs SET started_at = $5, updated_at = $5
+             WHERE tenant_id = $1 AND id = $2 AND run_lease = $3 AND worker = $4 AND leased_until IS NOT NULL",
+            params![fence.job, fence.run_lease, fence.worker, now],
+        )
+        .await?;
+    Ok(changed == 1)
 }
 
 /// Let every lease run out: whoever held them is gone, since this process alone uses the database.
