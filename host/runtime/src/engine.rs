@@ -23,6 +23,8 @@ const MEMORIES_MAX: u32 = 4;
 const TABLES_MAX: u32 = 20;
 /// Memory kept from call to call, so that a fresh instance touches no memory map.
 const KEEP_RESIDENT: usize = 2 << 20;
+/// The same of the stack that a call runs on: what most calls need of it.
+const STACK_KEEP_RESIDENT: usize = 64 << 10;
 
 /// An engine with room for this many guests at a time. The same for the host and for
 /// the process that compiles, so that artifacts fit.
@@ -40,6 +42,7 @@ pub(crate) fn build(guests: u32) -> Result<Engine, RuntimeError> {
         .max_memory_size(GuestLimits::EVENT.memory_bytes)
         .linear_memory_keep_resident(KEEP_RESIDENT)
         .table_keep_resident(KEEP_RESIDENT)
+        .async_stack_keep_resident(STACK_KEEP_RESIDENT)
         .pagemap_scan(Enabled::Auto);
     let mut config = Config::new();
     config

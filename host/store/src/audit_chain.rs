@@ -81,26 +81,33 @@ pub async fn unchained(tx: &mut PlatformTx, tenant: TenantId, count: u32) -> Res
     .await
 }
 
-/// Give rows their places; how many had none.
-pub async fn set_places(tx: &mut PlatformTx, tenant: TenantId, links: &[Link]) -> Result<u64> {
+/// Give rows their places, where they have none.
+pub async fn set_places(tx: &mut PlatformTx, tenant: TenantId, links: &[Link]) -> Result<()> {
+    if !tx.conn.is_postgres() {
+        // To ask an embedded database often costs little.
+        for link in links {
+            tx.execute(
+                "UPDATE audit_log SET mac = $3, seq = $4, hash = $5 WHERE tenant_id = $1 AND id = $2 AND seq IS NULL",
+                params![tenant, link.row.id, link.mac.clone(), link.seq, link.hash.clone()],
+            )
+            .await?;
+        }
+        return Ok(());
+    }
     let places: Json = links
         .iter()
         .map(|link| json!({ "i": link.row.id.simple().to_string(), "m": link.mac, "s": link.seq, "h": link.hash }))
         .collect();
     let times = || links.iter().map(|link| link.row.created_at);
-    let (Some(first), Some(last)) = (times().min(), times().max()) else { return Ok(0) };
-    let sql = match tx.conn {
-        Conn::Postgres(_) | Conn::PostgresAuto(_) => {
-            "UPDATE audit_log a SET mac = p.m, seq = p.s, hash = p.h
-             FROM jsonb_to_recordset($2) AS p(i uuid, m text, s bigint, h text)
-             WHERE a.tenant_id = $1 AND a.id = p.i AND a.created_at BETWEEN $3 AND $4 AND a.seq IS NULL"
-        }
-        Conn::Sqlite(_) | Conn::SqliteRead(_) => {
-            "UPDATE audit_log SET mac = p.value->>'m', seq = p.value->>'s', hash = p.value->>'h' FROM json_each($2) p
-             WHERE tenant_id = $1 AND audit_log.id = unhex(p.value->>'i') AND created_at BETWEEN $3 AND $4 AND seq IS NULL"
-        }
-    };
-    tx.execute(sql, params![tenant, places, first, last]).await
+    let (Some(first), Some(last)) = (times().min(), times().max()) else { return Ok(()) };
+    tx.execute(
+        "UPDATE audit_log a SET mac = p.m, seq = p.s, hash = p.h
+         FROM jsonb_to_recordset($2) AS p(i uuid, m text, s bigint, h text)
+         WHERE a.tenant_id = $1 AND a.id = p.i AND a.created_at BETWEEN $3 AND $4 AND a.seq IS NULL",
+        params![tenant, places, first, last],
+    )
+    .await?;
+    Ok(())
 }
 
 /// Move the head.
