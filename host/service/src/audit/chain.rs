@@ -16,8 +16,9 @@ use crate::{Platform, Result, ServiceError};
 
 /// Between two rounds of chaining.
 pub const CHAIN_EVERY: Duration = Duration::from_millis(500);
-/// Rows of one transaction.
+/// Rows of one transaction; where there is one writer, it is not kept for long.
 const ROWS: u32 = 500;
+const ROWS_EMBEDDED: u32 = 100;
 /// A chain that grows is signed this often, or after so many rows.
 const SIGNED_EVERY: chrono::TimeDelta = chrono::TimeDelta::seconds(60);
 const SIGNED_ROWS: i64 = 1_000;
@@ -56,11 +57,12 @@ pub async fn chain(platform: &Platform) -> Result<u64> {
 pub(super) async fn chain_tenant(platform: &Platform, tenant: TenantId) -> Result<u64> {
     let mut count = 0;
     let mut is_first = false;
+    let most = if platform.db.is_embedded() { ROWS_EMBEDDED } else { ROWS };
     loop {
         let now = platform.now();
         let mut tx = platform.db.platform().await?;
         let Some(mut head) = audit_chain::hold_head(&mut tx, tenant, now).await? else { return Ok(count) };
-        let mut links = audit_chain::unchained(&mut tx, tenant, ROWS).await?;
+        let mut links = audit_chain::unchained(&mut tx, tenant, most).await?;
         let rows = links.len();
         if rows == 0 {
             return Ok(count);
@@ -90,7 +92,7 @@ pub(super) async fn chain_tenant(platform: &Platform, tenant: TenantId) -> Resul
             keep_apart(platform, tenant, &checkpoint).await?;
         }
         count += rows as u64;
-        if rows < ROWS as usize {
+        if rows < most as usize {
             return Ok(count);
         }
     }
