@@ -92,7 +92,7 @@ async fn a_job_that_kills_its_workers_is_a_dead_letter_after_three_and_others_ar
         let claimed = engine.claim(crash, SHORT, Queue::Default, 2).await;
         assert_eq!(claimed.len(), 2);
         if claimed[0].crashes > 0 {
-            // The other waits for its turn when the worker dies.
+            // The other still waits there when the worker dies.
             assert!(engine.begin_suspect(&claimed[0].fence()).await);
         }
         assert_eq!(engine.rescue(9).await, 2);

@@ -20,7 +20,7 @@ use purlin_service::{
     store::workers,
 };
 use tokio::{
-    sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, watch},
+    sync::{Notify, Semaphore, mpsc, watch},
     task::JoinSet,
     time::{Instant, sleep, timeout},
 };
@@ -37,8 +37,6 @@ use crate::invoke::{Invoker, RunEnd};
 const PAUSE_AFTER_ERROR: Duration = Duration::from_secs(1);
 /// How long giving back what did not end may take, when the host stops.
 const LAST_WORDS: Duration = Duration::from_secs(5);
-/// How long a suspected job waits for its turn; then others may have its worker.
-const TURN: Duration = Duration::from_secs(1);
 /// Claimed jobs that wait here for a worker, at most. There are many only while all of
 /// them are quick.
 const WAITING_MAX: usize = 2_048;
@@ -60,8 +58,6 @@ pub(crate) struct Worker {
 #[derive(Clone)]
 struct Floor {
     slots: Arc<Semaphore>,
-    /// Held by the one job that is suspected of taking workers down and runs nevertheless.
-    suspect: Arc<Semaphore>,
     /// Claimed jobs without a worker yet.
     waiting: Arc<AtomicUsize>,
     /// Rings when a job ended.
@@ -108,7 +104,6 @@ impl Worker {
 
         let floor = Floor {
             slots: Arc::new(Semaphore::new(self.jobs_at_once as usize)),
-            suspect: Arc::new(Semaphore::new(1)),
             waiting: Arc::default(),
             ended: Arc::default(),
             runs: Arc::default(),
@@ -267,14 +262,9 @@ async fn run_one(
 ) {
     let platform = Arc::clone(&invoker.platform);
     let claim = (job.tenant_id, job.fence());
-    let _turn = if job.crashes > 0 {
-        match turn_of_suspect(&platform, &job, floor).await {
-            Some(turn) => Some(turn),
-            None => return,
-        }
-    } else {
-        None
-    };
+    if job.crashes > 0 && !begin_suspect(&platform, &job).await {
+        return;
+    }
     let began = Instant::now();
     metrics::began(&platform, &job);
     let (queue, tenant, kind) = (job.queue, job.tenant_id, job.kind.clone());
@@ -310,23 +300,21 @@ async fn run_one(
     }
 }
 
-/// A job that was in the hands of a worker when it died may be what it died of. Such jobs run
-/// one after the other, and say so before they do; none where this one is not to run now.
-async fn turn_of_suspect(platform: &Platform, job: &Claimed, floor: &Floor) -> Option<OwnedSemaphorePermit> {
-    if let Ok(Ok(turn)) = timeout(TURN, Arc::clone(&floor.suspect).acquire_owned()).await {
-        match jobs::begin_suspect(platform, job).await {
-            Ok(true) => return Some(turn),
-            Ok(false) => {
-                tracing::warn!(job = %job.id, "the lease was lost before the run began");
-                return None;
-            }
-            Err(error) => tracing::warn!(%error, job = %job.id, "a job could not be begun; it will be tried again"),
+/// A job that was in the hands of a worker when it died may be what it died of: its run is
+/// told before it begins; whether it may.
+async fn begin_suspect(platform: &Platform, job: &Claimed) -> bool {
+    match jobs::begin_suspect(platform, job).await {
+        Ok(true) => true,
+        Ok(false) => {
+            tracing::warn!(job = %job.id, "the lease was lost before the run began");
+            false
+        }
+        Err(error) => {
+            tracing::warn!(%error, job = %job.id, "a job could not be begun; it will be tried again");
+            give_back(platform, vec![(job.tenant_id, job.fence())]).await;
+            false
         }
     }
-    if let Err(error) = jobs::release(platform, job.tenant_id, job.fence(), TURN).await {
-        tracing::warn!(%error, job = %job.id, "a job could not be given back; it is when its lease ends");
-    }
-    None
 }
 
 /// What the host stopped by itself is no crash and no attempt.

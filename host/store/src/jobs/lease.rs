@@ -131,8 +131,8 @@ macro_rules! rescue {
 /// dead letters after `crashes_max` crashes. A crash does not use up an attempt.
 ///
 /// Whatever a worker held when it died is suspected once. From then on such a job counts as
-/// begun when its worker says so, and only one of them is at a time: the others are not
-/// blamed for the one that takes workers down.
+/// begun when its worker says so: those that merely waited there are not blamed again for
+/// the one that takes workers down.
 ///
 /// Jobs that this worker itself `holds` stay, whatever the clock says; those it let go of
 /// without being able to say so are taken back, which is no crash. Lanes whose head is a
