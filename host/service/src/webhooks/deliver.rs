@@ -122,8 +122,8 @@ fn envelope(event: &Event, claimed: &Claimed) -> purlin_domain::Json {
         "causedby": event.caused_by,
         "depth": event.depth,
     });
-    if let Some(schema) = &event.dataschema {
-        document["dataschema"] = schema.clone().into();
+    if let (Some(schema), Some(attributes)) = (&event.dataschema, document.as_object_mut()) {
+        attributes.insert("dataschema".to_owned(), schema.clone().into());
     }
     document
 }
