@@ -263,6 +263,7 @@ async fn run_one(
     let platform = Arc::clone(&invoker.platform);
     let claim = (job.tenant_id, job.fence());
     if job.crashes > 0 && !begin_suspect(&platform, &job).await {
+        floor.ended.notify_one();
         return;
     }
     let began = Instant::now();

@@ -1,5 +1,6 @@
-//! The one place where SQL is built at run time: lists with filter, sort and cursor,
-//! and inserts of many rows. `sea-query` writes it; values are always bound.
+//! The one place where SQL is built at run time: lists with filter, sort and cursor, which
+//! `sea-query` writes, and inserts of many rows, of names that are in the code. Values are
+//! always bound.
 
 use purlin_domain::{
     Json,
