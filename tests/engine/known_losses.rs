@@ -104,6 +104,26 @@ async fn a_job_that_kills_its_workers_is_a_dead_letter_after_three_and_others_ar
     assert!(!engine.begin_suspect(&Fence { run_lease: 1, ..last[0].fence() }).await, "an old claim begins nothing");
 }
 
+/// A rescue takes the head of a lane away, and opens the lane for those behind it; a host
+/// that dies between the two leaves that to whoever rescues next.
+#[db_test]
+async fn a_lane_that_lost_its_head_is_opened_also_when_whoever_took_it_died(database: Database) {
+    let engine = Engine::over(database).await;
+    let in_lane = |n| NewJob { ordering_key: Some("lane".to_owned()), ..engine.job(n) };
+    engine.enqueue(engine.tenant, &[in_lane(1), in_lane(2), in_lane(3)]).await.unwrap();
+    assert_eq!(engine.open_lanes().await, 0, "its head is there");
+    for crash in 1..=3 {
+        let claimed = engine.claim(crash, SHORT, Queue::Default, 1).await.remove(0);
+        assert!(crash == 1 || engine.begin_suspect(&claimed.fence()).await);
+        assert_eq!(engine.take_back(9, &[]).await, 1);
+    }
+    let state = async |n| engine.state(n).await.map(|(state, ..)| state);
+    assert_eq!((state(1).await.as_deref(), state(2).await.as_deref()), (Some("dead"), Some("waiting")));
+    assert_eq!(engine.rescue(9).await, 0, "nobody else died");
+    assert_eq!((state(2).await.as_deref(), state(3).await.as_deref()), (Some("ready"), Some("waiting")));
+    assert_eq!(engine.open_lanes().await, 0);
+}
+
 #[db_test]
 async fn what_is_in_use_is_counted_from_the_leases_whatever_became_of_their_workers(database: Database) {
     let engine = Engine::over(database).await;

@@ -112,17 +112,30 @@ impl Engine {
 
     /// The same, as a worker that holds these.
     pub async fn rescue_but(&self, own: u128, holds: &[JobId]) -> usize {
+        let rescued = self.take_back(own, holds).await;
+        self.open_lanes().await;
+        rescued
+    }
+
+    /// The first half of a rescue, as of a host that dies before the second.
+    pub async fn take_back(&self, own: u128, holds: &[JobId]) -> usize {
         let mut tx = self.db.engine().await.unwrap();
         let rescued = jobs::rescue(&mut tx, Uuid::from_u128(own), holds, self.now, 3).await.unwrap();
         tx.commit().await.unwrap();
-        for gone in rescued.iter().filter(|r| r.state == "dead" && !r.blocks_lane) {
-            if let Some(key) = &gone.ordering_key {
-                let mut tx = self.db.write(gone.tenant_id).await.unwrap();
-                jobs::reopen_lane(&mut tx, key, self.now).await.unwrap();
-                tx.commit().await.unwrap();
-            }
-        }
         rescued.len()
+    }
+
+    /// The second half; how many lanes had lost their head.
+    pub async fn open_lanes(&self) -> usize {
+        let mut tx = self.db.engine().await.unwrap();
+        let lanes = jobs::headless_lanes(&mut tx).await.unwrap();
+        tx.commit().await.unwrap();
+        for (tenant, key) in &lanes {
+            let mut tx = self.db.write(*tenant).await.unwrap();
+            jobs::reopen_lane(&mut tx, key, self.now).await.unwrap();
+            tx.commit().await.unwrap();
+        }
+        lanes.len()
     }
 
     pub async fn promote(&self) -> u64 {

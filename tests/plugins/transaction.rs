@@ -1,7 +1,10 @@
 //! One invocation is one transaction.
 
+use std::time::Duration;
+
 use purlin_test_macros::db_test;
 use serde_json::{Value, json};
+use tokio::time::sleep;
 
 use crate::support::{Client, Database, Host};
 
@@ -28,6 +31,24 @@ async fn an_invocation_that_succeeds_leaves_every_effect(database: Database) {
     let [notes, events, jobs, audit] = traces(&ada).await;
     assert_eq!((notes, jobs, audit), (1, 1, 2));
     assert!(events >= 2, "{events}");
+}
+
+#[db_test]
+async fn how_far_a_guest_is_shows_while_it_runs(database: Database) {
+    let host = Host::start(database).await;
+    let ada = host.tenant_with("acme", "probe").await;
+    let job = ada.post("/api/v1/jobs", &json!({ "kind": "probe.tell" })).await.expect(202);
+    let path = format!("/api/v1/jobs/{}", job["id"].as_str().unwrap());
+    let shown = loop {
+        let job = ada.get(&path).await.expect(200);
+        if job["progress"].is_number() || job["finished_at"].is_string() {
+            break job;
+        }
+        sleep(Duration::from_millis(50)).await;
+    };
+    assert_eq!((&shown["state"], &shown["progress_message"]), (&json!("running"), &json!("counting")));
+    let ended = ada.wait_for_job(job["id"].as_str().unwrap()).await;
+    assert_eq!((&ended["state"], &ended["progress"]), (&json!("succeeded"), &json!(60)));
 }
 
 #[db_test]

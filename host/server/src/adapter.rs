@@ -101,8 +101,9 @@ impl Jobs for UnitHost {
         self.noted(answer)
     }
 
-    fn progress(&mut self, percent: u8, message: Option<String>) -> Result<(), HostError> {
-        self.0.progress(percent, message)
+    async fn progress(&mut self, percent: u8, message: Option<String>) -> Result<(), HostError> {
+        let answer = self.0.progress(percent, message).await;
+        self.noted(answer)
     }
 }
 

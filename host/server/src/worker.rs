@@ -204,7 +204,7 @@ impl Worker {
     async fn wait(&self, platform: &Platform, floor: &Floor, what: For, stop: &mut watch::Receiver<bool>) {
         let jitter = self.poll.mul_f64(0.5 + 0.5 * rand::random::<f64>());
         tokio::select! {
-            () = platform.jobs_enqueued.notified(), if what != For::Room => {}
+            () = platform.bell.rung(), if what != For::Room => {}
             () = floor.ended.notified(), if what != For::Jobs => {}
             () = sleep(jitter) => {}
             _ = stop.changed() => {}

@@ -55,7 +55,6 @@ pub(crate) async fn publish(platform: &Platform, tx: &mut TenantTx, new: &[Publi
     for published in new {
         types::check(published.event)?;
     }
-    events::insert(tx, new, now).await?;
     let mut deliveries = Vec::new();
     for plugin in catalog::enabled(platform, tx).await? {
         for published in new {
@@ -75,6 +74,7 @@ pub(crate) async fn publish(platform: &Platform, tx: &mut TenantTx, new: &[Publi
             deliveries.push((job, JOB_CORE.to_owned(), published));
         }
     }
+    events::insert(tx, new, now).await?;
     let rows: Vec<Enqueue<'_>> = deliveries
         .iter()
         .map(|(job, plugin, p)| Enqueue { job, plugin, event: Some(p.event.id), cause: p.cause, by: p.by })

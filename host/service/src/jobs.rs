@@ -1,6 +1,7 @@
 //! Jobs: what people see of them and do with them, and what workers do.
 
 pub(crate) mod backlog;
+mod bell;
 pub(crate) mod chains;
 mod claimer;
 mod engine;
@@ -23,6 +24,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 pub(crate) use backlog::BacklogMeter;
+pub use bell::Bell;
 pub(crate) use chains::ChainMeter;
 pub use claimer::{Claimer, Load, Taken};
 pub use engine::{

@@ -12,6 +12,7 @@ use purlin_domain::{Timestamp, clock::Clock, id::TenantId, limits::UnitLimits, p
 use purlin_store::{
     Db,
     bus::{Bus, Hint},
+    jobs::Group,
 };
 use tokio::sync::{Notify, Semaphore};
 use uuid::Uuid;
@@ -23,7 +24,7 @@ use crate::{
     egress::SendHttp,
     events::Streams,
     files::KeepFiles,
-    jobs::{BacklogMeter, ChainMeter, Resting, RunningPlugins},
+    jobs::{BacklogMeter, Bell, ChainMeter, Resting, RunningPlugins},
     keys::Keyring,
     limiter::Limiter,
     mail::SendMail,
@@ -91,8 +92,8 @@ pub struct Platform {
     pub settings: Settings,
     /// Hints to and from other hosts, where there is a bus.
     pub bus: Option<Bus>,
-    /// Rings when jobs were enqueued by this process.
-    pub jobs_enqueued: Notify,
+    /// Calls the claimer of this process.
+    pub bell: Bell,
     /// Looks into uploaded components.
     pub inspector: Arc<dyn Inspect>,
     /// Rings when a tenant was suspended by this process.
@@ -156,7 +157,7 @@ impl Platform {
             clock,
             settings,
             bus: outside.bus,
-            jobs_enqueued: Notify::new(),
+            bell: Bell::default(),
             suspended: Notify::new(),
             inspector: outside.inspector,
             mailer: outside.mailer,
@@ -195,8 +196,18 @@ impl Platform {
 
     /// Tell the workers, here and on other hosts, that jobs may be due. Called after a commit.
     pub(crate) fn wake_workers(&self) {
-        self.jobs_enqueued.notify_one();
+        self.bell.ring();
         self.published.notify_waiters();
+        self.wake_others();
+    }
+
+    /// The same for new jobs of these groups alone, which are due.
+    pub(crate) fn wake_workers_for(&self, groups: Vec<Group>) {
+        self.bell.ring_for(groups);
+        self.wake_others();
+    }
+
+    fn wake_others(&self) {
         if let Some(bus) = self.bus.clone() {
             tokio::spawn(async move {
                 if let Err(error) = bus.wake().await {
@@ -235,7 +246,7 @@ impl Platform {
     pub fn hear(&self, hint: Hint) {
         match hint {
             Hint::Wake => {
-                self.jobs_enqueued.notify_one();
+                self.bell.ring();
                 self.published.notify_waiters();
             }
             Hint::Cancel => self.cancelled.notify_one(),

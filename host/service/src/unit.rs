@@ -10,7 +10,7 @@ mod reads;
 mod together;
 mod writes;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Instant};
 
 use purlin_domain::{
     Json,
@@ -24,6 +24,7 @@ use purlin_domain::{
     principal::Principal,
     record::{CollectionRef, Record},
 };
+use purlin_store::jobs::Fence;
 
 pub use commit::{Ack, CommitError};
 pub(crate) use together::Gathering;
@@ -78,6 +79,9 @@ pub struct Unit {
     cancels: Vec<(JobId, String)>,
     audit: Vec<AuditEntry>,
     progress: Option<(i64, Option<String>)>,
+    /// The claim of the job that this unit does, where others may see how far it is, and
+    /// when they were last told.
+    told: Option<(Fence, Instant)>,
     /// What the request is answered, for a repetition of it.
     reply: Json,
     /// How many jobs descend from the root cause already, once asked.
@@ -98,8 +102,10 @@ impl Unit {
         principal: Principal,
         cause: Cause,
         plugin: Enabled,
+        claim: Fence,
     ) -> Self {
-        Self::new(platform, principal, cause, Some(plugin))
+        let unit = Self::new(platform, principal, cause, Some(plugin));
+        Self { told: Some((claim, Instant::now())), ..unit }
     }
 
     fn new(platform: &Arc<Platform>, principal: Principal, cause: Cause, plugin: Option<Enabled>) -> Self {
@@ -123,6 +129,7 @@ impl Unit {
             cancels: Vec::new(),
             audit: Vec::new(),
             progress: None,
+            told: None,
             reply: Json::Null,
             chain_size: None,
             plugins,

@@ -108,7 +108,7 @@ fn values(row: &AuditRow, mac: &str) -> Vec<Value> {
 /// Add rows, each with its MAC, in the transaction that they tell of.
 pub async fn append(tx: &mut TenantTx, rows: &[(AuditRow, String)]) -> Result<()> {
     let columns: Vec<&'static str> = COLUMNS.iter().copied().chain(["mac"]).collect();
-    tx.insert_many("audit_log", &columns, rows.iter().map(|(row, mac)| values(row, mac)).collect()).await
+    tx.insert_later("audit_log", &columns, rows.iter().map(|(row, mac)| values(row, mac)).collect()).await
 }
 
 /// Add a row to the log of the tenant that whoever runs the platform belongs to, in a

@@ -19,6 +19,7 @@ use uuid::Uuid;
 use crate::{
     Entity, PlatformTx, Result, StoreError, TenantTx, Weigh,
     conn::Conn,
+    tenant_tx::Later,
     value::{Bind, as_json},
 };
 
@@ -79,6 +80,7 @@ const PARAMETERS_MAX: usize = 30_000;
 impl TenantTx {
     /// A page of a list of this tenant.
     pub async fn list<T: Entity + Weigh>(&mut self, listing: &Listing<'_>) -> Result<Page<T>> {
+        self.settle().await?;
         page(&mut self.conn, Some(self.tenant), listing).await
     }
 
@@ -89,6 +91,7 @@ impl TenantTx {
         scope: &[(&'static str, Option<Value>)],
         filter: &Filter,
     ) -> Result<i64> {
+        self.settle().await?;
         count(&mut self.conn, Some(self.tenant), table, scope, filter).await
     }
 
@@ -99,10 +102,49 @@ impl TenantTx {
         columns: &[&'static str],
         rows: Vec<Vec<Value>>,
     ) -> Result<()> {
+        if rows.is_empty() {
+            return Ok(());
+        }
+        self.settle().await?;
         for (sql, values) in inserts(self, table, columns, rows, "")? {
             self.conn.execute(sql, values).await?;
         }
         Ok(())
+    }
+
+    /// The same for rows that can clash with nothing. They wait for the next other statement
+    /// here, or for the commit, so that those of several tables take one round trip.
+    pub(crate) async fn insert_later(
+        &mut self,
+        table: &'static str,
+        columns: &[&'static str],
+        rows: Vec<Vec<Value>>,
+    ) -> Result<()> {
+        if !self.conn.is_postgres() {
+            return self.insert_many(table, columns, rows).await;
+        }
+        let Some(first) = rows.first() else { return Ok(()) };
+        let (head, tail) = insert_document(table, columns, first);
+        let mut rows = items(columns, rows)?;
+        match self.later.iter_mut().find(|later| later.head == head && later.tail == tail) {
+            Some(later) => later.rows.append(&mut rows),
+            None => self.later.push(Later { head, tail, rows }),
+        }
+        Ok(())
+    }
+
+    /// Write the rows that wait.
+    pub(crate) async fn settle(&mut self) -> Result<()> {
+        let mut statements = Vec::new();
+        let mut values = vec![self.tenant.bind()];
+        for Later { head, tail, rows } in std::mem::take(&mut self.later) {
+            values.push(Json::Array(rows).bind());
+            statements.push(format!("{head}${}{tail}", values.len()));
+        }
+        let Some(last) = statements.pop() else { return Ok(()) };
+        let others: Vec<String> = statements.iter().enumerate().map(|(i, sql)| format!("w{i} AS ({sql})")).collect();
+        let with = if others.is_empty() { String::new() } else { format!("WITH {} ", others.join(", ")) };
+        self.conn.execute(AssertSqlSafe(with + &last).into_sql_str(), values).await.map(drop)
     }
 
     /// The same, but rows whose key is taken, by others or by each other, are left out; the
@@ -114,6 +156,10 @@ impl TenantTx {
         rows: Vec<Vec<Value>>,
         key: &'static str,
     ) -> Result<Vec<Uuid>> {
+        if rows.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.settle().await?;
         let suffix = format!(" ON CONFLICT {key} DO NOTHING RETURNING id");
         let mut ids = Vec::new();
         for (sql, values) in inserts(self, table, columns, rows, &suffix)? {
@@ -141,31 +187,13 @@ fn inserts(
     rows: Vec<Vec<Value>>,
     suffix: &str,
 ) -> Result<Vec<(SqlStr, Vec<Value>)>> {
-    if rows.is_empty() {
-        return Ok(Vec::new());
-    }
-    let names = format!("tenant_id, {}", columns.join(", "));
     if tx.conn.is_postgres() {
-        // A document in a document stays as it is, also one that is null.
-        let is_document = |column: usize| matches!(rows.first().and_then(|row| row.get(column)), Some(Value::Json(_)));
-        let select = |(i, name): (usize, &&str)| {
-            if is_document(i) { format!(", d.row->'{name}'") } else { format!(", r.{name}") }
-        };
-        let selected: String = columns.iter().enumerate().map(select).collect();
-        let sql = format!(
-            "INSERT INTO {table} ({names}) SELECT $1{selected}
-             FROM jsonb_array_elements($2) d(row) CROSS JOIN LATERAL jsonb_populate_record(CAST(NULL AS {table}), d.row) r{suffix}"
-        );
-        let item = |row: Vec<Value>| -> Result<Json> {
-            let given = columns
-                .iter()
-                .zip(row)
-                .filter_map(|(name, value)| Some(((*name).to_owned(), as_json(value).transpose()?)));
-            given.map(|(name, value)| Ok((name, value?))).collect::<Result<serde_json::Map<_, _>>>().map(Json::Object)
-        };
-        let document = rows.into_iter().map(item).collect::<Result<Vec<Json>>>()?;
-        return Ok(vec![(AssertSqlSafe(sql).into_sql_str(), vec![tx.tenant.bind(), Json::Array(document).bind()])]);
+        let (head, tail) = rows.first().map(|row| insert_document(table, columns, row)).unwrap_or_default();
+        let document = Json::Array(items(columns, rows)?);
+        let sql = AssertSqlSafe(format!("{head}$2{tail}{suffix}")).into_sql_str();
+        return Ok(vec![(sql, vec![tx.tenant.bind(), document.bind()])]);
     }
+    let names = names(columns);
     let width = columns.len() + 1;
     let statement = |rows: &[Vec<Value>]| {
         let marks = format!("({})", vec!["?"; width].join(", "));
@@ -174,6 +202,33 @@ fn inserts(
         (AssertSqlSafe(sql).into_sql_str(), values.collect())
     };
     Ok(rows.chunks(PARAMETERS_MAX / width).map(statement).collect())
+}
+
+fn names(columns: &[&'static str]) -> String {
+    format!("tenant_id, {}", columns.join(", "))
+}
+
+/// PostgreSQL's insert of the rows of one document, before and after the document.
+fn insert_document(table: &str, columns: &[&'static str], row: &[Value]) -> (String, String) {
+    // A document in a document stays as it is, also one that is null.
+    let is_document = |column: usize| matches!(row.get(column), Some(Value::Json(_)));
+    let select = |(i, name): (usize, &&str)| {
+        if is_document(i) { format!(", d.row->'{name}'") } else { format!(", r.{name}") }
+    };
+    let selected: String = columns.iter().enumerate().map(select).collect();
+    let head = format!("INSERT INTO {table} ({}) SELECT $1{selected} FROM jsonb_array_elements(", names(columns));
+    let tail = format!(") d(row) CROSS JOIN LATERAL jsonb_populate_record(CAST(NULL AS {table}), d.row) r");
+    (head, tail)
+}
+
+/// Rows as the items of such a document.
+fn items(columns: &[&'static str], rows: Vec<Vec<Value>>) -> Result<Vec<Json>> {
+    let item = |row: Vec<Value>| -> Result<Json> {
+        let given =
+            columns.iter().zip(row).filter_map(|(name, value)| Some(((*name).to_owned(), as_json(value).transpose()?)));
+        given.map(|(name, value)| Ok((name, value?))).collect::<Result<serde_json::Map<_, _>>>().map(Json::Object)
+    };
+    rows.into_iter().map(item).collect()
 }
 
 async fn page<T: Entity + Weigh>(conn: &mut Conn, tenant: Option<TenantId>, listing: &Listing<'_>) -> Result<Page<T>> {

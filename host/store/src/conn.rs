@@ -138,6 +138,7 @@ macro_rules! delegate_statements {
             sql: &'static str,
             values: Vec<sea_query::Value>,
         ) -> $crate::Result<Vec<T>> {
+            self.settle().await?;
             let values = self.$prepare(sql, values);
             self.conn.fetch_all(Self::$text(sql), values).await
         }
@@ -148,6 +149,7 @@ macro_rules! delegate_statements {
             sql: &'static str,
             values: Vec<sea_query::Value>,
         ) -> $crate::Result<Option<T>> {
+            self.settle().await?;
             let values = self.$prepare(sql, values);
             self.conn.fetch_optional(Self::$text(sql), values).await
         }
@@ -158,12 +160,14 @@ macro_rules! delegate_statements {
             sql: &'static str,
             values: Vec<sea_query::Value>,
         ) -> $crate::Result<T> {
+            self.settle().await?;
             let values = self.$prepare(sql, values);
             self.conn.fetch_one(Self::$text(sql), values).await
         }
 
         /// Run a statement; how many rows it touched.
         pub async fn execute(&mut self, sql: &'static str, values: Vec<sea_query::Value>) -> $crate::Result<u64> {
+            self.settle().await?;
             let values = self.$prepare(sql, values);
             self.conn.execute(Self::$text(sql), values).await
         }

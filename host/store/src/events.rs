@@ -83,7 +83,7 @@ pub async fn insert(tx: &mut TenantTx, events: &[Publish<'_>], now: Timestamp) -
         ]
     });
     let columns = ["id", "type", "source", "subject", "data", "actor", "caused_by", "root_id", "depth", "created_at"];
-    tx.insert_many("events", &columns, rows.collect()).await
+    tx.insert_later("events", &columns, rows.collect()).await
 }
 
 /// The event of this id.

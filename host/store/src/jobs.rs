@@ -22,10 +22,12 @@ use serde::Serialize;
 use sqlx::FromRow;
 use uuid::Uuid;
 
-pub use claim::{Claimed, Group, InUse, Lease, Want, claim, groups, in_use};
+pub use claim::{Claimed, Group, InUse, Lease, Look, Want, claim, in_use, look};
 pub use due::{next_due, promote};
 pub use enqueue::{Enqueue, chain_size, insert, queued, unfinished_with_key};
-pub use finish::{Done, Ended, Fence, Outcome, finish, finish_all, finish_many, reopen_lane, tell_progress};
+pub use finish::{
+    Done, Ended, Fence, Outcome, finish, finish_all, finish_many, headless_lanes, reopen_lane, tell_progress,
+};
 pub use lease::{Rescued, beat, begin_suspect, cancelled_of, end_all_leases, rescue};
 pub use manage::{
     Census, Selection, ahead, cancel, census, delete_dead_before, delete_finished_before, discard, head_of_lane,

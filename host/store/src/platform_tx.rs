@@ -27,6 +27,11 @@ impl PlatformTx {
         self.conn.commit().await
     }
 
+    /// Nothing waits here to be written.
+    async fn settle(&mut self) -> Result<()> {
+        Ok(())
+    }
+
     fn text(sql: &'static str) -> SqlStr {
         sql.into_sql_str()
     }

@@ -76,7 +76,7 @@ pub async fn insert(tx: &mut TenantTx, new: &[(&CollectionRef, &Record, Option<U
     let rows = new.iter().map(|(of, r, by)| {
         params![&of.plugin, &of.collection, r.id, r.version, &r.data, r.created_at, r.created_at, *by, *by]
     });
-    tx.insert_many("records", &columns, rows.collect()).await
+    tx.insert_later("records", &columns, rows.collect()).await
 }
 
 /// Replace a record's data if it still has `version`; whether it had.

@@ -1,6 +1,6 @@
 //! A transaction, or a read, of one tenant.
 
-use purlin_domain::id::TenantId;
+use purlin_domain::{Json, id::TenantId};
 use sea_query::Value;
 #[cfg(not(feature = "mutants"))]
 use sqlx::SqlSafeStr;
@@ -19,11 +19,20 @@ use crate::{
 pub struct TenantTx {
     pub(crate) tenant: TenantId,
     pub(crate) conn: Conn,
+    /// Rows that wait for the next statement.
+    pub(crate) later: Vec<Later>,
+}
+
+/// An insert of rows, before and after the document that holds them.
+pub(crate) struct Later {
+    pub(crate) head: String,
+    pub(crate) tail: String,
+    pub(crate) rows: Vec<Json>,
 }
 
 impl TenantTx {
     pub(crate) fn new(tenant: TenantId, conn: Conn) -> Self {
-        Self { tenant, conn }
+        Self { tenant, conn, later: Vec::new() }
     }
 
     /// The tenant.
@@ -34,7 +43,8 @@ impl TenantTx {
     delegate_statements!(with_tenant, text);
 
     /// Make everything done here last.
-    pub async fn commit(self) -> Result<()> {
+    pub async fn commit(mut self) -> Result<()> {
+        self.settle().await?;
         self.conn.commit().await
     }
 

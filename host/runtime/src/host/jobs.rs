@@ -30,7 +30,7 @@ pub trait Jobs {
     fn cancel(&mut self, id: JobId) -> impl Future<Output = Result<(), HostError>> + Send;
 
     /// Tell how far the running job is.
-    fn progress(&mut self, percent: u8, message: Option<String>) -> Result<(), HostError>;
+    fn progress(&mut self, percent: u8, message: Option<String>) -> impl Future<Output = Result<(), HostError>> + Send;
 }
 
 impl<H: Host> wit::Host for State<H> {
@@ -81,7 +81,7 @@ impl<H: Host> wit::Host for State<H> {
 
     async fn progress(&mut self, percent: u8, message: Option<String>) -> wasmtime::Result<Result<(), types::Error>> {
         let host = self.call()?;
-        let told = plain("/message", message).and_then(|message| host.progress(percent, message));
+        let told = async { host.progress(percent, plain("/message", message)?).await }.await;
         Ok(told.map_err(types::Error::from))
     }
 }

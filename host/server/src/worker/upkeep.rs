@@ -71,7 +71,7 @@ pub(super) async fn rescue(platform: Arc<Platform>, own: Uuid, held: Held) {
             Ok(rescued) if rescued.is_empty() => {}
             Ok(rescued) => {
                 tracing::warn!(count = rescued.len(), "took jobs back from a worker that died");
-                platform.jobs_enqueued.notify_one();
+                platform.bell.ring();
             }
             Err(error) => tracing::warn!(%error, "jobs could not be taken back"),
         }
@@ -85,7 +85,7 @@ pub(super) async fn promote(platform: Arc<Platform>, poll: Duration) {
         let next = match jobs::promote(&platform).await {
             Ok((any, next)) => {
                 if any {
-                    platform.jobs_enqueued.notify_one();
+                    platform.bell.ring();
                 }
                 next
             }

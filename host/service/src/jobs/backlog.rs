@@ -23,6 +23,7 @@ const TENANTS_MAX: u64 = 100_000;
 
 struct Counted {
     jobs: AtomicI64,
+    plan: String,
     /// None when there is no ceiling.
     jobs_max: Option<i64>,
 }
@@ -33,6 +34,11 @@ impl BacklogMeter {
     pub(crate) fn new() -> Self {
         Self(Cache::builder().max_capacity(TENANTS_MAX).time_to_live(COUNTED_EVERY).build())
     }
+}
+
+/// The plan of a tenant whose jobs were counted lately.
+pub(crate) fn plan(platform: &Platform, tenant: TenantId) -> Option<String> {
+    Some(platform.backlog.0.get(&tenant)?.plan.clone())
 }
 
 /// Refuse one more job than the tenant's plan lets wait.
@@ -58,7 +64,7 @@ async fn count(platform: &Platform, tenant: TenantId) -> Result<Arc<Counted>> {
         Some(max) => jobs::queued(&mut tx, max).await?,
         None => 0,
     };
-    let counted = Arc::new(Counted { jobs: AtomicI64::new(waiting), jobs_max });
+    let counted = Arc::new(Counted { jobs: AtomicI64::new(waiting), plan, jobs_max });
     platform.backlog.0.insert(tenant, Arc::clone(&counted));
     Ok(counted)
 }

@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use purlin_domain::{
@@ -12,7 +12,7 @@ use purlin_domain::{
 };
 use purlin_store::{
     PlatformTx, events,
-    jobs::{self, Claimed, Group, Lease, Want},
+    jobs::{self, Claimed, Group, Lease, Look, Want},
 };
 use uuid::Uuid;
 
@@ -22,6 +22,8 @@ use crate::{Platform, Result};
 const GROUPS_MAX: u32 = 300;
 /// Looks in one round at most.
 const LOOKS_MAX: u32 = 50;
+/// Between two looks, whatever is told meanwhile.
+const LOOKED_EVERY: Duration = Duration::from_millis(500);
 /// What one worker is given at a time, when its jobs are quicker than this.
 const BUNDLE: Duration = Duration::from_millis(20);
 const BUNDLE_MAX: u32 = 256;
@@ -53,6 +55,9 @@ pub struct Claimer {
     fair: Fair,
     /// After which group to go on, where a round could not look at all of them.
     after: [(Queue, Option<Group>); 3],
+    /// Whether nobody waited that was not given a worker, when it last looked.
+    is_idle: bool,
+    looked_at: Option<Instant>,
     /// Seconds that jobs of a tenant and kind take, lately.
     seconds: HashMap<(TenantId, String), f64>,
 }
@@ -64,6 +69,8 @@ impl Claimer {
             lease: Lease { worker, length: lease },
             fair: Fair::default(),
             after: Queue::ALL.map(|queue| (queue, None)),
+            is_idle: false,
+            looked_at: None,
             seconds: HashMap::new(),
         }
     }
@@ -71,28 +78,25 @@ impl Claimer {
     /// Lease due jobs, the tenants who have the least first.
     pub async fn claim(&mut self, platform: &Platform, load: Load) -> Result<Taken> {
         let mut tx = platform.db.engine().await?;
-        let mut groups = self.look(&mut tx).await?;
-        for _ in 0..LOOKS_MAX {
-            // Where very many may not run, those who may lie further on.
-            if groups.iter().any(|g| g.is_runnable) || self.after.iter().all(|(_, after)| after.is_none()) {
-                break;
-            }
-            groups = self.look(&mut tx).await?;
-        }
+        let look = match self.told(platform) {
+            Some(waiting) => Look { waiting, in_use: Vec::new() },
+            None => self.look_far(&mut tx).await?,
+        };
         let mut waiting: BTreeMap<(Queue, TenantId), Vec<&Group>> = BTreeMap::new();
         let rests = |group: &Group| group.plugin != CORE && platform.resting.rests(group.tenant_id);
-        for group in groups.iter().filter(|g| g.is_runnable && !rests(g)) {
+        for group in look.waiting.iter().filter(|g| g.is_runnable && !rests(g)) {
             waiting.entry((group.queue, group.tenant_id)).or_default().push(group);
         }
         if waiting.is_empty() {
+            self.is_idle = true;
             return Ok(Taken::default());
         }
-        let leases = jobs::in_use(&mut tx).await?;
+        self.is_idle = false;
         let mut running: HashMap<TenantId, u64> = HashMap::new();
-        for row in &leases {
+        for row in &look.in_use {
             *running.entry(row.tenant_id).or_default() += u64::try_from(row.leases).unwrap_or(0);
         }
-        let in_use = self.in_use(leases);
+        let in_use = self.in_use(&look.in_use);
         let plan = |groups: &[&Group]| platform.settings.plans.get(groups.first().map_or("", |g| g.plan.as_str()));
         let rows: Vec<Waiting> = waiting
             .iter()
@@ -131,6 +135,7 @@ impl Claimer {
         let got = |want: &Want| got.get(&(want.queue, want.tenant)).copied().unwrap_or(0);
         let is_cut = self.after.iter().any(|(_, after)| after.is_some());
         let is_more = is_cut || asked < waiting.len() || wanted.iter().any(|want| got(want) >= want.count);
+        self.is_idle = !is_more;
         for job in &mut claimed {
             let group = waiting.get(&(job.queue, job.tenant_id)).and_then(|groups| groups.first());
             job.event = of_event(job).and_then(|event| events.get(&event).cloned());
@@ -139,15 +144,37 @@ impl Claimer {
         Ok(Taken { jobs: in_turns(claimed), is_more })
     }
 
+    /// The groups of which jobs were added just now, where nobody else waits and so there is
+    /// nothing to divide: then they can be claimed without a look.
+    fn told(&self, platform: &Platform) -> Option<Vec<Group>> {
+        let has_ceiling = |group: &Group| platform.settings.plans.get(&group.plan).jobs_at_once_max.is_some();
+        let groups = platform.bell.take()?;
+        let is_fresh = self.looked_at.is_some_and(|at| at.elapsed() < LOOKED_EVERY);
+        (self.is_idle && is_fresh && !groups.iter().any(has_ceiling)).then_some(groups)
+    }
+
+    /// Look who waits; where very many may not run, also at those who lie further on.
+    async fn look_far(&mut self, tx: &mut PlatformTx) -> Result<Look> {
+        self.looked_at = Some(Instant::now());
+        let mut look = self.look(tx).await?;
+        for _ in 0..LOOKS_MAX {
+            if look.waiting.iter().any(|g| g.is_runnable) || self.after.iter().all(|(_, after)| after.is_none()) {
+                break;
+            }
+            look = self.look(tx).await?;
+        }
+        Ok(look)
+    }
+
     /// The next groups that wait, in each queue from where the last look ended.
-    async fn look(&mut self, tx: &mut PlatformTx) -> Result<Vec<Group>> {
-        let groups = jobs::groups(tx, &self.after, GROUPS_MAX).await?;
+    async fn look(&mut self, tx: &mut PlatformTx) -> Result<Look> {
+        let look = jobs::look(tx, &self.after, GROUPS_MAX).await?;
         for (queue, after) in &mut self.after {
-            let mut of_queue = groups.iter().filter(|g| g.queue == *queue);
+            let mut of_queue = look.waiting.iter().filter(|g| g.queue == *queue);
             let is_cut = of_queue.clone().count() >= GROUPS_MAX as usize;
             *after = if is_cut { of_queue.next_back().cloned() } else { None };
         }
-        Ok(groups)
+        Ok(look)
     }
 
     /// Charge a tenant for a run, and remember how long its kind takes.
@@ -171,7 +198,7 @@ impl Claimer {
     }
 
     /// Workers in use, jobs that take next to no time counted as a fraction of one.
-    fn in_use(&self, leases: Vec<jobs::InUse>) -> InUse {
+    fn in_use(&self, leases: &[jobs::InUse]) -> InUse {
         let mut in_use = InUse::new();
         for row in leases {
             let part = self

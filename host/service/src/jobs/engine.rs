@@ -66,7 +66,7 @@ pub async fn rescue(platform: &Platform, own: Uuid, holds: &[JobId]) -> Result<V
     let rescued = jobs::rescue(&mut tx, own, holds, platform.now(), CRASHES_MAX).await?;
     tx.commit().await?;
     metrics::rescued(&rescued);
-    open_lanes(platform, &rescued).await?;
+    open_lanes(platform).await?;
     Ok(rescued)
 }
 
@@ -84,16 +84,20 @@ pub async fn take_over(platform: &Platform, own: Uuid) -> Result<usize> {
         rescued.extend(batch);
     }
     tx.commit().await?;
-    open_lanes(platform, &rescued).await?;
+    open_lanes(platform).await?;
     Ok(rescued.len())
 }
 
-/// Let whoever waited behind jobs that are dead letters now run.
-async fn open_lanes(platform: &Platform, rescued: &[Rescued]) -> Result<()> {
-    for gone in rescued.iter().filter(|r| r.state == "dead" && !r.blocks_lane) {
-        let Some(key) = &gone.ordering_key else { continue };
-        let mut tx = platform.db.write(gone.tenant_id).await?;
-        jobs::reopen_lane(&mut tx, key, platform.now()).await?;
+/// Let whoever waited behind jobs that a rescue made dead letters run; also where whoever
+/// made them could not do it any more.
+async fn open_lanes(platform: &Platform) -> Result<()> {
+    let mut tx = platform.db.engine().await?;
+    let lanes = jobs::headless_lanes(&mut tx).await?;
+    // On the embedded database it is the one writer, which is needed below.
+    drop(tx);
+    for (tenant, key) in lanes {
+        let mut tx = platform.db.write(tenant).await?;
+        jobs::reopen_lane(&mut tx, &key, platform.now()).await?;
         tx.commit().await?;
     }
     Ok(())
@@ -264,7 +268,7 @@ impl Assignment {
             root: self.claimed.root_id,
             depth: u32::try_from(self.claimed.depth).unwrap_or(u32::MAX).saturating_add(1),
         };
-        Unit::for_invocation(platform, principal, cause, self.running.plugin.clone())
+        Unit::for_invocation(platform, principal, cause, self.running.plugin.clone(), self.claimed.fence())
     }
 
     /// The acknowledgement of this claim.

@@ -9,20 +9,20 @@ use purlin_domain::{
     Json, Timestamp,
     audit::{AuditEntry, difference},
     event::NewEvent,
-    id::{RecordId, UserId},
+    id::{RecordId, TenantId, UserId},
     record::CollectionRef,
 };
 use purlin_store::{
     StoreError, TenantTx,
     events::Publish,
     installations::{self, Installation},
-    jobs::{self, Ended, Enqueue, Fence},
+    jobs::{self, Ended, Enqueue, Fence, Group},
     records,
 };
 use serde_json::json;
 
 use super::{Key, Unit, Write};
-use crate::{Platform, ServiceError, audit, events, idempotency, storage};
+use crate::{Platform, ServiceError, audit, events, idempotency, jobs::backlog, storage};
 
 /// The acknowledgement of the job or delivery that this unit did.
 #[derive(Clone, Debug)]
@@ -122,13 +122,31 @@ pub(super) async fn commit(endings: &[Ending]) -> Result<(), CommitError> {
     }
     tx.commit().await?;
     let opens_lane = endings.iter().any(|ending| ending.ack.as_ref().is_some_and(|ack| ack.lane.is_some()));
-    if published || opens_lane || !queued.is_empty() {
+    if published || opens_lane {
         platform.wake_workers();
+    } else if !queued.is_empty() {
+        wake_workers_for(platform, principal.tenant, &queued, now);
     }
     if queued.iter().any(|e| e.job.run_at > now) {
         platform.scheduled.notify_one();
     }
     Ok(())
+}
+
+/// Tell the workers which groups the new jobs are of, so that they need not look who waits.
+fn wake_workers_for(platform: &Platform, tenant: TenantId, queued: &[Enqueue<'_>], now: Timestamp) {
+    let Some(plan) = backlog::plan(platform, tenant) else { return platform.wake_workers() };
+    let mut groups: Vec<Group> = Vec::new();
+    for Enqueue { job, plugin, .. } in queued.iter().filter(|e| e.job.run_at <= now) {
+        if groups.iter().all(|g| (g.queue, &*g.plugin, &*g.kind) != (job.queue, *plugin, &*job.kind)) {
+            let (plugin, kind) = ((*plugin).to_owned(), job.kind.clone());
+            let plan = plan.clone();
+            groups.push(Group { queue: job.queue, tenant_id: tenant, plugin, kind, plan, is_runnable: true });
+        }
+    }
+    if !groups.is_empty() {
+        platform.wake_workers_for(groups);
+    }
 }
 
 /// Write that their jobs ended well, if the claims still hold.

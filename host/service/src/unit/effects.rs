@@ -1,5 +1,7 @@
 //! Events, jobs, audit entries and progress: gathered until the commit.
 
+use std::time::{Duration, Instant};
+
 use chrono::TimeDelta;
 use purlin_domain::{
     Json,
@@ -21,6 +23,8 @@ const DELAY_MS_MAX: u64 = 365 * 24 * 60 * 60 * 1_000;
 const KEY_BYTES_MAX: usize = 200;
 const SUBJECT_BYTES_MAX: usize = 200;
 const PROGRESS_BYTES_MAX: usize = 500;
+/// Between two that others are told of while the job runs.
+const PROGRESS_EVERY: Duration = Duration::from_secs(1);
 
 impl Unit {
     /// Publish an event the acting plugin declares.
@@ -217,13 +221,24 @@ impl Unit {
         Ok(())
     }
 
-    /// Tell how far the running job is.
-    pub fn progress(&mut self, percent: u8, message: Option<String>) -> HostResult<()> {
+    /// Tell how far the running job is. The last is kept with the commit; before that others
+    /// are told now and then, past the unit, since it is of use to them only while it runs.
+    pub async fn progress(&mut self, percent: u8, message: Option<String>) -> HostResult<()> {
         if percent > 100 {
             return Err(HostError::invalid("/percent", "range", "0 to 100"));
         }
         if message.as_ref().is_some_and(|m| m.len() > PROGRESS_BYTES_MAX) {
             return Err(HostError::invalid("/message", "length", format!("at most {PROGRESS_BYTES_MAX} bytes")));
+        }
+        if let Some((claim, at)) = &mut self.told
+            && at.elapsed() >= PROGRESS_EVERY
+        {
+            *at = Instant::now();
+            let mut tx = self.platform.db.write(self.principal.tenant).await.map_err(unavailable)?;
+            let now = self.platform.now();
+            // Of a claim that was lost the commit will hear.
+            jobs::tell_progress(&mut tx, *claim, percent.into(), message.clone(), now).await.map_err(unavailable)?;
+            tx.commit().await.map_err(unavailable)?;
         }
         self.progress = Some((i64::from(percent), message));
         Ok(())

@@ -16,13 +16,11 @@ use super::finish::Fence;
 use crate::{PlatformTx, Result, value::params};
 
 /// Jobs of one kind of one tenant that wait for a worker.
-#[derive(Clone, Debug, PartialEq, Eq, FromRow)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Group {
     /// Their queue.
-    #[sqlx(try_from = "String")]
     pub queue: Queue,
     /// Their tenant.
-    #[sqlx(try_from = "Uuid")]
     pub tenant_id: TenantId,
     /// Who runs them.
     pub plugin: String,
@@ -34,22 +32,56 @@ pub struct Group {
     pub is_runnable: bool,
 }
 
-macro_rules! runnable {
-    () => {
-        "SELECT g.queue, g.tenant_id, g.plugin, g.kind, t.plan,
-            t.status = 'active'
-            AND (g.plugin = 'core' OR EXISTS (SELECT 1 FROM installations i
-                WHERE i.tenant_id = g.tenant_id AND i.plugin = g.plugin AND i.state = 'enabled'))
-            AND NOT EXISTS (SELECT 1 FROM job_pauses p
-                WHERE p.tenant_id = g.tenant_id AND p.queue IN ('*', g.queue) AND p.kind IN ('*', g.kind))
-            AND NOT EXISTS (SELECT 1 FROM platform_job_pauses p WHERE p.queue IN ('*', g.queue) AND p.kind IN ('*', g.kind))
-            AS is_runnable
-         FROM g JOIN tenants t ON t.id = g.tenant_id
-         ORDER BY g.queue, g.tenant_id, g.plugin, g.kind"
+/// Whether jobs of this queue, tenant, plugin and kind may run now: the tenant is active, the
+/// plugin enabled, nothing is paused.
+macro_rules! may_run {
+    ($queue:literal, $tenant:literal, $plugin:literal, $kind:literal) => {
+        concat!(
+            "EXISTS (SELECT 1 FROM tenants t WHERE t.status = 'active' AND t.id = ",
+            $tenant,
+            ")
+            AND (",
+            $plugin,
+            " = 'core' OR EXISTS (SELECT 1 FROM installations i
+                WHERE i.tenant_id = ",
+            $tenant,
+            " AND i.plugin = ",
+            $plugin,
+            " AND i.state = 'enabled'))
+            AND NOT EXISTS (SELECT 1 FROM job_pauses p WHERE p.tenant_id = ",
+            $tenant,
+            "
+                AND p.queue IN ('*', ",
+            $queue,
+            ") AND p.kind IN ('*', ",
+            $kind,
+            "))
+            AND NOT EXISTS (SELECT 1 FROM platform_job_pauses p
+                WHERE p.queue IN ('*', ",
+            $queue,
+            ") AND p.kind IN ('*', ",
+            $kind,
+            "))"
+        )
     };
 }
 
-/// Jumps from one group to the next in the index, in each queue from where `$1` says.
+macro_rules! runnable {
+    () => {
+        concat!(
+            "SELECT g.queue, g.tenant_id, g.plugin, g.kind, t.plan, ",
+            may_run!("g.queue", "g.tenant_id", "g.plugin", "g.kind"),
+            " AS is_runnable, 0 AS leases
+             FROM g JOIN tenants t ON t.id = g.tenant_id
+             UNION ALL
+             SELECT queue, tenant_id, '', kind, NULL, NULL, count(*) FROM jobs WHERE state = 'running' GROUP BY queue, tenant_id, kind
+             ORDER BY 1, 2, 3, 4"
+        )
+    };
+}
+
+/// Jumps from one group to the next in the index, in each queue from where `$1` says; and
+/// what runs, counted from the rows themselves.
 const GROUPS_POSTGRES: &str = concat!(
     "WITH RECURSIVE g AS (
         SELECT n.queue, n.tenant_id, n.plugin, n.kind, 1 AS step
@@ -81,8 +113,32 @@ const GROUPS_SQLITE: &str = concat!(
     runnable!()
 );
 
-/// The groups that wait, up to `most` in each queue, beginning after the group given for it.
-pub async fn groups(tx: &mut PlatformTx, after: &[(Queue, Option<Group>)], most: u32) -> Result<Vec<Group>> {
+/// What there is to divide among free workers.
+#[derive(Clone, Debug, Default)]
+pub struct Look {
+    /// Who waits, by queue, tenant, plugin and kind.
+    pub waiting: Vec<Group>,
+    /// Who runs.
+    pub in_use: Vec<InUse>,
+}
+
+/// A row of either: what waits has a plan.
+#[derive(FromRow)]
+struct Row {
+    #[sqlx(try_from = "String")]
+    queue: Queue,
+    #[sqlx(try_from = "Uuid")]
+    tenant_id: TenantId,
+    plugin: String,
+    kind: String,
+    plan: Option<String>,
+    is_runnable: Option<bool>,
+    leases: i64,
+}
+
+/// The groups that wait, up to `most` in each queue, beginning after the group given for it;
+/// and the leases that are held now.
+pub async fn look(tx: &mut PlatformTx, after: &[(Queue, Option<Group>)], most: u32) -> Result<Look> {
     let from: Json = after
         .iter()
         .map(|(queue, last)| {
@@ -92,7 +148,17 @@ pub async fn groups(tx: &mut PlatformTx, after: &[(Queue, Option<Group>)], most:
         })
         .collect();
     let sql = if tx.conn.is_postgres() { GROUPS_POSTGRES } else { GROUPS_SQLITE };
-    tx.fetch_all(sql, params![from, most]).await
+    let rows: Vec<Row> = tx.fetch_all(sql, params![from, most]).await?;
+    let mut look = Look::default();
+    for Row { queue, tenant_id, plugin, kind, plan, is_runnable, leases } in rows {
+        match (plan, is_runnable) {
+            (Some(plan), Some(is_runnable)) => {
+                look.waiting.push(Group { queue, tenant_id, plugin, kind, plan, is_runnable });
+            }
+            _ => look.in_use.push(InUse { queue, tenant_id, kind, leases }),
+        }
+    }
+    Ok(look)
 }
 
 /// Leases that are held now, on all hosts.
@@ -222,6 +288,9 @@ const CLAIM_POSTGRES: &str = concat!(
                 WHERE j.state = 'ready' AND j.queue = w.q AND j.tenant_id = w.t AND j.plugin = k.p AND j.kind = k.k
                 ORDER BY j.queue, j.tenant_id, j.plugin, j.kind, j.priority, j.run_at, j.seq
                 LIMIT w.n FOR NO KEY UPDATE OF j SKIP LOCKED) c
+            WHERE ",
+    may_run!("w.q", "w.t", "k.p", "k.k"),
+    "
             ORDER BY c.priority, c.run_at, c.seq LIMIT w.n) p
         WHERE set_config('synchronous_commit', 'off', true) = 'off'
     )
@@ -250,9 +319,12 @@ pub async fn claim(tx: &mut PlatformTx, lease: Lease, wanted: &[Want], now: Time
         for (plugin, kind) in &w.groups {
             let first: Vec<(i64, Timestamp, i64)> = tx
                 .fetch_all(
-                    "SELECT priority, run_at, seq FROM jobs
-                     WHERE state = 'ready' AND queue = $1 AND tenant_id = $2 AND plugin = $3 AND kind = $4
-                     ORDER BY priority, run_at, seq LIMIT $5",
+                    concat!(
+                        "SELECT priority, run_at, seq FROM jobs
+                         WHERE state = 'ready' AND queue = $1 AND tenant_id = $2 AND plugin = $3 AND kind = $4 AND ",
+                        may_run!("$1", "$2", "$3", "$4"),
+                        " ORDER BY priority, run_at, seq LIMIT $5"
+                    ),
                     params![w.queue.as_str(), w.tenant, plugin, kind, w.count],
                 )
                 .await?;

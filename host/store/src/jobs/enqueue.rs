@@ -73,9 +73,12 @@ const HEADS: &str = "(tenant_id, ordering_key)
 pub async fn insert(tx: &mut TenantTx, jobs: &[Enqueue<'_>], now: Timestamp) -> Result<()> {
     let row = |e: &Enqueue<'_>, state: &str| row(e, state, now);
     let due = |e: &Enqueue<'_>| if e.job.run_at <= now { "ready" } else { "scheduled" };
-    let (free, mut ordered): (Vec<&Enqueue<'_>>, Vec<&Enqueue<'_>>) =
-        jobs.iter().partition(|e| e.job.ordering_key.is_none());
-    tx.insert_many("jobs", &COLUMNS, free.into_iter().map(|e| row(e, due(e))).collect()).await?;
+    let (mut ordered, others): (Vec<&Enqueue<'_>>, Vec<&Enqueue<'_>>) =
+        jobs.iter().partition(|e| e.job.ordering_key.is_some());
+    let (unique, free): (Vec<&Enqueue<'_>>, Vec<&Enqueue<'_>>) =
+        others.into_iter().partition(|e| e.job.unique_key.is_some());
+    tx.insert_later("jobs", &COLUMNS, free.into_iter().map(|e| row(e, due(e))).collect()).await?;
+    tx.insert_many("jobs", &COLUMNS, unique.into_iter().map(|e| row(e, due(e))).collect()).await?;
     if ordered.is_empty() {
         return Ok(());
     }

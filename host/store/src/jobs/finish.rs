@@ -252,10 +252,51 @@ async fn end(
     Ok(gone == 1)
 }
 
+macro_rules! headless {
+    () => {
+        "SELECT l.tenant_id, l.ordering_key FROM l WHERE NOT EXISTS (
+            SELECT 1 FROM jobs h WHERE h.tenant_id = l.tenant_id AND h.ordering_key = l.ordering_key
+              AND (h.state IN ('scheduled', 'ready', 'running') OR (h.state = 'dead' AND h.blocks_lane))) LIMIT 1000"
+    };
+}
+
 /// Let the next job of a lane run, unless one that is before it is still there.
 pub(super) async fn open_lane(tx: &mut TenantTx, key: &str, now: Timestamp) -> Result<()> {
     tx.execute(OPEN_LANE, params![key, now]).await?;
     Ok(())
+}
+
+/// Jumps from one lane to the next in the index; those of which every job waits for one that
+/// is not there.
+const HEADLESS_POSTGRES: &str = concat!(
+    "WITH RECURSIVE l AS (
+        (SELECT j.tenant_id, j.ordering_key FROM jobs j WHERE j.state = 'waiting' ORDER BY j.tenant_id, j.ordering_key LIMIT 1)
+        UNION ALL
+        SELECT n.tenant_id, n.ordering_key FROM l CROSS JOIN LATERAL (
+            SELECT j.tenant_id, j.ordering_key FROM jobs j
+            WHERE j.state = 'waiting' AND (j.tenant_id, j.ordering_key) > (l.tenant_id, l.ordering_key)
+            ORDER BY j.tenant_id, j.ordering_key LIMIT 1) n
+    ) ",
+    headless!()
+);
+const HEADLESS_SQLITE: &str = concat!(
+    "WITH RECURSIVE s AS (
+        SELECT (SELECT j.seq FROM jobs j WHERE j.state = 'waiting' ORDER BY j.tenant_id, j.ordering_key LIMIT 1) AS seq
+        UNION ALL
+        SELECT (SELECT j.seq FROM jobs j
+            WHERE j.state = 'waiting' AND (j.tenant_id, j.ordering_key) > (c.tenant_id, c.ordering_key)
+            ORDER BY j.tenant_id, j.ordering_key LIMIT 1)
+        FROM s JOIN jobs c ON c.seq = s.seq
+    ), l AS (SELECT c.tenant_id, c.ordering_key FROM s JOIN jobs c ON c.seq = s.seq) ",
+    headless!()
+);
+
+/// Lanes in which all wait and none may run, since the head was taken away by a rescue; some
+/// of them, for the caller to [open](reopen_lane), each under its lock.
+pub async fn headless_lanes(tx: &mut PlatformTx) -> Result<Vec<(TenantId, String)>> {
+    let sql = if tx.conn.is_postgres() { HEADLESS_POSTGRES } else { HEADLESS_SQLITE };
+    let lanes: Vec<(Uuid, String)> = tx.fetch_all(sql, Vec::new()).await?;
+    Ok(lanes.into_iter().map(|(tenant, key)| (TenantId(tenant), key)).collect())
 }
 
 /// The same for a lane whose head was taken away in another transaction.

@@ -90,10 +90,6 @@ pub struct Rescued {
     pub queue: Queue,
     /// What it is now: `ready`, or `dead` after too many crashes.
     pub state: String,
-    /// Its lane.
-    pub ordering_key: Option<String>,
-    /// Whether those behind it wait for it also as a dead letter.
-    pub blocks_lane: bool,
 }
 
 /// The rescue, the same for both databases but for the clock, for how ids are listed, and
@@ -122,7 +118,7 @@ macro_rules! rescue {
             $gone,
             " AND leased_until <= ",
             $clock,
-            " RETURNING tenant_id, kind, queue, state, ordering_key, blocks_lane"
+            " RETURNING tenant_id, kind, queue, state"
         )
     };
 }
@@ -135,8 +131,8 @@ macro_rules! rescue {
 /// the one that takes workers down.
 ///
 /// Jobs that this worker itself `holds` stay, whatever the clock says; those it let go of
-/// without being able to say so are taken back, which is no crash. Lanes whose head is a
-/// dead letter now are for the caller to [open](super::reopen_lane), each under its lock.
+/// without being able to say so are taken back, which is no crash. Lanes that lost their
+/// [head](super::headless_lanes) to the dead letters are for the caller to open.
 pub async fn rescue(
     tx: &mut PlatformTx,
     own: Uuid,

@@ -19,7 +19,7 @@ struct Note {
 
 struct Probe;
 
-const KINDS: [&str; 19] = [
+const KINDS: [&str; 20] = [
     "probe.echo",
     "probe.spin",
     "probe.grow",
@@ -39,6 +39,7 @@ const KINDS: [&str; 19] = [
     "probe.escape",
     "probe.effect",
     "probe.sleep",
+    "probe.tell",
 ];
 
 impl Plugin for Probe {
@@ -117,6 +118,13 @@ impl Plugin for Probe {
             "probe.yearly" => effect(&json!({ "key": "yearly" })).map(|()| None),
             "probe.sleep" => {
                 std::thread::sleep(Duration::from_millis(payload["ms"].as_u64().unwrap_or(0)));
+                Ok(None)
+            }
+            "probe.tell" => {
+                for percent in 1..=60 {
+                    jobs::progress(percent, Some("counting"))?;
+                    std::thread::sleep(Duration::from_millis(100));
+                }
                 Ok(None)
             }
             "probe.write-then-fail" => {
