@@ -321,6 +321,8 @@ impl Bench {
         fs::write(&script, "INSERT INTO bench_rows (data) VALUES ('{\"key\": \"x\", \"n\": 1}');\n")?;
         let url = self.url.as_deref().unwrap_or_default();
         let mut pgbench = Command::new(pgbench_program());
+        // As the host does on the loopback interface.
+        pgbench.env("PGSSLMODE", "disable");
         pgbench.args(["-n", "-M", "prepared", "-c", "16", "-j", "2", "-T", "6", "-f"]).arg(&script).arg(url);
         let told = shell::output(&mut pgbench)?;
         drop(fs::remove_file(script));

@@ -22,6 +22,10 @@ mod worker;
 
 use std::process::ExitCode;
 
+/// Requests and runs allocate on many threads; the allocator of the system makes them wait.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     command::run()
 }

@@ -62,7 +62,7 @@ pub async fn hold_head(tx: &mut PlatformTx, tenant: TenantId, now: Timestamp) ->
     )
     .await?;
     let sql = match tx.conn {
-        Conn::Postgres(_) | Conn::PostgresAuto(_) => {
+        Conn::PostgresToBegin(_) | Conn::Postgres(_) | Conn::PostgresAuto(_) => {
             "SELECT seq, hash FROM audit_heads WHERE tenant_id = $1 FOR UPDATE SKIP LOCKED"
         }
         Conn::Sqlite(_) | Conn::SqliteRead(_) => "SELECT seq, hash FROM audit_heads WHERE tenant_id = $1",

@@ -134,7 +134,7 @@ impl TenantTx {
     }
 
     /// Write the rows that wait.
-    pub(crate) async fn settle(&mut self) -> Result<()> {
+    pub(crate) async fn write_later(&mut self) -> Result<()> {
         let mut statements = Vec::new();
         let mut values = vec![self.tenant.bind()];
         for Later { head, tail, rows } in std::mem::take(&mut self.later) {

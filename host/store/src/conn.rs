@@ -4,8 +4,8 @@ use futures_util::{Stream, StreamExt};
 use sea_query::{Value, Values};
 use sea_query_sqlx::SqlxValues;
 use sqlx::{
-    FromRow, Postgres, SqlStr, Sqlite, Transaction, pool::PoolConnection, postgres::PgRow, query_as_with, query_with,
-    sqlite::SqliteRow,
+    FromRow, Pool, Postgres, SqlStr, Sqlite, Transaction, pool::PoolConnection, postgres::PgRow, query_as_with,
+    query_with, sqlite::SqliteRow,
 };
 
 use crate::Result;
@@ -38,6 +38,8 @@ async fn within<T: Weigh>(
 
 /// A connection: in a transaction, or for statements without one.
 pub(crate) enum Conn {
+    /// A transaction that begins with its first statement.
+    PostgresToBegin(Pool<Postgres>),
     Postgres(Transaction<'static, Postgres>),
     PostgresAuto(PoolConnection<Postgres>),
     Sqlite(Transaction<'static, Sqlite>),
@@ -49,12 +51,17 @@ macro_rules! on {
     ($conn:expr, $query:ident$(::<$row:ident>)?($sql:expr, $values:expr).$call:ident()) => {{
         let values = SqlxValues(Values($values));
         match $conn {
+            Conn::PostgresToBegin(_) => Err(not_begun()),
             Conn::Postgres(tx) => $query::<Postgres, $($row,)? _>($sql, values).$call(&mut **tx).await.map(Into::into),
             Conn::PostgresAuto(tx) => $query::<Postgres, $($row,)? _>($sql, values).$call(&mut **tx).await.map(Into::into),
             Conn::Sqlite(tx) => $query::<Sqlite, $($row,)? _>($sql, values).$call(&mut **tx).await.map(Into::into),
             Conn::SqliteRead(tx) => $query::<Sqlite, $($row,)? _>($sql, values).$call(&mut **tx).await.map(Into::into),
         }
     }};
+}
+
+fn not_begun() -> sqlx::Error {
+    sqlx::Error::InvalidArgument("a statement came before its transaction began".to_owned())
 }
 
 struct Affected(u64);
@@ -73,7 +80,7 @@ impl From<sqlx::sqlite::SqliteQueryResult> for Affected {
 
 impl Conn {
     pub(crate) fn is_postgres(&self) -> bool {
-        matches!(self, Self::Postgres(_) | Self::PostgresAuto(_))
+        matches!(self, Self::PostgresToBegin(_) | Self::Postgres(_) | Self::PostgresAuto(_))
     }
 
     pub(crate) async fn fetch_all<T: Entity>(&mut self, sql: SqlStr, values: Vec<Value>) -> Result<Vec<T>> {
@@ -91,6 +98,7 @@ impl Conn {
     ) -> Result<(Vec<T>, bool)> {
         let values = SqlxValues(Values(values));
         match self {
+            Self::PostgresToBegin(_) => Err(not_begun().into()),
             Self::Postgres(tx) => {
                 within(query_as_with::<Postgres, T, _>(sql, values).fetch(&mut **tx), bytes_max).await
             }
@@ -123,7 +131,7 @@ impl Conn {
         match self {
             Self::Postgres(tx) => tx.commit().await?,
             Self::Sqlite(tx) => tx.commit().await?,
-            Self::PostgresAuto(_) | Self::SqliteRead(_) => {}
+            Self::PostgresToBegin(_) | Self::PostgresAuto(_) | Self::SqliteRead(_) => {}
         }
         Ok(())
     }

@@ -76,10 +76,11 @@ impl Db {
         matches!(self, Self::Sqlite { .. })
     }
 
-    /// Begin a transaction of a tenant, for writing.
+    /// Begin a transaction of a tenant, for writing; in PostgreSQL it begins with its first
+    /// statement.
     pub async fn write(&self, tenant: TenantId) -> Result<TenantTx> {
         let conn = match self {
-            Self::Postgres { pool, .. } => Conn::Postgres(postgres::begin_tenant(pool, tenant).await?),
+            Self::Postgres { pool, .. } => Conn::PostgresToBegin(pool.clone()),
             Self::Sqlite { writer, .. } => Conn::Sqlite(sqlite::begin(writer).await?),
         };
         Ok(TenantTx::new(tenant, conn))

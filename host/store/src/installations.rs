@@ -112,7 +112,7 @@ pub async fn consent(tx: &mut TenantTx, plugin: &str) -> Result<Option<Installat
 /// The installation of this plugin, held so until the transaction ends.
 pub async fn hold(tx: &mut TenantTx, plugin: &str) -> Result<Option<Installation>> {
     let sql = match tx.conn {
-        Conn::Postgres(_) | Conn::PostgresAuto(_) => by_plugin!("FOR UPDATE OF i"),
+        Conn::PostgresToBegin(_) | Conn::Postgres(_) | Conn::PostgresAuto(_) => by_plugin!("FOR UPDATE OF i"),
         // The writer is alone.
         Conn::Sqlite(_) | Conn::SqliteRead(_) => by_plugin!(""),
     };

@@ -1,12 +1,12 @@
 //! What only PostgreSQL has: roles and row-level security, partitions, row locks.
 
-use std::time::Duration;
+use std::{net::IpAddr, time::Duration};
 
 use purlin_domain::{Json, Timestamp, id::TenantId};
 use sqlx::{
     AssertSqlSafe, Connection, Executor, Pool, Postgres, Row, Transaction,
     pool::PoolConnection,
-    postgres::{PgConnectOptions, PgPoolOptions},
+    postgres::{PgConnectOptions, PgPoolOptions, PgSslMode},
     raw_sql,
 };
 
@@ -47,17 +47,26 @@ pub(crate) async fn open(url: &str, connections: u32) -> Result<Pool<Postgres>> 
             Ok(true)
         })
     });
-    Ok(pool.connect_with(url.parse()?).await?)
+    Ok(pool.connect_with(options(url)?).await?)
 }
 
 /// A few connections beside them, so that the engine runs when requests took all the others.
 pub(crate) fn open_engine(url: &str) -> Result<Pool<Postgres>> {
-    Ok(pool(url, ENGINE_CONNECTIONS, &[SERVE, ENGINE])?.connect_lazy_with(url.parse()?))
+    Ok(pool(url, ENGINE_CONNECTIONS, &[SERVE, ENGINE])?.connect_lazy_with(options(url)?))
+}
+
+/// Where the server is. On the loopback interface nobody is there to read along; unless the
+/// URL asks for TLS, both ends are spared it.
+fn options(url: &str) -> Result<PgConnectOptions> {
+    let options: PgConnectOptions = url.parse()?;
+    let host = options.get_host();
+    let is_loopback = host == "localhost" || host.parse().is_ok_and(|address: IpAddr| address.is_loopback());
+    let is_asked_for = !matches!(options.get_ssl_mode(), PgSslMode::Prefer);
+    Ok(if is_loopback && !is_asked_for { options.ssl_mode(PgSslMode::Disable) } else { options })
 }
 
 fn pool(url: &str, connections: u32, serve: &'static [&'static str]) -> Result<PgPoolOptions> {
-    let options: PgConnectOptions = url.parse()?;
-    let port = options.get_port();
+    let port = options(url)?.get_port();
     Ok(PgPoolOptions::new()
         .max_connections(connections)
         .acquire_timeout(ACQUIRE_TIMEOUT)
@@ -104,9 +113,10 @@ fn has_ended(error: &sqlx::Error) -> bool {
     }
 }
 
-/// One round trip begins the transaction and names the tenant.
+/// One round trip begins the transaction and names the tenant. What a transaction writes it
+/// finds by keys; to plan that anew for every row would take longer than to do it.
 pub(crate) async fn begin_tenant(pool: &Pool<Postgres>, tenant: TenantId) -> Result<Transaction<'static, Postgres>> {
-    let begin = format!("BEGIN; SET LOCAL purlin.tenant_id = '{}'", tenant.0);
+    let begin = format!("BEGIN; SET LOCAL plan_cache_mode = force_generic_plan; SET LOCAL purlin.tenant_id = '{}'", tenant.0);
     Ok(on_live!(pool, pool.begin_with(AssertSqlSafe(begin.clone())).await)?)
 }
 

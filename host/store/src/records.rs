@@ -57,7 +57,7 @@ pub async fn by_id(tx: &mut TenantTx, of: &CollectionRef, id: RecordId) -> Resul
 /// The version a record has now, held so until the transaction ends.
 pub async fn hold_version(tx: &mut TenantTx, of: &CollectionRef, id: RecordId) -> Result<Option<i64>> {
     let sql = match tx.conn {
-        Conn::Postgres(_) | Conn::PostgresAuto(_) => {
+        Conn::PostgresToBegin(_) | Conn::Postgres(_) | Conn::PostgresAuto(_) => {
             "SELECT version FROM records WHERE tenant_id = $1 AND plugin = $2 AND collection = $3 AND id = $4 FOR SHARE"
         }
         // The writer is alone.

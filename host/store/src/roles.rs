@@ -120,7 +120,7 @@ pub async fn by_id(tx: &mut TenantTx, id: RoleId) -> Result<Option<Role>> {
 /// The role of this id, held so until the transaction ends.
 pub async fn hold(tx: &mut TenantTx, id: RoleId) -> Result<Option<Role>> {
     let sql = match tx.conn {
-        Conn::Postgres(_) | Conn::PostgresAuto(_) => by_id!(" FOR UPDATE"),
+        Conn::PostgresToBegin(_) | Conn::Postgres(_) | Conn::PostgresAuto(_) => by_id!(" FOR UPDATE"),
         // The writer is alone.
         Conn::Sqlite(_) | Conn::SqliteRead(_) => by_id!(""),
     };

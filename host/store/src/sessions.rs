@@ -75,7 +75,7 @@ macro_rules! by_id {
 /// The session of this id, held so until the transaction ends.
 pub async fn hold(tx: &mut TenantTx, id: SessionId) -> Result<Option<Session>> {
     let sql = match tx.conn {
-        Conn::Postgres(_) | Conn::PostgresAuto(_) => by_id!(" FOR UPDATE"),
+        Conn::PostgresToBegin(_) | Conn::Postgres(_) | Conn::PostgresAuto(_) => by_id!(" FOR UPDATE"),
         // The writer is alone.
         Conn::Sqlite(_) | Conn::SqliteRead(_) => by_id!(""),
     };

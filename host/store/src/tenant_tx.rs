@@ -9,6 +9,7 @@ use sqlx::SqlStr;
 use crate::{
     Result,
     conn::{Conn, delegate_statements},
+    postgres,
     value::Bind,
 };
 
@@ -44,7 +45,13 @@ impl TenantTx {
 
     /// Make everything done here last.
     pub async fn commit(mut self) -> Result<()> {
-        self.settle().await?;
+        // One statement is a transaction by itself.
+        if let Conn::PostgresToBegin(pool) = &self.conn
+            && !self.later.is_empty()
+        {
+            self.conn = Conn::PostgresAuto(postgres::checkout_tenant(pool, self.tenant).await?);
+        }
+        self.write_later().await?;
         self.conn.commit().await
     }
 
@@ -56,6 +63,14 @@ impl TenantTx {
     #[cfg(feature = "mutants")]
     fn text(sql: &'static str) -> SqlStr {
         crate::mutants::rewrite(sql)
+    }
+
+    /// Begin the transaction if it was not, and write the rows that wait.
+    pub(crate) async fn settle(&mut self) -> Result<()> {
+        if let Conn::PostgresToBegin(pool) = &self.conn {
+            self.conn = Conn::Postgres(postgres::begin_tenant(pool, self.tenant).await?);
+        }
+        self.write_later().await
     }
 
     fn with_tenant(&self, sql: &'static str, values: Vec<Value>) -> Vec<Value> {

@@ -77,7 +77,7 @@ pub async fn own(tx: &mut TenantTx) -> Result<Option<Tenant>> {
 /// The same, held so until the transaction ends.
 pub async fn hold(tx: &mut TenantTx) -> Result<Option<Tenant>> {
     let sql = match tx.conn {
-        Conn::Postgres(_) | Conn::PostgresAuto(_) => own!(" FOR NO KEY UPDATE"),
+        Conn::PostgresToBegin(_) | Conn::Postgres(_) | Conn::PostgresAuto(_) => own!(" FOR NO KEY UPDATE"),
         // The writer is alone.
         Conn::Sqlite(_) | Conn::SqliteRead(_) => own!(""),
     };

@@ -20,7 +20,7 @@ pub async fn plugins(tx: &mut TenantTx) -> Result<i64> {
 /// Bytes of record data, as JSON text.
 pub async fn storage_bytes(tx: &mut TenantTx) -> Result<i64> {
     let sql = match tx.conn {
-        Conn::Postgres(_) | Conn::PostgresAuto(_) => {
+        Conn::PostgresToBegin(_) | Conn::Postgres(_) | Conn::PostgresAuto(_) => {
             "SELECT CAST(coalesce(sum(octet_length(data::text)), 0) AS bigint) FROM records WHERE tenant_id = $1"
         }
         Conn::Sqlite(_) | Conn::SqliteRead(_) => {

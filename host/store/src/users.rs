@@ -134,7 +134,7 @@ pub async fn rehash(tx: &mut TenantTx, id: UserId, old: &str, new: &str) -> Resu
 /// The user of this id, unless deleted, held so until the transaction ends.
 pub async fn hold(tx: &mut TenantTx, id: UserId) -> Result<Option<User>> {
     let sql = match tx.conn {
-        Conn::Postgres(_) | Conn::PostgresAuto(_) => user!("id", " FOR UPDATE"),
+        Conn::PostgresToBegin(_) | Conn::Postgres(_) | Conn::PostgresAuto(_) => user!("id", " FOR UPDATE"),
         // The writer is alone.
         Conn::Sqlite(_) | Conn::SqliteRead(_) => user!("id", ""),
     };
