@@ -24,7 +24,7 @@ const TABLES_MAX: u32 = 20;
 /// Memory kept from call to call, so that a fresh instance touches no memory map.
 const KEEP_RESIDENT: usize = 2 << 20;
 /// The same of the stack that a call runs on: what most calls need of it.
-const STACK_KEEP_RESIDENT: usize = 64 << 10;
+const STACK_KEEP_RESIDENT: usize = 128 << 10;
 
 /// An engine with room for this many guests at a time. The same for the host and for
 /// the process that compiles, so that artifacts fit.

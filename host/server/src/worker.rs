@@ -35,6 +35,8 @@ use crate::invoke::{Invoker, RunEnd};
 
 /// After a claim failed, as when the database restarts.
 const PAUSE_AFTER_ERROR: Duration = Duration::from_secs(1);
+/// While more waits than there are workers, and nearly all of these are busy.
+const PAUSE_FOR_MORE: Duration = Duration::from_millis(2);
 /// How long giving back what did not end may take, when the host stops.
 const LAST_WORDS: Duration = Duration::from_secs(5);
 /// Claimed jobs that wait here for a worker, at most. There are many only while all of
@@ -153,12 +155,17 @@ impl Worker {
     ) {
         let platform = &self.invoker.platform;
         let mut claimer = Claimer::new(self.incarnation, platform.settings.lease);
-        let mut are_quick = false;
+        let (mut are_quick, mut is_more) = (false, false);
         while !*stop.borrow() {
             for run in floor.take_runs() {
                 claimer.ended(run.queue, run.tenant, &run.kind, run.took);
             }
-            let load = self.load(floor, are_quick);
+            let mut load = self.load(floor, are_quick);
+            if is_more && load.free < self.jobs_at_once / 8 {
+                // A few more get free in a moment; a claim for each of them would cost as much.
+                sleep(PAUSE_FOR_MORE).await;
+                load = self.load(floor, are_quick);
+            }
             // What it took now it could not keep, without a beat.
             let is_sure = sure_until(*held_until.borrow()) > Instant::now();
             if load.free == 0 || !is_sure {
@@ -174,6 +181,7 @@ impl Worker {
                 }
             };
             let count = taken.jobs.len();
+            is_more = taken.is_more;
             are_quick = count > self.jobs_at_once as usize;
             floor.waiting.fetch_add(count, Ordering::AcqRel);
             for job in taken.jobs {

@@ -10,7 +10,7 @@ mod reads;
 mod together;
 mod writes;
 
-use std::{collections::BTreeMap, sync::Arc, time::Instant};
+use std::{collections::BTreeMap, pin::Pin, sync::Arc, time::Instant};
 
 use purlin_domain::{
     Json,
@@ -202,10 +202,7 @@ impl Unit {
         let loaded = match self.plugins.get(&of.plugin) {
             Some(loaded) => Arc::clone(loaded),
             None => {
-                let platform = Arc::clone(&self.platform);
-                let mut tx = platform.db.read(self.principal.tenant).await.map_err(unavailable)?;
-                let enabled = catalog::enabled_plugin(&platform, &mut tx, &of.plugin).await?;
-                let loaded = enabled.ok_or(HostError::NotFound)?.loaded;
+                let loaded = aside(self.find_owner(&of.plugin)).await?;
                 self.plugins.insert(of.plugin.clone(), Arc::clone(&loaded));
                 loaded
             }
@@ -214,6 +211,12 @@ impl Unit {
             Some(_) => Ok(loaded),
             None => Err(HostError::NotFound),
         }
+    }
+
+    async fn find_owner(&self, plugin: &str) -> HostResult<Arc<Loaded>> {
+        let mut tx = self.platform.db.read(self.principal.tenant).await.map_err(unavailable)?;
+        let enabled = catalog::enabled_plugin(&self.platform, &mut tx, plugin).await?;
+        Ok(enabled.ok_or(HostError::NotFound)?.loaded)
     }
 
     /// Refuse to cause more when the chain that led here is long or wide enough.
@@ -227,7 +230,7 @@ impl Unit {
         let size = match self.chain_size {
             Some(size) => size,
             None => {
-                let size = chains::size(&self.platform, self.principal.tenant, self.cause.root).await?;
+                let size = aside(chains::size(&self.platform, self.principal.tenant, self.cause.root)).await?;
                 *self.chain_size.insert(size)
             }
         };
@@ -243,6 +246,12 @@ impl Unit {
         let bytes = payload.to_string().len();
         if bytes > self.limits.payload_bytes { Err(HostError::Limit(Limit::PayloadBytes)) } else { Ok(bytes) }
     }
+}
+
+/// What is seldom done, on the heap: done in place it would take a large part of the stack
+/// that a guest runs on also when it is not done, and that has to be cleared after each run.
+fn aside<'a, T>(seldom: impl Future<Output = T> + Send + 'a) -> Pin<Box<dyn Future<Output = T> + Send + 'a>> {
+    Box::pin(seldom)
 }
 
 fn unavailable(error: purlin_store::StoreError) -> HostError {

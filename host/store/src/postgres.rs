@@ -116,7 +116,8 @@ fn has_ended(error: &sqlx::Error) -> bool {
 /// One round trip begins the transaction and names the tenant. What a transaction writes it
 /// finds by keys; to plan that anew for every row would take longer than to do it.
 pub(crate) async fn begin_tenant(pool: &Pool<Postgres>, tenant: TenantId) -> Result<Transaction<'static, Postgres>> {
-    let begin = format!("BEGIN; SET LOCAL plan_cache_mode = force_generic_plan; SET LOCAL purlin.tenant_id = '{}'", tenant.0);
+    let begin =
+        format!("BEGIN; SET LOCAL plan_cache_mode = force_generic_plan; SET LOCAL purlin.tenant_id = '{}'", tenant.0);
     Ok(on_live!(pool, pool.begin_with(AssertSqlSafe(begin.clone())).await)?)
 }
 

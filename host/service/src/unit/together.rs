@@ -1,4 +1,4 @@
-//! Commits of one tenant that come together are made together: while one is being written,
+//! Commits of one tenant that come together are made together: while some are being written,
 //! the units that end meanwhile gather, and the next commit holds all of them. A busy tenant
 //! pays for one transaction where it would for many; others do not wait for it.
 
@@ -18,37 +18,49 @@ use crate::{Platform, ServiceError};
 
 /// Units of one commit at most.
 const TOGETHER_MAX: usize = 64;
+/// Commits of one tenant at the same time at most, and units that are worth another one.
+const COMMITS_MAX: usize = 2;
+const WORTH_ANOTHER: usize = 16;
 
 type Answer = oneshot::Sender<Result<(), CommitError>>;
 
 /// Of each tenant with a commit under way, the units that wait for the next one.
 #[derive(Default)]
-pub(crate) struct Gathering(Mutex<HashMap<TenantId, Vec<(Ending, Answer)>>>);
+pub(crate) struct Gathering(Mutex<HashMap<TenantId, Waiting>>);
+
+#[derive(Default)]
+struct Waiting {
+    units: Vec<(Ending, Answer)>,
+    /// How many see to them.
+    committing: usize,
+}
 
 impl Gathering {
-    fn lock(&self) -> MutexGuard<'_, HashMap<TenantId, Vec<(Ending, Answer)>>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<TenantId, Waiting>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Leave a unit to be committed; whether somebody has to see to it.
     fn add(&self, tenant: TenantId, ending: Ending, answer: Answer) -> bool {
         let mut all = self.lock();
-        let is_first = !all.contains_key(&tenant);
-        all.entry(tenant).or_default().push((ending, answer));
-        is_first
+        let Waiting { units, committing } = all.entry(tenant).or_default();
+        units.push((ending, answer));
+        let is_needed = *committing == 0 || (*committing < COMMITS_MAX && units.len() >= WORTH_ANOTHER);
+        *committing += usize::from(is_needed);
+        is_needed
     }
 
     /// The units of the next commit, none of which touches what another writes; none when
-    /// nothing waits, and then the next one has to be seen to.
+    /// nothing waits, and then whoever asked sees to no more.
     fn next(&self, tenant: TenantId) -> Vec<(Ending, Answer)> {
         let mut all = self.lock();
-        let Some(waiting) = all.get_mut(&tenant) else { return Vec::new() };
+        let Some(Waiting { units, committing }) = all.get_mut(&tenant) else { return Vec::new() };
         // Whoever hung up was stopped: what it did must not count.
-        waiting.retain(|(_, answer)| !answer.is_closed());
+        units.retain(|(_, answer)| !answer.is_closed());
         let (mut touched, mut written): (HashSet<Key>, HashSet<Key>) = Default::default();
         let mut group = Vec::new();
         let mut left = Vec::new();
-        for (ending, answer) in waiting.drain(..) {
+        for (ending, answer) in units.drain(..) {
             let unit = &ending.unit;
             let has_lane = ending.ack.as_ref().is_some_and(|ack| ack.lane.is_some());
             let is_apart = unit.touched().all(|key| !written.contains(key))
@@ -61,10 +73,12 @@ impl Gathering {
                 left.push((ending, answer));
             }
         }
+        *units = left;
         if group.is_empty() {
-            all.remove(&tenant);
-        } else {
-            *waiting = left;
+            *committing = committing.saturating_sub(1);
+            if *committing == 0 {
+                all.remove(&tenant);
+            }
         }
         group
     }
@@ -83,7 +97,7 @@ impl Unit {
     }
 }
 
-/// Forgets what waits for a tenant when nobody sees to it any more: whoever waits is told.
+/// Forgets what waits for a tenant when whoever sees to it ends before: whoever waits is told.
 struct Seeing<'a> {
     gathering: &'a Gathering,
     tenant: TenantId,
@@ -104,7 +118,6 @@ async fn see_to(platform: Arc<Platform>, tenant: TenantId) {
     loop {
         let group = platform.gathering.next(tenant);
         if group.is_empty() {
-            // From then on whoever comes first sees to it.
             seeing.is_over = true;
             return;
         }

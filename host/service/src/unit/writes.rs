@@ -9,7 +9,7 @@ use purlin_domain::{
 };
 use purlin_store::records;
 
-use super::{HostResult, Unit, Write, unavailable};
+use super::{HostResult, Unit, Write, aside, unavailable};
 use crate::catalog::Loaded;
 
 impl Unit {
@@ -110,8 +110,11 @@ impl Unit {
             if own.any(|(_, write)| write.current().is_some_and(holds)) {
                 return Err(taken());
             }
-            let mut tx = self.platform.db.read(self.principal.tenant).await.map_err(unavailable)?;
-            let holder = records::holder_of_key(&mut tx, of, &key, &value).await.map_err(unavailable)?;
+            let holder = aside(async {
+                let mut tx = self.platform.db.read(self.principal.tenant).await?;
+                records::holder_of_key(&mut tx, of, &key, &value).await
+            });
+            let holder = holder.await.map_err(unavailable)?;
             // A holder that this unit rewrote or deleted has given the key up.
             if holder.is_some_and(|holder| holder != id && !self.writes.contains_key(&(of.clone(), holder))) {
                 return Err(taken());
