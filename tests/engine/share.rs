@@ -25,13 +25,13 @@ async fn everybody_who_waits_is_found_by_jumping_from_one_to_the_next(database: 
         engine.enqueue(tenant, &new).await.unwrap();
     }
     let mut tx = engine.db.engine().await.unwrap();
-    let all = jobs::groups(&mut tx, &from_the_start(), 1_000).await.unwrap();
+    let all = jobs::look(&mut tx, &from_the_start(), 1_000).await.unwrap().waiting;
     assert_eq!(all.len(), 40);
     assert!(all.iter().all(|group| group.is_runnable && group.plan == "unlimited"));
     // In rounds of three, from where the last one ended.
     let (mut after, mut found) = (from_the_start(), Vec::new());
     for _ in 0..6 {
-        let round = jobs::groups(&mut tx, &after, 3).await.unwrap();
+        let round = jobs::look(&mut tx, &after, 3).await.unwrap().waiting;
         for (queue, after) in &mut after {
             *after = round.iter().rfind(|group| group.queue == *queue).cloned().or(after.take());
         }
@@ -70,7 +70,7 @@ async fn whoever_is_suspended_or_paused_is_told_of_as_not_to_run(database: Datab
     tx.commit().await.unwrap();
     let runnable = async || -> Vec<TenantId> {
         let mut tx = engine.db.engine().await.unwrap();
-        let groups = jobs::groups(&mut tx, &from_the_start(), 100).await.unwrap();
+        let groups = jobs::look(&mut tx, &from_the_start(), 100).await.unwrap().waiting;
         assert_eq!(groups.len(), 4);
         groups.into_iter().filter(|group| group.is_runnable).map(|group| group.tenant_id).collect()
     };
