@@ -29,8 +29,9 @@ pub(crate) fn start(config: &Config) -> Result<(), String> {
 }
 
 /// Seconds, from a job that is there at once to one that waited for minutes.
-const BUCKETS_S: [f64; 18] = [
-    0.0005, 0.001, 0.0015, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0,
+const BUCKETS_S: [f64; 21] = [
+    0.0005, 0.001, 0.0015, 0.002, 0.0025, 0.003, 0.0035, 0.004, 0.005, 0.0075, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0,
+    5.0, 15.0, 60.0, 300.0,
 ];
 
 /// Serve metrics where the settings say, if they do.

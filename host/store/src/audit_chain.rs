@@ -6,7 +6,7 @@ use serde_json::json;
 use sqlx::FromRow;
 use uuid::Uuid;
 
-use crate::{PlatformTx, Result, TenantTx, audit::AuditRow, conn::Conn, value::params};
+use crate::{PlatformTx, Result, TenantTx, audit::AuditRow, value::params};
 
 /// How far the chain of a tenant is.
 #[derive(Clone, Debug, PartialEq, Eq, FromRow)]
@@ -61,11 +61,10 @@ pub async fn hold_head(tx: &mut PlatformTx, tenant: TenantId, now: Timestamp) ->
         params![tenant, now],
     )
     .await?;
-    let sql = match tx.conn {
-        Conn::PostgresToBegin(_) | Conn::Postgres(_) | Conn::PostgresAuto(_) => {
-            "SELECT seq, hash FROM audit_heads WHERE tenant_id = $1 FOR UPDATE SKIP LOCKED"
-        }
-        Conn::Sqlite(_) | Conn::SqliteRead(_) => "SELECT seq, hash FROM audit_heads WHERE tenant_id = $1",
+    let sql = if tx.conn.is_postgres() {
+        "SELECT seq, hash FROM audit_heads WHERE tenant_id = $1 FOR UPDATE SKIP LOCKED"
+    } else {
+        "SELECT seq, hash FROM audit_heads WHERE tenant_id = $1"
     };
     tx.fetch_optional(sql, params![tenant]).await
 }

@@ -135,16 +135,24 @@ impl TenantTx {
 
     /// Write the rows that wait.
     pub(crate) async fn write_later(&mut self) -> Result<()> {
+        match self.take_later("") {
+            Some((sql, values)) => self.conn.execute(sql, values).await.map(drop),
+            None => Ok(()),
+        }
+    }
+
+    /// One insert of all rows that wait, each table's with this suffix.
+    pub(crate) fn take_later(&mut self, suffix: &str) -> Option<(SqlStr, Vec<Value>)> {
         let mut statements = Vec::new();
         let mut values = vec![self.tenant.bind()];
         for Later { head, tail, rows } in std::mem::take(&mut self.later) {
             values.push(Json::Array(rows).bind());
-            statements.push(format!("{head}${}{tail}", values.len()));
+            statements.push(format!("{head}${}{tail}{suffix}", values.len()));
         }
-        let Some(last) = statements.pop() else { return Ok(()) };
+        let last = statements.pop()?;
         let others: Vec<String> = statements.iter().enumerate().map(|(i, sql)| format!("w{i} AS ({sql})")).collect();
         let with = if others.is_empty() { String::new() } else { format!("WITH {} ", others.join(", ")) };
-        self.conn.execute(AssertSqlSafe(with + &last).into_sql_str(), values).await.map(drop)
+        Some((AssertSqlSafe(with + &last).into_sql_str(), values))
     }
 
     /// The same, but rows whose key is taken, by others or by each other, are left out; the

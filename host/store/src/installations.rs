@@ -9,7 +9,7 @@ use serde::Serialize;
 use sqlx::FromRow;
 use uuid::Uuid;
 
-use crate::{Result, TenantTx, conn::Conn, value::params};
+use crate::{Result, TenantTx, value::params};
 
 /// A plugin in a tenant.
 #[derive(Clone, Debug, Serialize, FromRow, JsonSchema)]
@@ -111,10 +111,11 @@ pub async fn consent(tx: &mut TenantTx, plugin: &str) -> Result<Option<Installat
 
 /// The installation of this plugin, held so until the transaction ends.
 pub async fn hold(tx: &mut TenantTx, plugin: &str) -> Result<Option<Installation>> {
-    let sql = match tx.conn {
-        Conn::PostgresToBegin(_) | Conn::Postgres(_) | Conn::PostgresAuto(_) => by_plugin!("FOR UPDATE OF i"),
+    let sql = if tx.conn.is_postgres() {
+        by_plugin!("FOR UPDATE OF i")
+    } else {
         // The writer is alone.
-        Conn::Sqlite(_) | Conn::SqliteRead(_) => by_plugin!(""),
+        by_plugin!("")
     };
     tx.fetch_optional(sql, params![plugin]).await
 }

@@ -3,11 +3,13 @@
 use std::{net::IpAddr, time::Duration};
 
 use purlin_domain::{Json, Timestamp, id::TenantId};
+use sea_query::{Value, Values};
+use sea_query_sqlx::SqlxValues;
 use sqlx::{
-    AssertSqlSafe, Connection, Executor, Pool, Postgres, Row, Transaction,
+    AssertSqlSafe, Connection, Executor, Pool, Postgres, Row, SqlStr, Transaction,
     pool::PoolConnection,
     postgres::{PgConnectOptions, PgPoolOptions, PgSslMode},
-    raw_sql,
+    query_with, raw_sql,
 };
 
 use crate::{PlatformTx, Result, StoreError, TenantTx, nodelay, value::params};
@@ -128,6 +130,21 @@ pub(crate) async fn checkout_tenant(pool: &Pool<Postgres>, tenant: TenantId) -> 
         let mut conn = pool.acquire().await?;
         conn.execute(raw_sql(AssertSqlSafe(name.clone()))).await.map(|_| conn)
     })?)
+}
+
+/// Has a select of the tenant `$1` name it for its own statement, before the first row.
+pub(crate) const NAMES_TENANT: &str =
+    " WHERE (SELECT set_config('purlin.tenant_id', CAST($1 AS text), true)) IS NOT NULL";
+
+/// A transaction of one statement, which names its tenant by itself: one round trip. Its rows
+/// have ids, so that one which was tried again, since nobody heard how it ended, is not
+/// written twice.
+pub(crate) async fn execute_alone(pool: &Pool<Postgres>, sql: SqlStr, values: Vec<Value>) -> Result<()> {
+    on_live!(pool, {
+        let mut conn = pool.acquire().await?;
+        query_with(sql.clone(), SqlxValues(Values(values.clone()))).execute(&mut *conn).await
+    })?;
+    Ok(())
 }
 
 pub(crate) async fn begin_platform(pool: &Pool<Postgres>) -> Result<Transaction<'static, Postgres>> {

@@ -11,7 +11,6 @@ use uuid::Uuid;
 
 use crate::{
     Listing, Page, Result, Slice, TenantTx, Weigh,
-    conn::Conn,
     value::{Bind, params},
 };
 
@@ -56,14 +55,11 @@ pub async fn by_id(tx: &mut TenantTx, of: &CollectionRef, id: RecordId) -> Resul
 
 /// The version a record has now, held so until the transaction ends.
 pub async fn hold_version(tx: &mut TenantTx, of: &CollectionRef, id: RecordId) -> Result<Option<i64>> {
-    let sql = match tx.conn {
-        Conn::PostgresToBegin(_) | Conn::Postgres(_) | Conn::PostgresAuto(_) => {
-            "SELECT version FROM records WHERE tenant_id = $1 AND plugin = $2 AND collection = $3 AND id = $4 FOR SHARE"
-        }
+    let sql = if tx.conn.is_postgres() {
+        "SELECT version FROM records WHERE tenant_id = $1 AND plugin = $2 AND collection = $3 AND id = $4 FOR SHARE"
+    } else {
         // The writer is alone.
-        Conn::Sqlite(_) | Conn::SqliteRead(_) => {
-            "SELECT version FROM records WHERE tenant_id = $1 AND plugin = $2 AND collection = $3 AND id = $4"
-        }
+        "SELECT version FROM records WHERE tenant_id = $1 AND plugin = $2 AND collection = $3 AND id = $4"
     };
     let row: Option<(i64,)> = tx.fetch_optional(sql, params![&of.plugin, &of.collection, id]).await?;
     Ok(row.map(|(version,)| version))

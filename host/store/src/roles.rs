@@ -12,9 +12,7 @@ use serde::Serialize;
 use sqlx::FromRow;
 use uuid::Uuid;
 
-use crate::{
-    Listing, Page, Result, Slice, TenantTx, Weigh, conn::Conn, permissions::CataloguePermission, value::params,
-};
+use crate::{Listing, Page, Result, Slice, TenantTx, Weigh, permissions::CataloguePermission, value::params};
 
 /// A role about to be made.
 #[derive(Clone, Debug)]
@@ -119,10 +117,11 @@ pub async fn by_id(tx: &mut TenantTx, id: RoleId) -> Result<Option<Role>> {
 
 /// The role of this id, held so until the transaction ends.
 pub async fn hold(tx: &mut TenantTx, id: RoleId) -> Result<Option<Role>> {
-    let sql = match tx.conn {
-        Conn::PostgresToBegin(_) | Conn::Postgres(_) | Conn::PostgresAuto(_) => by_id!(" FOR UPDATE"),
+    let sql = if tx.conn.is_postgres() {
+        by_id!(" FOR UPDATE")
+    } else {
         // The writer is alone.
-        Conn::Sqlite(_) | Conn::SqliteRead(_) => by_id!(""),
+        by_id!("")
     };
     tx.fetch_optional(sql, params![id]).await
 }

@@ -10,7 +10,7 @@ use serde::Serialize;
 use sqlx::FromRow;
 use uuid::Uuid;
 
-use crate::{Listing, Page, PlatformTx, Result, Slice, TenantTx, Weigh, conn::Conn, value::Bind, value::params};
+use crate::{Listing, Page, PlatformTx, Result, Slice, TenantTx, Weigh, value::Bind, value::params};
 
 /// A sign-in.
 #[derive(Clone, Debug, Serialize, FromRow, JsonSchema)]
@@ -74,10 +74,11 @@ macro_rules! by_id {
 
 /// The session of this id, held so until the transaction ends.
 pub async fn hold(tx: &mut TenantTx, id: SessionId) -> Result<Option<Session>> {
-    let sql = match tx.conn {
-        Conn::PostgresToBegin(_) | Conn::Postgres(_) | Conn::PostgresAuto(_) => by_id!(" FOR UPDATE"),
+    let sql = if tx.conn.is_postgres() {
+        by_id!(" FOR UPDATE")
+    } else {
         // The writer is alone.
-        Conn::Sqlite(_) | Conn::SqliteRead(_) => by_id!(""),
+        by_id!("")
     };
     tx.fetch_optional(sql, params![id]).await
 }

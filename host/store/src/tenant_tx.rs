@@ -45,11 +45,12 @@ impl TenantTx {
 
     /// Make everything done here last.
     pub async fn commit(mut self) -> Result<()> {
-        // One statement is a transaction by itself.
-        if let Conn::PostgresToBegin(pool) = &self.conn
-            && !self.later.is_empty()
-        {
-            self.conn = Conn::PostgresAuto(postgres::checkout_tenant(pool, self.tenant).await?);
+        if let Conn::PostgresToBegin(pool) = &self.conn {
+            let pool = pool.clone();
+            return match self.take_later(postgres::NAMES_TENANT) {
+                Some((sql, values)) => postgres::execute_alone(&pool, sql, values).await,
+                None => Ok(()),
+            };
         }
         self.write_later().await?;
         self.conn.commit().await

@@ -11,7 +11,7 @@ use serde::Serialize;
 use sqlx::FromRow;
 use uuid::Uuid;
 
-use crate::{Listing, Page, PlatformTx, Result, Slice, TenantTx, Weigh, conn::Conn, value::params};
+use crate::{Listing, Page, PlatformTx, Result, Slice, TenantTx, Weigh, value::params};
 
 /// A tenant.
 #[derive(Clone, Debug, Serialize, FromRow, JsonSchema)]
@@ -76,10 +76,11 @@ pub async fn own(tx: &mut TenantTx) -> Result<Option<Tenant>> {
 
 /// The same, held so until the transaction ends.
 pub async fn hold(tx: &mut TenantTx) -> Result<Option<Tenant>> {
-    let sql = match tx.conn {
-        Conn::PostgresToBegin(_) | Conn::Postgres(_) | Conn::PostgresAuto(_) => own!(" FOR NO KEY UPDATE"),
+    let sql = if tx.conn.is_postgres() {
+        own!(" FOR NO KEY UPDATE")
+    } else {
         // The writer is alone.
-        Conn::Sqlite(_) | Conn::SqliteRead(_) => own!(""),
+        own!("")
     };
     tx.fetch_optional(sql, params![]).await
 }

@@ -1,6 +1,6 @@
 //! What a tenant uses of its plan.
 
-use crate::{Result, TenantTx, conn::Conn, value::params};
+use crate::{Result, TenantTx, value::params};
 
 /// Users who are not deleted.
 pub async fn users(tx: &mut TenantTx) -> Result<i64> {
@@ -19,13 +19,10 @@ pub async fn plugins(tx: &mut TenantTx) -> Result<i64> {
 
 /// Bytes of record data, as JSON text.
 pub async fn storage_bytes(tx: &mut TenantTx) -> Result<i64> {
-    let sql = match tx.conn {
-        Conn::PostgresToBegin(_) | Conn::Postgres(_) | Conn::PostgresAuto(_) => {
-            "SELECT CAST(coalesce(sum(octet_length(data::text)), 0) AS bigint) FROM records WHERE tenant_id = $1"
-        }
-        Conn::Sqlite(_) | Conn::SqliteRead(_) => {
-            "SELECT coalesce(sum(length(CAST(data AS blob))), 0) FROM records WHERE tenant_id = $1"
-        }
+    let sql = if tx.conn.is_postgres() {
+        "SELECT CAST(coalesce(sum(octet_length(data::text)), 0) AS bigint) FROM records WHERE tenant_id = $1"
+    } else {
+        "SELECT coalesce(sum(length(CAST(data AS blob))), 0) FROM records WHERE tenant_id = $1"
     };
     let (bytes,): (i64,) = tx.fetch_one(sql, params![]).await?;
     Ok(bytes)

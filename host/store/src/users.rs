@@ -10,7 +10,7 @@ use serde::Serialize;
 use sqlx::FromRow;
 use uuid::Uuid;
 
-use crate::{Listing, Page, PlatformTx, Result, Slice, TenantTx, Weigh, conn::Conn, value::params};
+use crate::{Listing, Page, PlatformTx, Result, Slice, TenantTx, Weigh, value::params};
 
 /// A user of one tenant.
 #[derive(Clone, Debug, Serialize, FromRow, JsonSchema)]
@@ -133,10 +133,11 @@ pub async fn rehash(tx: &mut TenantTx, id: UserId, old: &str, new: &str) -> Resu
 
 /// The user of this id, unless deleted, held so until the transaction ends.
 pub async fn hold(tx: &mut TenantTx, id: UserId) -> Result<Option<User>> {
-    let sql = match tx.conn {
-        Conn::PostgresToBegin(_) | Conn::Postgres(_) | Conn::PostgresAuto(_) => user!("id", " FOR UPDATE"),
+    let sql = if tx.conn.is_postgres() {
+        user!("id", " FOR UPDATE")
+    } else {
         // The writer is alone.
-        Conn::Sqlite(_) | Conn::SqliteRead(_) => user!("id", ""),
+        user!("id", "")
     };
     tx.fetch_optional(sql, params![id]).await
 }

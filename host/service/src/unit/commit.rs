@@ -130,6 +130,10 @@ pub(super) async fn commit(endings: &[Ending]) -> Result<(), CommitError> {
     if queued.iter().any(|e| e.job.run_at > now) {
         platform.scheduled.notify_one();
     }
+    if !queued.is_empty() {
+        // The claim is on its way to the database before the answer is made up.
+        tokio::task::yield_now().await;
+    }
     Ok(())
 }
 
