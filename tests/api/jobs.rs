@@ -1,7 +1,12 @@
-use std::time::Duration;
+use std::{
+    fs,
+    time::{Duration, SystemTime},
+};
 
 use purlin_test_macros::db_test;
 use serde_json::{Value, json};
+
+use tokio::time::sleep;
 
 use crate::support::{Database, Host, Options};
 
@@ -88,7 +93,7 @@ async fn a_job_that_waits_is_cancelled_at_once_and_one_that_runs_is_stopped(data
         if ada.get(&path(&running, "status")).await.expect(200)["state"] == "running" {
             break;
         }
-        tokio::time::sleep(Duration::from_millis(25)).await;
+        sleep(Duration::from_millis(25)).await;
     }
     assert_eq!(ada.get(&path(&running, "why")).await.expect(200)["code"], "running");
     let asked = ada.post(&path(&running, "cancel"), &json!({})).await.expect(200);
@@ -202,4 +207,27 @@ async fn a_report_is_made_by_a_job_and_read_by_whoever_may_see_what_is_in_it(dat
     assert_eq!(bob.post("/api/v1/jobs", &order).await.problem(403), "forbidden");
     let order = json!({ "kind": "generate_report", "payload": { "of": "sessions", "format": "csv" } });
     assert_eq!(ada.post("/api/v1/jobs", &order).await.problem(422), "invalid");
+}
+
+#[db_test]
+async fn a_report_is_deleted_once_its_job_is_forgotten(database: Database) {
+    let mut host = Host::start(database).await;
+    let ada = host.tenant("acme").await;
+    let order = json!({ "of": "users", "format": "csv" });
+    let mut files = Vec::new();
+    for _ in 0..2 {
+        let job = ada.run("generate_report", order.clone()).await;
+        let tenant = ada.me["tenant"]["id"].as_str().unwrap();
+        let folder = host.database.directory.path().join("files").join(tenant).join("reports");
+        files.push(folder.join(job["id"].as_str().unwrap()));
+    }
+    // As if it had been made long ago.
+    let long_ago = SystemTime::now() - Duration::from_secs(400 * 24 * 60 * 60);
+    fs::File::options().write(true).open(&files[0]).unwrap().set_modified(long_ago).unwrap();
+    assert!(host.stop().await);
+    host.restart(Options::default()).await;
+    while files[0].exists() {
+        sleep(Duration::from_millis(50)).await;
+    }
+    assert!(files[1].exists(), "one that is not old stays");
 }

@@ -45,6 +45,15 @@ async fn a_host_whose_every_connection_is_busy_stops_when_told(database: Databas
 }
 
 #[db_test]
+async fn an_event_stream_ends_when_the_host_is_told_to_stop(database: Database) {
+    let mut host = Host::start(database).await;
+    let ada = host.tenant("acme").await;
+    let stream = ada.request(Method::GET, "/api/v1/events/stream").send().await.unwrap();
+    assert!(host.stop().await);
+    assert!(stream.bytes().await.is_ok(), "it was cut off when the patience was over");
+}
+
+#[db_test]
 async fn a_host_whose_log_nobody_reads_any_more_works_on_and_stops_when_told(database: Database) {
     let mut host = Host::start(database).await;
     host.stop_reading_its_log();

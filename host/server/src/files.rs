@@ -1,6 +1,9 @@
 //! Files of tenants, each tenant's in a directory of its own that nothing leads out of.
 
-use std::io::{self, Read, Write};
+use std::{
+    io::{self, Read, Write},
+    time::SystemTime,
+};
 
 use cap_std::{
     ambient_authority,
@@ -43,6 +46,40 @@ impl KeepFiles for Files {
         let length = file.metadata()?.len();
         Ok((Box::new(file), length))
     }
+
+    fn delete_before(&self, folder: &str, before: SystemTime) -> io::Result<u64> {
+        let mut count = 0;
+        for tenant in self.0.entries()? {
+            let tenant = tenant?;
+            if !tenant.file_type()?.is_dir() {
+                continue;
+            }
+            match tenant.open_dir()?.open_dir(folder) {
+                Ok(dir) => count += delete_old(&dir, before)?,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(count)
+    }
+}
+
+/// Other hosts may do the same at the same time.
+fn delete_old(dir: &Dir, before: SystemTime) -> io::Result<u64> {
+    let mut count = 0;
+    for file in dir.entries()? {
+        let file = file?;
+        let deleted = file.metadata().and_then(|metadata| {
+            let is_old = metadata.is_file() && metadata.modified()?.into_std() < before;
+            if is_old { file.remove_file().map(|()| 1) } else { Ok(0) }
+        });
+        match deleted {
+            Ok(deleted) => count += deleted,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(count)
 }
 
 /// A file that is not there yet.

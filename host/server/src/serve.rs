@@ -7,7 +7,7 @@ use purlin_domain::clock::{Clock, SystemClock};
 use purlin_domain::limits::UnitLimits;
 use purlin_runtime::{Compiler, Runtime};
 use purlin_service::{
-    Outside, Platform, Settings, audit, jobs, keys, operator,
+    Outside, Platform, Settings, audit, events, jobs, keys, operator,
     store::{Db, bus::Bus, migrate},
 };
 use tokio::{
@@ -74,7 +74,7 @@ pub(crate) async fn serve(config: Config, part: Part) -> Result<(), String> {
         grace: GRACE,
     };
     let worker = tokio::spawn(worker.run(stopping.clone()));
-    stop_on_signal(stop);
+    stop_on_signal(stop, Arc::clone(&platform));
     let looks = look_after(&platform, &config);
     match listener {
         Some(listener) => {
@@ -104,10 +104,11 @@ fn edge(config: &Config) -> Edge {
 }
 
 /// Tell everything to stop when a signal comes.
-fn stop_on_signal(stop: watch::Sender<bool>) {
+fn stop_on_signal(stop: watch::Sender<bool>, platform: Arc<Platform>) {
     tokio::spawn(async move {
         wait_for_signal().await;
         stop.send_replace(true);
+        events::end_streams(&platform);
         tracing::info!("stopping");
     });
 }

@@ -32,7 +32,7 @@ use crate::{
 pub use relay::{Relayed, relay};
 pub use replay::{NewEventRequest, Published, Replay, ReplayMany, publish_as, replay, replay_many};
 pub(crate) use replay::{REPLAY, run as run_replay};
-pub use stream::{Stream, Streams, stream};
+pub use stream::{Stream, Streams, end_streams, stream};
 pub use types::{EventTypeView, event_type, types};
 
 /// An event of the platform itself.

@@ -1,6 +1,9 @@
 //! Files of tenants, kept by whatever the host was given.
 
-use std::io::{self, Read, Write};
+use std::{
+    io::{self, Read, Write},
+    time::SystemTime,
+};
 
 use purlin_domain::id::TenantId;
 
@@ -11,6 +14,9 @@ pub trait KeepFiles: Send + Sync {
 
     /// Read a file: its bytes, and how many.
     fn open(&self, tenant: TenantId, key: &str) -> io::Result<(Box<dyn Read + Send>, u64)>;
+
+    /// Delete the files in this folder of every tenant that were last written before; how many.
+    fn delete_before(&self, folder: &str, before: SystemTime) -> io::Result<u64>;
 }
 
 /// A file being written.

@@ -3,6 +3,7 @@
 use std::{
     io::{Read, Write},
     sync::Arc,
+    time::Duration,
 };
 
 use purlin_domain::{
@@ -22,6 +23,10 @@ use crate::{
 
 /// The kind of the jobs that make reports.
 pub(crate) const KIND: &str = "generate_report";
+/// Where a tenant's reports lie among its files.
+const FOLDER: &str = "reports";
+/// What ended is forgotten by the week: how long after its time at most.
+const HISTORY_SLACK: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
 /// What a report is to hold: the payload of its job.
 #[derive(Clone, Debug, Deserialize)]
@@ -79,6 +84,16 @@ pub(crate) fn needs(payload: &Json) -> Result<Permission> {
         Source::Collection(of) => of.resource(),
     };
     Ok(Permission::new(resource, "read"))
+}
+
+/// Delete the files of jobs that are not remembered any more; how many.
+pub(crate) async fn expire(platform: &Platform) -> Result<u64> {
+    let before = platform.now() - platform.settings.job_history_life - HISTORY_SLACK;
+    let files = Arc::clone(&platform.files);
+    spawn_blocking(move || files.delete_before(FOLDER, before.into()))
+        .await
+        .map_err(ServiceError::internal)?
+        .map_err(|error| ServiceError::Internal(format!("old reports could not be deleted: {error}")))
 }
 
 /// A report that was made.
@@ -146,7 +161,7 @@ impl Format {
 }
 
 fn key(job: JobId) -> String {
-    format!("reports/{job}")
+    format!("{FOLDER}/{job}")
 }
 
 async fn blocking<T: Send + 'static>(

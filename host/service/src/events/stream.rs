@@ -2,7 +2,10 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -26,11 +29,16 @@ const AGE_MAX: TimeDelta = TimeDelta::days(7);
 
 /// The streams of this host, counted.
 #[derive(Default)]
-pub struct Streams(Mutex<HashMap<TenantId, usize>>);
+pub struct Streams {
+    seats: Mutex<HashMap<TenantId, usize>>,
+    /// The host stops.
+    are_over: AtomicBool,
+}
 
 impl Streams {
     fn enter(self: &Arc<Self>, tenant: TenantId) -> Result<Seat> {
-        let mut seats = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        self.go_on()?;
+        let mut seats = self.seats.lock().unwrap_or_else(PoisonError::into_inner);
         let all: usize = seats.values().sum();
         let of_tenant = seats.entry(tenant).or_default();
         if all >= STREAMS_MAX || *of_tenant >= STREAMS_OF_TENANT_MAX {
@@ -39,13 +47,26 @@ impl Streams {
         *of_tenant += 1;
         Ok(Seat(Arc::clone(self), tenant))
     }
+
+    fn go_on(&self) -> Result<()> {
+        if self.are_over.load(Ordering::Acquire) {
+            return Err(ServiceError::Unavailable("this host stops; listen again in a moment".to_owned()));
+        }
+        Ok(())
+    }
+}
+
+/// End every stream: whoever listens comes back to another host, or to this one's successor.
+pub fn end_streams(platform: &Platform) {
+    platform.streams.are_over.store(true, Ordering::Release);
+    platform.published.notify_waiters();
 }
 
 struct Seat(Arc<Streams>, TenantId);
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        let mut seats = self.0.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut seats = self.0.seats.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(count) = seats.get_mut(&self.1) {
             *count -= 1;
             if *count == 0 {
@@ -87,6 +108,7 @@ impl Stream {
             // Listen before looking: what is committed in between rings.
             let platform = Arc::clone(&self.platform);
             let published = platform.published.notified();
+            platform.streams.go_on()?;
             let (found, is_full) = self.look().await?;
             let left = patience.saturating_sub(began.elapsed());
             if !found.is_empty() || left.is_zero() {
