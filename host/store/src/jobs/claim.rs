@@ -98,15 +98,19 @@ const GROUPS_POSTGRES: &str = concat!(
     ) ",
     runnable!()
 );
+/// SQLite seeks to the first row that is not before the row value, and goes on from there one by
+/// one; so it is given one that no row of the group reaches. It takes as many columns of it as
+/// have no affinity (`+`) or the same.
 const GROUPS_SQLITE: &str = concat!(
     "WITH RECURSIVE f AS (
         SELECT value->>'q' AS q, unhex(value->>'t') AS t, value->>'p' AS p, value->>'k' AS k FROM json_each($1)
     ), s AS (
-        SELECT (SELECT j.seq FROM jobs j WHERE j.state = 'ready' AND j.queue = f.q AND (j.tenant_id, j.plugin, j.kind) > (f.t, f.p, f.k)
+        SELECT (SELECT j.seq FROM jobs j
+            WHERE j.state = 'ready' AND j.queue = f.q AND (j.tenant_id, j.plugin, j.kind, j.priority) > (f.t, f.p, f.k, 9223372036854775807)
             ORDER BY j.tenant_id, j.plugin, j.kind LIMIT 1) AS seq, 1 AS step FROM f
         UNION ALL
         SELECT (SELECT j.seq FROM jobs j
-            WHERE j.state = 'ready' AND j.queue = c.queue AND (j.tenant_id, j.plugin, j.kind) > (c.tenant_id, c.plugin, c.kind)
+            WHERE j.state = 'ready' AND j.queue = c.queue AND (j.tenant_id, j.plugin, j.kind, j.priority) > (c.tenant_id, +c.plugin, +c.kind, 9223372036854775807)
             ORDER BY j.tenant_id, j.plugin, j.kind LIMIT 1), s.step + 1
         FROM s JOIN jobs c ON c.seq = s.seq WHERE s.step < $2
     ), g AS (SELECT c.queue, c.tenant_id, c.plugin, c.kind FROM s JOIN jobs c ON c.seq = s.seq) ",

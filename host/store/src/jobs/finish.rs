@@ -279,12 +279,13 @@ const HEADLESS_POSTGRES: &str = concat!(
     ) ",
     headless!()
 );
+/// A row value that no row of the lane reaches, as where the groups that wait are looked for.
 const HEADLESS_SQLITE: &str = concat!(
     "WITH RECURSIVE s AS (
         SELECT (SELECT j.seq FROM jobs j WHERE j.state = 'waiting' ORDER BY j.tenant_id, j.ordering_key LIMIT 1) AS seq
         UNION ALL
         SELECT (SELECT j.seq FROM jobs j
-            WHERE j.state = 'waiting' AND (j.tenant_id, j.ordering_key) > (c.tenant_id, c.ordering_key)
+            WHERE j.state = 'waiting' AND (j.tenant_id, j.ordering_key, j.seq) > (c.tenant_id, +c.ordering_key, 9223372036854775807)
             ORDER BY j.tenant_id, j.ordering_key LIMIT 1)
         FROM s JOIN jobs c ON c.seq = s.seq
     ), l AS (SELECT c.tenant_id, c.ordering_key FROM s JOIN jobs c ON c.seq = s.seq) ",
