@@ -5,7 +5,6 @@ use std::{
 
 use purlin_test_macros::db_test;
 use serde_json::{Value, json};
-
 use tokio::time::sleep;
 
 use crate::support::{Database, Host, Options};

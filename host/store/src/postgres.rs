@@ -136,14 +136,12 @@ pub(crate) async fn checkout_tenant(pool: &Pool<Postgres>, tenant: TenantId) -> 
 pub(crate) const NAMES_TENANT: &str =
     " WHERE (SELECT set_config('purlin.tenant_id', CAST($1 AS text), true)) IS NOT NULL";
 
-/// A transaction of one statement, which names its tenant by itself: one round trip. Its rows
-/// have ids, so that one which was tried again, since nobody heard how it ended, is not
-/// written twice.
+/// A transaction of one statement, which names its tenant by itself: one round trip. It is not
+/// tried again on another connection: nobody knows whether it was committed on the first, and
+/// a job of it may have been run and forgotten since.
 pub(crate) async fn execute_alone(pool: &Pool<Postgres>, sql: SqlStr, values: Vec<Value>) -> Result<()> {
-    on_live!(pool, {
-        let mut conn = pool.acquire().await?;
-        query_with(sql.clone(), SqlxValues(Values(values.clone()))).execute(&mut *conn).await
-    })?;
+    let mut conn = pool.acquire().await?;
+    query_with(sql, SqlxValues(Values(values))).execute(&mut *conn).await?;
     Ok(())
 }
 
