@@ -25,6 +25,7 @@ use crate::{
 const BURST: usize = 20_000;
 const SINGLE: usize = 1_000;
 const EFFECTS: usize = 20_000;
+const EFFECT_ROUNDS: usize = 3;
 const PICK_UPS: usize = 300;
 const BATCH: usize = 100;
 const BACKLOG: usize = 1_000_000;
@@ -147,12 +148,30 @@ impl Bench {
         println!("enqueued one by one: {:.0} jobs/s", self.single()?);
         self.pick_up()?;
         println!("deliveries to a plugin, without effects: {:.0}/s", self.deliveries()?);
-        let (_, effects) = self.burst("probe.effect", EFFECTS)?;
-        println!("plugin handlers with one record write: {effects:.0}/s");
+        self.effects()?;
         if self.url.is_some() {
-            println!("pgbench, insert and commit, 16 clients: {:.0}/s", self.pgbench()?);
-            self.blocked(steady)?;
-            self.backlog(steady)?;
+            self.blocked()?;
+            self.backlog()?;
+        }
+        Ok(())
+    }
+
+    /// In turns with what the database does by itself, since what else the machine does changes
+    /// from minute to minute.
+    fn effects(&self) -> Result<()> {
+        let (mut handlers, mut inserts) = (Vec::new(), Vec::new());
+        for _ in 0..EFFECT_ROUNDS {
+            handlers.push(self.burst("probe.effect", EFFECTS)?.1);
+            if self.url.is_some() {
+                inserts.push(self.pgbench()?);
+            }
+        }
+        let handler = median(&mut handlers);
+        println!("plugin handlers with one record write: {handler:.0}/s, the median of {}", rounded(&handlers));
+        if !inserts.is_empty() {
+            let insert = median(&mut inserts);
+            println!("pgbench, insert and commit, 16 clients: {insert:.0}/s, the median of {}", rounded(&inserts));
+            println!("handlers to inserts: {:.2}", handler / insert);
         }
         Ok(())
     }
@@ -265,7 +284,9 @@ impl Bench {
     }
 
     /// A lane of very many jobs whose head does not run, beside other jobs.
-    fn blocked(&self, steady: f64) -> Result<()> {
+    fn blocked(&self) -> Result<()> {
+        // Right before it: what else the machine does changes from minute to minute.
+        let (_, steady) = self.burst("ping", BURST)?;
         self.client.post("/api/v1/job-pauses", &json!({ "kind": "probe.sleep" }))?.expect(201)?;
         self.insert(
             "probe.sleep",
@@ -283,7 +304,8 @@ impl Bench {
     }
 
     /// Jobs that end while very many are queued.
-    fn backlog(&self, steady: f64) -> Result<()> {
+    fn backlog(&self) -> Result<()> {
+        let (_, steady) = self.burst("ping", BURST)?;
         self.client.post("/api/v1/job-pauses", &json!({ "kind": "ping" }))?.expect(201)?;
         self.insert("ping", "core", BACKLOG, "'ready'", "NULL")?;
         let ended =
@@ -318,7 +340,7 @@ impl Bench {
     }
 
     fn pgbench(&self) -> Result<f64> {
-        self.sql("CREATE TABLE bench_rows (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, data jsonb NOT NULL)")?;
+        self.sql("CREATE TABLE IF NOT EXISTS bench_rows (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, data jsonb NOT NULL)")?;
         let script = std::env::temp_dir().join(format!("purlin-bench-{}.sql", private::random()?));
         fs::write(&script, "INSERT INTO bench_rows (data) VALUES ('{\"key\": \"x\", \"n\": 1}');\n")?;
         let url = self.url.as_deref().unwrap_or_default();
@@ -331,6 +353,16 @@ impl Bench {
         let tps = told.lines().find_map(|line| line.strip_prefix("tps = ")).context("pgbench tells its rate")?;
         Ok(tps.split(' ').next().unwrap_or_default().parse()?)
     }
+}
+
+/// Of an odd number of figures.
+fn median(figures: &mut [f64]) -> f64 {
+    figures.sort_by(f64::total_cmp);
+    figures.get(figures.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
+fn rounded(figures: &[f64]) -> String {
+    figures.iter().map(|figure| format!("{figure:.0}")).collect::<Vec<_>>().join(", ")
 }
 
 /// Debian keeps it in a folder of its version.

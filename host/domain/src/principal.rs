@@ -1,5 +1,7 @@
 //! Who acts, in which tenant, with what authority.
 
+use std::sync::Arc;
+
 use crate::{
     access::{Authority, Decision, Permission, PermissionSet},
     audit::Origin,
@@ -60,7 +62,7 @@ pub struct Principal {
     /// The person behind it: the actor, or who caused the plugin to act.
     pub on_behalf_of: Option<UserId>,
     /// What it may do.
-    pub authority: Authority,
+    pub authority: Arc<Authority>,
     /// The sign-in it acts under, where it is one.
     pub session: Option<SessionId>,
     /// Whether it runs the platform: may upload plugins and see every tenant.
@@ -89,7 +91,7 @@ impl Principal {
             tenant,
             actor: Actor::System,
             on_behalf_of: None,
-            authority: Authority { plan: PermissionSet::all(), ..Authority::default() },
+            authority: Arc::new(Authority { plan: PermissionSet::all(), ..Authority::default() }),
             session: None,
             operator: false,
             origin,

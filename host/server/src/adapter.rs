@@ -22,8 +22,8 @@ use purlin_service::{DEFECT, list::ListQuery, unit::Unit};
 
 use crate::fault;
 
-/// Answers a guest's calls from its unit of work.
-pub(crate) struct UnitHost(pub(crate) Unit);
+/// Answers a guest's calls from its unit of work; which is moved often, so it lies on the heap.
+pub(crate) struct UnitHost(pub(crate) Box<Unit>);
 
 impl UnitHost {
     /// Remember when the platform could not do what the guest asked of it, as while the

@@ -149,7 +149,7 @@ impl Default for Config {
             trusted_proxies: Vec::new(),
             requests_at_once: 1_000,
             connections: 10_000,
-            workers: 100,
+            workers: 200,
             guests: 32,
             lease_seconds: 30,
             poll_ms: 1_000,

@@ -59,15 +59,15 @@ pub(crate) enum RunEnd {
 
 impl Invoker {
     /// Run a claimed job to its end. Only its own lease can keep the end from being written.
-    pub(crate) async fn run(&self, mut claimed: Claimed) -> RunEnd {
-        if let Err(error) = jobs::complete(&self.platform, &mut claimed).await {
-            return self.let_down(&claimed, &error).await;
+    pub(crate) async fn run(&self, claimed: &mut Claimed) -> RunEnd {
+        if let Err(error) = Box::pin(jobs::complete(&self.platform, claimed)).await {
+            return self.let_down(claimed, &error).await;
         }
-        let end = self.run_unfinished(&claimed).await;
+        let end = self.run_unfinished(claimed).await;
         // Whoever is behind it may run once it is written: at once, not with others.
         match end {
             RunEnd::Idle(result) if claimed.ordering_key.is_some() => {
-                self.settled(&claimed, jobs::succeed(&self.platform, &claimed, result).await);
+                self.settled(claimed, Box::pin(jobs::succeed(&self.platform, claimed, result)).await);
                 RunEnd::Written
             }
             end => end,
@@ -76,13 +76,13 @@ impl Invoker {
 
     async fn run_unfinished(&self, claimed: &Claimed) -> RunEnd {
         if claimed.plugin == CORE {
-            return match native::run(&self.platform, claimed).await {
+            return match Box::pin(native::run(&self.platform, claimed)).await {
                 Ok(native::Ended::Idle(result)) => RunEnd::Idle(result),
                 Ok(native::Ended::Written(held)) => self.settled(claimed, Ok(held)),
                 Err(error) => self.let_down(claimed, &error).await,
             };
         }
-        let assignment = match jobs::begin(&self.platform, claimed.clone()).await {
+        let assignment = match jobs::begin(&self.platform, claimed).await {
             Ok(Begun::Ready(assignment)) => assignment,
             Ok(Begun::Later(pause)) => return self.give_back(claimed, pause).await,
             Err(error) => return self.let_down(claimed, &error).await,
@@ -100,7 +100,7 @@ impl Invoker {
     }
 
     /// Run until the commit holds or the run has failed.
-    async fn attempt(&self, assignment: &Assignment) -> Result<(Vec<LogLine>, RunEnd), Failed> {
+    async fn attempt(&self, assignment: &Assignment<'_>) -> Result<(Vec<LogLine>, RunEnd), Failed> {
         let failed = |failure| Failed { why: Why::Failed(failure), log: Vec::new() };
         let prepared = self.prepare(assignment).await.map_err(|why| failed(Failure::Retry(why)))?;
         let mut reruns = 0;
@@ -169,7 +169,7 @@ impl Invoker {
         reruns < self.platform.settings.limits.reruns
     }
 
-    async fn prepare(&self, assignment: &Assignment) -> Result<Arc<Prepared<UnitHost>>, String> {
+    async fn prepare(&self, assignment: &Assignment<'_>) -> Result<Arc<Prepared<UnitHost>>, String> {
         let digest = &assignment.plugin().loaded.digest;
         self.runtime
             .prepare(digest, plugins::component(&self.platform, digest))
@@ -180,28 +180,28 @@ impl Invoker {
     /// Call the guest on its own threads; dropped with this future.
     async fn call(
         &self,
-        assignment: &Assignment,
+        assignment: &Assignment<'_>,
         prepared: Arc<Prepared<UnitHost>>,
     ) -> Result<Invocation<UnitHost>, String> {
         let call = match &assignment.work {
             Work::Event(event) => Call::Event(event.clone()),
             Work::Job(run) => Call::Job(run.clone()),
         };
-        let host = UnitHost(assignment.unit(&self.platform));
+        let host = UnitHost(Box::new(assignment.unit(&self.platform)));
         let (runtime, limits) = (Arc::clone(&self.runtime), assignment.limits);
         let mut task =
             AbortOnDrop(self.guests.spawn(async move { runtime.invoke(&prepared, host, call, limits).await }));
         (&mut task.0).await.map_err(|error| error.to_string())
     }
 
-    fn ended(&self, ended: &Ended, mut log: Vec<LogLine>, assignment: &Assignment) -> Failed {
+    fn ended(&self, ended: &Ended, mut log: Vec<LogLine>, assignment: &Assignment<'_>) -> Failed {
         tracing::warn!(job = %assignment.claimed.id, plugin = assignment.claimed.plugin, %ended, "the host ended an invocation");
         log.push(self.line(LogLevel::Error, &ended.to_string(), assignment));
         Failed { why: Why::Failed(Failure::Retry(ended.to_string())), log }
     }
 
     /// A line of the host's own in the plugin's log.
-    fn line(&self, level: LogLevel, message: &str, assignment: &Assignment) -> LogLine {
+    fn line(&self, level: LogLevel, message: &str, assignment: &Assignment<'_>) -> LogLine {
         // A guest's words are in it.
         let message: String = escape_control(message).chars().take(LINE_CHARS_MAX).collect();
         let clock: &dyn Clock = &*self.platform.clock;
@@ -223,11 +223,11 @@ impl Invoker {
     }
 
     async fn give_back(&self, claimed: &Claimed, pause: Duration) -> RunEnd {
-        self.settled(claimed, jobs::release(&self.platform, claimed.tenant_id, claimed.fence(), pause).await)
+        self.settled(claimed, Box::pin(jobs::release(&self.platform, claimed.tenant_id, claimed.fence(), pause)).await)
     }
 
     async fn settle(&self, claimed: &Claimed, failure: &Failure) -> RunEnd {
-        self.settled(claimed, jobs::fail(&self.platform, claimed, failure).await)
+        self.settled(claimed, Box::pin(jobs::fail(&self.platform, claimed, failure)).await)
     }
 
     /// Tell the log when the end of a run could not be written. The lease then runs out,

@@ -2,6 +2,7 @@
 
 mod ack;
 mod held;
+mod pace;
 mod upkeep;
 
 use std::{
@@ -29,14 +30,17 @@ use uuid::Uuid;
 use self::{
     ack::End,
     held::{Held, Hold, Stop},
+    pace::Pace,
     upkeep::{beat, fire_schedules, lapse, measure, pass_hints_on, promote, rescue, stop_what_must, sure_until, tidy},
 };
 use crate::invoke::{Invoker, RunEnd};
 
 /// After a claim failed, as when the database restarts.
 const PAUSE_AFTER_ERROR: Duration = Duration::from_secs(1);
-/// While more waits than there are workers, and nearly all of these are busy.
+/// While more waits than there are workers, and nearly all of these are busy; and so many
+/// times at most, while there is work here for them.
 const PAUSE_FOR_MORE: Duration = Duration::from_millis(2);
+const PAUSES_MAX: u32 = 10;
 /// How long giving back what did not end may take, when the host stops.
 const LAST_WORDS: Duration = Duration::from_secs(5);
 /// Claimed jobs that wait here for a worker, at most. There are many only while all of
@@ -156,15 +160,23 @@ impl Worker {
         let platform = &self.invoker.platform;
         let mut claimer = Claimer::new(self.incarnation, platform.settings.lease);
         let (mut are_quick, mut is_more) = (false, false);
+        let mut pace = Pace::new();
         while !*stop.borrow() {
-            for run in floor.take_runs() {
+            let runs = floor.take_runs();
+            pace.count(runs.len());
+            for run in runs {
                 claimer.ended(run.queue, run.tenant, &run.kind, run.took);
             }
-            let mut load = self.load(floor, are_quick);
-            if is_more && load.free < self.jobs_at_once / 8 {
-                // A few more get free in a moment; a claim for each of them would cost as much.
+            let ahead = pace.ahead(WAITING_MAX / 2);
+            let mut load = self.load(floor, are_quick, ahead);
+            for pauses in 0..PAUSES_MAX {
+                let has_work = floor.waiting.load(Ordering::Acquire) > ahead / 2;
+                if !is_more || !(has_work || pauses == 0 && load.free < self.jobs_at_once / 8) {
+                    break;
+                }
+                // More get free in a moment; a claim for each of them would cost as much.
                 sleep(PAUSE_FOR_MORE).await;
-                load = self.load(floor, are_quick);
+                load = self.load(floor, are_quick, ahead);
             }
             // What it took now it could not keep, without a beat.
             let is_sure = sure_until(*held_until.borrow()) > Instant::now();
@@ -198,13 +210,14 @@ impl Worker {
         }
     }
 
-    /// What this process can take on: a job for each worker without one; and, while jobs are
-    /// quick, more before the last ones are through.
-    fn load(&self, floor: &Floor, are_quick: bool) -> Load {
+    /// What this process can take on: a job for each worker without one, or that will be in a
+    /// moment; and, while jobs are quick, more before the last ones are through.
+    fn load(&self, floor: &Floor, are_quick: bool, ahead: usize) -> Load {
         let waiting = floor.waiting.load(Ordering::Acquire);
         let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
-        let idle = floor.slots.available_permits().saturating_sub(waiting);
-        let free = if idle == 0 && are_quick && waiting < WAITING_MAX / 2 { self.jobs_at_once } else { number(idle) };
+        let idle = floor.slots.available_permits();
+        let is_through = idle <= waiting && are_quick && waiting < WAITING_MAX / 2;
+        let free = if is_through { self.jobs_at_once } else { number((idle + ahead).saturating_sub(waiting)) };
         Load { free, room: number(WAITING_MAX.saturating_sub(waiting)) }
     }
 
@@ -262,7 +275,7 @@ async fn dispatch(
 /// One claimed job, until it ended or was stopped.
 async fn run_one(
     invoker: &Invoker,
-    job: Claimed,
+    mut job: Claimed,
     mut hold: Hold,
     floor: &Floor,
     acks: &mpsc::Sender<(End, Hold)>,
@@ -278,7 +291,8 @@ async fn run_one(
     metrics::began(&platform, &job);
     let (queue, tenant, kind) = (job.queue, job.tenant_id, job.kind.clone());
     let end = tokio::select! {
-        end = invoker.run(job.clone()) => end,
+        // On the heap, since the task is moved a few times before it runs.
+        end = Box::pin(invoker.run(&mut job)) => end,
         () = lapse(held_until) => {
             tracing::warn!(job = %claim.1.job, "stopped: this worker could not prolong its leases");
             give_back(&platform, vec![claim]).await;
@@ -292,7 +306,7 @@ async fn run_one(
                 }
                 Stop::Cancelled => {
                     tracing::info!(job = %claim.1.job, "stopped: somebody cancelled it");
-                    if let Err(error) = jobs::finish_cancelled(&platform, &job).await {
+                    if let Err(error) = Box::pin(jobs::finish_cancelled(&platform, &job)).await {
                         tracing::warn!(%error, job = %claim.1.job, "a cancelled job could not be ended; it is when its lease ends");
                     }
                 }
@@ -312,7 +326,7 @@ async fn run_one(
 /// A job that was in the hands of a worker when it died may be what it died of: its run is
 /// told before it begins; whether it may.
 async fn begin_suspect(platform: &Platform, job: &Claimed) -> bool {
-    match jobs::begin_suspect(platform, job).await {
+    match Box::pin(jobs::begin_suspect(platform, job)).await {
         Ok(true) => true,
         Ok(false) => {
             tracing::warn!(job = %job.id, "the lease was lost before the run began");
@@ -329,7 +343,7 @@ async fn begin_suspect(platform: &Platform, job: &Claimed) -> bool {
 /// What the host stopped by itself is no crash and no attempt.
 async fn give_back(platform: &Platform, unfinished: Vec<(TenantId, Fence)>) {
     for (tenant, fence) in unfinished {
-        if let Err(error) = jobs::release(platform, tenant, fence, Duration::ZERO).await {
+        if let Err(error) = Box::pin(jobs::release(platform, tenant, fence, Duration::ZERO)).await {
             tracing::warn!(%error, job = %fence.job, "a job could not be given back; it is when its lease ends");
         }
     }

@@ -168,7 +168,7 @@ impl Catalog {
 #[derive(Clone)]
 pub struct Enabled {
     /// The installation.
-    pub installation: Installation,
+    pub installation: Arc<Installation>,
     /// The version it runs.
     pub loaded: Arc<Loaded>,
 }
@@ -186,7 +186,7 @@ pub(crate) async fn enabled(platform: &Platform, tx: &mut TenantTx) -> Result<Ve
     for installation in installations::list(tx).await? {
         if installation.state == "enabled" {
             let loaded = platform.catalog.load(tx, &installation).await?;
-            all.push(Enabled { installation, loaded });
+            all.push(Enabled { installation: Arc::new(installation), loaded });
         }
     }
     Ok(all)
@@ -197,7 +197,7 @@ pub(crate) async fn enabled_plugin(platform: &Platform, tx: &mut TenantTx, plugi
     match installations::by_plugin(tx, plugin).await? {
         Some(installation) if installation.state == "enabled" => {
             let loaded = platform.catalog.load(tx, &installation).await?;
-            Ok(Some(Enabled { installation, loaded }))
+            Ok(Some(Enabled { installation: Arc::new(installation), loaded }))
         }
         _ => Ok(None),
     }

@@ -1,6 +1,6 @@
 //! Invitations: made by who may, sent by mail, accepted with what the mail carries.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use purlin_domain::{
     access::Authority,
@@ -226,7 +226,7 @@ pub async fn accept(platform: &Platform, request: AcceptInvitation, origin: &Ori
         plan: platform.settings.plans.get(&standing.plan).permissions,
         ..Authority::default()
     };
-    let inviter = Principal { authority, ..principal.clone() };
+    let inviter = Principal { authority: Arc::new(authority), ..principal.clone() };
     let roles: Vec<RoleId> = serde_json::from_value(found.role_ids.clone()).map_err(ServiceError::internal)?;
     let roles = still_there(&mut change, roles).await?;
     crate::users::insert(platform, &mut change, &inviter, user.clone(), &roles).await.map_err(|error| match error {

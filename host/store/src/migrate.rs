@@ -8,7 +8,7 @@ use sqlx::{Connection, PgConnection, SqliteConnection, migrate::Migrator};
 use crate::{Config, Result, sqlite};
 
 static POSTGRES: Migrator = sqlx::migrate!("../../migrations/postgres");
-static SQLITE: Migrator = sqlx::migrate!("../../migrations/sqlite");
+pub(crate) static SQLITE: Migrator = sqlx::migrate!("../../migrations/sqlite");
 
 /// A migration, and when it was applied.
 #[derive(Clone, Debug, PartialEq, Eq)]

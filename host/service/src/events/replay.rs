@@ -14,7 +14,7 @@ use purlin_domain::{
 use purlin_store::{
     events,
     jobs::{self, Claimed, Enqueue, Outcome},
-    webhooks,
+    webhooks::{self, Webhook},
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -22,7 +22,8 @@ use serde_json::json;
 use uuid::Uuid;
 
 use crate::{
-    Platform, Result, ServiceError, catalog,
+    Platform, Result, ServiceError,
+    catalog::{self, Enabled},
     change::{Change, Mutation},
     unit::{CommitError, Unit},
     users::Enqueued,
@@ -109,7 +110,8 @@ pub async fn replay(platform: &Platform, principal: &Principal, id: EventId, to:
     let mut change = Mutation::begin(platform, principal).await?;
     let event = events::by_id(&mut change.tx, id).await?.ok_or(ServiceError::NotFound)?;
     let now = change.now;
-    let (plugin, job) = job_for(platform, &mut change.tx, &event, to, now).await?.ok_or_else(|| {
+    let job = taker(platform, &mut change.tx, to).await?.job(platform, &event, now);
+    let (plugin, job) = job.ok_or_else(|| {
         ServiceError::Conflict("not_subscribed", "the subscriber does not take events of this type".to_owned())
     })?;
     let enqueued = Enqueued { id: job.id };
@@ -124,33 +126,45 @@ pub async fn replay(platform: &Platform, principal: &Principal, id: EventId, to:
     change.finish(enqueued).await
 }
 
-/// The job that delivers an event to a subscriber, and who runs it; none where the
-/// subscriber does not take it.
-async fn job_for(
-    platform: &Platform,
-    tx: &mut purlin_store::TenantTx,
-    event: &Event,
-    to: &Replay,
-    now: Timestamp,
-) -> Result<Option<(String, NewJob)>> {
+/// Who an event is delivered to once more.
+enum Taker {
+    Plugin(Enabled),
+    Webhook(Webhook),
+}
+
+/// The subscriber that is meant.
+async fn taker(platform: &Platform, tx: &mut purlin_store::TenantTx, to: &Replay) -> Result<Taker> {
     match (&to.plugin, to.webhook_id) {
         (Some(name), None) => {
             let missing = || ServiceError::invalid("/plugin", "unknown", "no such plugin is enabled");
-            let plugin = catalog::enabled_plugin(platform, tx, name).await?.ok_or_else(missing)?;
-            let Some(subscription) = super::subscription(&plugin, &event.event_type) else { return Ok(None) };
-            let payload = json!({ "event": event.id, "type": event.event_type, "replayed": true });
-            let job = NewJob::new(platform.id(), DELIVERY, payload, now);
-            Ok(Some((name.clone(), super::in_lane(name, subscription, event.subject.as_deref(), job))))
+            Ok(Taker::Plugin(catalog::enabled_plugin(platform, tx, name).await?.ok_or_else(missing)?))
         }
         (None, Some(id)) => {
             let missing = || ServiceError::invalid("/webhook_id", "unknown", "there is no such webhook");
-            let webhook = webhooks::by_id(tx, id).await?.ok_or_else(missing)?;
-            if !webhook.is_enabled || !crate::webhooks::takes(&webhook.event_types, &event.event_type) {
-                return Ok(None);
-            }
-            Ok(Some((CORE.to_owned(), crate::webhooks::job(platform, id, &event.event_type, event.id, now))))
+            Ok(Taker::Webhook(webhooks::by_id(tx, id).await?.ok_or_else(missing)?))
         }
         _ => Err(ServiceError::invalid("", "one_of", "say either `plugin` or `webhook_id`")),
+    }
+}
+
+impl Taker {
+    /// The job that delivers an event, and who runs it; none where this does not take it.
+    fn job(&self, platform: &Platform, event: &Event, now: Timestamp) -> Option<(String, NewJob)> {
+        match self {
+            Self::Plugin(plugin) => {
+                let subscription = super::subscription(plugin, &event.event_type)?;
+                let payload = json!({ "event": event.id, "type": event.event_type, "replayed": true });
+                let job = NewJob::new(platform.id(), DELIVERY, payload, now);
+                let name = &plugin.installation.plugin;
+                Some((name.clone(), super::in_lane(name, subscription, event.subject.as_deref(), job)))
+            }
+            Self::Webhook(webhook) => {
+                let takes = webhook.is_enabled && crate::webhooks::takes(&webhook.event_types, &event.event_type);
+                takes.then(|| {
+                    (CORE.to_owned(), crate::webhooks::job(platform, webhook.id, &event.event_type, event.id, now))
+                })
+            }
+        }
     }
 }
 
@@ -192,11 +206,12 @@ pub(crate) async fn run(platform: &Arc<Platform>, claimed: &Claimed) -> Result<b
         let mut tx = platform.db.write(claimed.tenant_id).await?;
         let batch = events::between(&mut tx, which.since, until, after, BATCH).await?;
         let now = platform.now();
+        let matches = |event: &&Event| pattern.as_ref().is_none_or(|p| p.matches(&event.event_type));
         let mut rows = Vec::new();
-        for event in batch.iter().filter(|e| pattern.as_ref().is_none_or(|p| p.matches(&e.event_type))) {
-            if let Some((plugin, job)) = job_for(platform, &mut tx, event, &to, now).await? {
-                rows.push((plugin, job, event.id));
-            }
+        if batch.iter().any(|event| matches(&event)) {
+            let taker = taker(platform, &mut tx, &to).await?;
+            let jobs = batch.iter().filter(matches).map(|event| (taker.job(platform, event, now), event.id));
+            rows.extend(jobs.filter_map(|(job, event)| job.map(|(plugin, job)| (plugin, job, event))));
         }
         let cause = Cause {
             user: claimed.caused_by.map(purlin_domain::id::UserId),

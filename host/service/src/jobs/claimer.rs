@@ -57,6 +57,8 @@ pub struct Claimer {
     after: [(Queue, Option<Group>); 3],
     /// Whether nobody waited that was not given a worker, when it last looked.
     is_idle: bool,
+    /// Who alone waited, when it last looked, and got all there was room for.
+    alone: Vec<Group>,
     looked_at: Option<Instant>,
     /// Seconds that jobs of a tenant and kind take, lately.
     seconds: HashMap<(TenantId, String), f64>,
@@ -70,6 +72,7 @@ impl Claimer {
             fair: Fair::default(),
             after: Queue::ALL.map(|queue| (queue, None)),
             is_idle: false,
+            alone: Vec::new(),
             looked_at: None,
             seconds: HashMap::new(),
         }
@@ -78,7 +81,7 @@ impl Claimer {
     /// Lease due jobs, the tenants who have the least first.
     pub async fn claim(&mut self, platform: &Platform, load: Load) -> Result<Taken> {
         let mut tx = platform.db.engine().await?;
-        let look = match self.told(platform) {
+        let look = match self.known(platform) {
             Some(waiting) => Look { waiting, in_use: Vec::new() },
             None => self.look_far(&mut tx).await?,
         };
@@ -136,6 +139,8 @@ impl Claimer {
         let is_cut = self.after.iter().any(|(_, after)| after.is_some());
         let is_more = is_cut || asked < waiting.len() || wanted.iter().any(|want| got(want) >= want.count);
         self.is_idle = !is_more;
+        let is_alone = is_more && !is_cut && rows.len() == 1 && rows.iter().all(|row| row.at_once_max.is_none());
+        self.alone = if is_alone { waiting.values().flatten().copied().cloned().collect() } else { Vec::new() };
         for job in &mut claimed {
             let group = waiting.get(&(job.queue, job.tenant_id)).and_then(|groups| groups.first());
             job.event = of_event(job).and_then(|event| events.get(&event).cloned());
@@ -144,8 +149,14 @@ impl Claimer {
         Ok(Taken { jobs: in_turns(claimed), is_more })
     }
 
-    /// The groups of which jobs were added just now, where nobody else waits and so there is
-    /// nothing to divide: then they can be claimed without a look.
+    /// The groups to claim of without a look, since there is nothing to divide: those of a
+    /// tenant who waited alone a moment ago, or of which jobs were added while nobody waited.
+    fn known(&self, platform: &Platform) -> Option<Vec<Group>> {
+        let is_fresh = self.looked_at.is_some_and(|at| at.elapsed() < BUNDLE);
+        if is_fresh && !self.alone.is_empty() { Some(self.alone.clone()) } else { self.told(platform) }
+    }
+
+    /// The groups of which jobs were added just now, where nobody else waits.
     fn told(&self, platform: &Platform) -> Option<Vec<Group>> {
         let has_ceiling = |group: &Group| platform.settings.plans.get(&group.plan).jobs_at_once_max.is_some();
         let groups = platform.bell.take()?;

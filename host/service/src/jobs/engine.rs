@@ -5,7 +5,6 @@ use std::{sync::Arc, time::Duration};
 
 use purlin_domain::{
     Json, Timestamp,
-    access::Authority,
     audit::Origin,
     event::{Cause, Event},
     id::{EventId, JobId, TenantId, UserId},
@@ -170,9 +169,9 @@ pub enum Work {
 }
 
 /// A claimed job with everything needed to run it.
-pub struct Assignment {
+pub struct Assignment<'a> {
     /// The claim.
-    pub claimed: Claimed,
+    pub claimed: &'a Claimed,
     /// What to do.
     pub work: Work,
     /// What bounds the guest.
@@ -181,16 +180,16 @@ pub struct Assignment {
 }
 
 /// Whether a claimed job can run now.
-pub enum Begun {
+pub enum Begun<'a> {
     /// It can, with this.
-    Ready(Box<Assignment>),
+    Ready(Box<Assignment<'a>>),
     /// It goes back to wait this long: its plugin was disabled meanwhile, or the tenant has
     /// had its invocations of this minute.
     Later(Duration),
 }
 
 /// Gather what a claimed job needs.
-pub async fn begin(platform: &Platform, claimed: Claimed) -> Result<Begun> {
+pub async fn begin<'a>(platform: &Platform, claimed: &'a Claimed) -> Result<Begun<'a>> {
     let running = running::running(platform, claimed.tenant_id, &claimed.plugin).await?;
     let Some(running) = running else { return Ok(Begun::Later(Duration::ZERO)) };
     if running.plan.invocations_per_minute_max == Some(0) {
@@ -199,7 +198,7 @@ pub async fn begin(platform: &Platform, claimed: Claimed) -> Result<Begun> {
     if let Some(ceiling) = running.plan.invocations_per_minute_max {
         let rate = Rate::per_minute("invocations", u32::try_from(ceiling).unwrap_or(u32::MAX));
         if let Err(ServiceError::TooMany { retry_after, .. }) =
-            limiter::limit(platform, rate, &claimed.tenant_id.to_string()).await
+            Box::pin(limiter::limit(platform, rate, &claimed.tenant_id.to_string())).await
         {
             let pause = retry_after.max(LATER_MIN);
             // None of its plugins' jobs is claimed meanwhile. Those that were are spread out, so
@@ -238,7 +237,7 @@ pub async fn begin(platform: &Platform, claimed: Claimed) -> Result<Begun> {
     Ok(Begun::Ready(Box::new(Assignment { claimed, work, limits, running })))
 }
 
-impl Assignment {
+impl Assignment<'_> {
     /// The plugin, in the version that is enabled now.
     pub fn plugin(&self) -> &Enabled {
         &self.running.plugin
@@ -251,12 +250,7 @@ impl Assignment {
             tenant: self.claimed.tenant_id,
             actor: Actor::Plugin(self.claimed.plugin.clone()),
             on_behalf_of: user,
-            authority: Authority {
-                user: None,
-                scopes: None,
-                grants: Some(self.running.plugin.grants()),
-                plan: self.running.plan.permissions.clone(),
-            },
+            authority: Arc::clone(&self.running.authority),
             session: None,
             operator: false,
             idempotency: None,
@@ -273,7 +267,7 @@ impl Assignment {
 
     /// The acknowledgement of this claim.
     pub fn ack(&self, result: Option<Json>) -> Ack {
-        let Claimed { place, ordering_key, .. } = &self.claimed;
+        let Claimed { place, ordering_key, .. } = self.claimed;
         Ack { fence: self.claimed.fence(), place: place.clone(), lane: ordering_key.clone(), result }
     }
 }

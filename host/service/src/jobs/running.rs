@@ -5,7 +5,7 @@
 use std::{sync::Arc, time::Duration};
 
 use moka::sync::Cache;
-use purlin_domain::{id::TenantId, plan::Plan};
+use purlin_domain::{access::Authority, id::TenantId, plan::Plan};
 use purlin_store::tenants;
 
 use crate::{Platform, Result, ServiceError, catalog, catalog::Enabled};
@@ -14,9 +14,10 @@ use crate::{Platform, Result, ServiceError, catalog, catalog::Enabled};
 const REMEMBERED: Duration = Duration::from_millis(500);
 const ENTRIES_MAX: u64 = 100_000;
 
-/// A plugin as a tenant runs it, and the tenant's plan.
+/// A plugin as a tenant runs it, what it may do by itself, and the tenant's plan.
 pub(crate) struct Running {
     pub(crate) plugin: Enabled,
+    pub(crate) authority: Arc<Authority>,
     pub(crate) plan: Plan,
 }
 
@@ -44,7 +45,10 @@ pub(crate) async fn running(platform: &Platform, tenant: TenantId, plugin: &str)
         None => None,
         Some(plugin) => {
             let tenant = tenants::own(&mut tx).await?.ok_or(ServiceError::NotFound)?;
-            Some(Arc::new(Running { plugin, plan: platform.settings.plans.get(&tenant.plan) }))
+            let plan = platform.settings.plans.get(&tenant.plan);
+            let grants = Some(plugin.grants());
+            let authority = Authority { user: None, scopes: None, grants, plan: plan.permissions.clone() };
+            Some(Arc::new(Running { plugin, authority: Arc::new(authority), plan }))
         }
     };
     platform.running.0.insert(key, (asked_at, found.clone()));

@@ -66,7 +66,7 @@ impl From<StoreError> for CommitError {
 
 /// A unit that ended, with the acknowledgement of what it did where that was a job.
 pub(super) struct Ending {
-    pub(super) unit: Unit,
+    pub(super) unit: Box<Unit>,
     pub(super) ack: Option<Ack>,
 }
 
@@ -82,7 +82,8 @@ impl Ending {
 /// written, in the order of their keys, so that two commits do not wait for each other in a
 /// circle.
 pub(super) async fn commit(endings: &[Ending]) -> Result<(), CommitError> {
-    let Some(Ending { unit: Unit { platform, principal, .. }, .. }) = endings.first() else { return Ok(()) };
+    let Some(Ending { unit, .. }) = endings.first() else { return Ok(()) };
+    let Unit { platform, principal, .. } = &**unit;
     for Ending { unit, ack } in endings {
         if unit.stale {
             return Err(CommitError::Conflict("a record changed between two reads".to_owned()));
@@ -274,7 +275,7 @@ impl Unit {
 
     /// Commit everything together, with the acknowledgement where there is one.
     pub async fn commit(self, ack: Option<Ack>) -> Result<(), CommitError> {
-        commit(&[Ending { unit: self, ack }]).await
+        commit(&[Ending { unit: Box::new(self), ack }]).await
     }
 
     /// The records that were seen or are written.

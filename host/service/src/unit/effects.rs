@@ -216,7 +216,7 @@ impl Unit {
             if self.cancels.len() >= self.limits.jobs {
                 return Err(HostError::Limit(Limit::Jobs));
             }
-            self.cancels.push((id, plugin.installation.plugin));
+            self.cancels.push((id, plugin.installation.plugin.clone()));
         }
         Ok(())
     }

@@ -87,7 +87,7 @@ impl Gathering {
 impl Unit {
     /// The same as [`commit`](Self::commit), with whatever else of the tenant ends at the
     /// same time. Dropped before it returns, it may have committed or not.
-    pub async fn commit_with_others(self, ack: Ack) -> Result<(), CommitError> {
+    pub async fn commit_with_others(self: Box<Self>, ack: Ack) -> Result<(), CommitError> {
         let (platform, tenant) = (Arc::clone(&self.platform), self.principal.tenant);
         let (answer, answered) = oneshot::channel();
         if platform.gathering.add(tenant, Ending { unit: self, ack: Some(ack) }, answer) {

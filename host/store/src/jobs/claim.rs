@@ -349,3 +349,51 @@ pub async fn claim(tx: &mut PlatformTx, lease: Lease, wanted: &[Want], now: Time
     );
     tx.fetch_all(sql, params![json!(all), lease.worker, now + lease.length, now]).await
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    };
+
+    use sqlx::{Connection, SqliteConnection};
+
+    use super::GROUPS_SQLITE;
+    use crate::migrate;
+
+    /// Steps of SQLite's machine counted as one.
+    const STEP: i32 = 20;
+
+    /// What a look costs while so many jobs of each of two groups wait.
+    async fn steps_of_a_look(jobs: u32) -> u64 {
+        let mut conn = SqliteConnection::connect("sqlite::memory:").await.unwrap();
+        migrate::SQLITE.run(&mut conn).await.unwrap();
+        let tenant = "INSERT INTO tenants (id, name, slug, status, plan, settings, created_at, updated_at)
+             VALUES (x'01', 'a', 'a', 'active', 'standard', '{}', '', '')";
+        sqlx::query(tenant).execute(&mut conn).await.unwrap();
+        for kind in ["one", "two"] {
+            let waiting = "WITH RECURSIVE n AS (SELECT 1 AS n UNION ALL SELECT n + 1 FROM n WHERE n < $1)
+                 INSERT INTO jobs (tenant_id, id, kind, plugin, payload, state, run_at, attempt, attempts_max, crashes, run_lease,
+                     root_id, depth, created_at, updated_at)
+                 SELECT x'01', randomblob(16), $2, 'core', '{}', 'ready', '', 0, 1, 0, 0, x'02', 0, '', '' FROM n";
+            sqlx::query(waiting).bind(jobs).bind(kind).execute(&mut conn).await.unwrap();
+        }
+        let steps = Arc::new(AtomicU64::new(0));
+        let counted = Arc::clone(&steps);
+        conn.lock_handle().await.unwrap().set_progress_handler(STEP, move || {
+            counted.fetch_add(1, Ordering::Relaxed);
+            true
+        });
+        let from = r#"[{"q":"default","t":"00","p":"","k":""}]"#;
+        let groups = sqlx::query(GROUPS_SQLITE).bind(from).bind(300).fetch_all(&mut conn).await.unwrap();
+        assert_eq!(groups.len(), 2);
+        steps.load(Ordering::Relaxed)
+    }
+
+    #[tokio::test]
+    async fn a_look_on_the_embedded_database_costs_the_same_however_many_jobs_wait_in_a_group() {
+        let (few, many) = (steps_of_a_look(10).await, steps_of_a_look(5_000).await);
+        assert!(few > 0 && many <= few + 1, "{few} steps with ten jobs of a group, {many} with 5,000");
+    }
+}
