@@ -2,4 +2,5 @@ mod authority;
 mod chains;
 mod inventory;
 mod limits;
+mod routes;
 mod transaction;

@@ -16,7 +16,15 @@ pub struct Descriptor {
     subscriptions: Vec<Subscription>,
     events: Vec<EventType>,
     jobs: Vec<JobKind>,
+    permissions: Vec<OwnPermission>,
+    routes: Vec<Route>,
     requests: Vec<String>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+struct OwnPermission {
+    permission: String,
+    description: String,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -40,6 +48,8 @@ impl Descriptor {
             subscriptions: Vec::new(),
             events: Vec::new(),
             jobs: Vec::new(),
+            permissions: Vec::new(),
+            routes: Vec::new(),
             requests: Vec::new(),
         }
     }
@@ -86,6 +96,19 @@ impl Descriptor {
     /// Run jobs of this kind.
     pub fn job(mut self, kind: JobKind) -> Self {
         self.jobs.push(kind);
+        self
+    }
+
+    /// Define a permission, for example `inventory.labels:print`, that roles can hold beside
+    /// those of the collections; what it allows, for whoever makes roles.
+    pub fn permission(mut self, permission: &str, description: &str) -> Self {
+        self.permissions.push(OwnPermission { permission: permission.to_owned(), description: description.to_owned() });
+        self
+    }
+
+    /// Answer requests to this route.
+    pub fn route(mut self, route: Route) -> Self {
+        self.routes.push(route);
         self
     }
 
@@ -242,6 +265,31 @@ impl JobKind {
     /// Wall-clock time of one run in milliseconds, 15 minutes at most.
     pub fn timeout_ms(mut self, timeout_ms: u64) -> Self {
         self.timeout_ms = timeout_ms;
+        self
+    }
+}
+
+/// An HTTP route a plugin answers, below `/api/v1/apps/{plugin}/-`.
+#[derive(Clone, Debug, Serialize)]
+pub struct Route {
+    method: String,
+    path: String,
+    permission: String,
+    summary: String,
+}
+
+impl Route {
+    /// Requests of this method (GET, POST, PUT, PATCH or DELETE) to this path, its parameters
+    /// in braces (`/items/{id}/label`), from who holds this permission: one of the plugin's
+    /// own collections, or one that it defines.
+    pub fn new(method: &str, path: &str, permission: &str) -> Self {
+        let (method, path, permission) = (method.to_owned(), path.to_owned(), permission.to_owned());
+        Self { method, path, permission, summary: String::new() }
+    }
+
+    /// What it does, in a line, for whoever calls it.
+    pub fn summary(mut self, text: &str) -> Self {
+        self.summary = text.to_owned();
         self
     }
 }

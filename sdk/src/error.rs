@@ -59,6 +59,23 @@ impl From<types::Error> for Error {
 }
 
 impl Error {
+    /// An input that is wrong in one way: where, as a JSON Pointer, and why.
+    pub fn invalid(pointer: &str, detail: impl Into<String>) -> Self {
+        Self::Invalid(vec![Violation { pointer: pointer.to_owned(), detail: detail.into() }])
+    }
+
+    pub(crate) fn into_wit(self) -> types::Error {
+        match self {
+            Self::Denied(permission) => types::Error::Denied(permission),
+            Self::NotGranted(permission) => types::Error::NotGranted(permission),
+            Self::NotFound => types::Error::NotFound,
+            Self::Conflict(detail) => types::Error::Conflict(detail),
+            Self::Invalid(violations) => types::Error::Invalid(violations),
+            Self::Limit(limit) => types::Error::Limit(limit),
+            Self::Unavailable(detail) => types::Error::Unavailable(detail),
+        }
+    }
+
     /// An input that could not be turned into JSON, or an answer that is not of the type asked for.
     pub(crate) fn shape(error: &serde_json::Error) -> Self {
         Self::Invalid(vec![Violation { pointer: String::new(), detail: error.to_string() }])

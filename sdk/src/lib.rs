@@ -36,6 +36,7 @@ mod descriptor;
 mod error;
 mod event;
 pub mod events;
+mod http;
 pub mod identity;
 mod job;
 pub mod jobs;
@@ -44,9 +45,10 @@ mod plugin;
 pub mod records;
 pub mod tenancy;
 
-pub use descriptor::{Collection, Descriptor, EventType, JobKind};
+pub use descriptor::{Collection, Descriptor, EventType, JobKind, Route};
 pub use error::{Error, Failure, Limit, Violation};
 pub use event::{Event, RecordChange};
+pub use http::{Request, Response};
 pub use job::Job;
 #[doc(hidden)]
 pub use plugin::Adapter;

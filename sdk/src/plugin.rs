@@ -4,7 +4,7 @@ use std::marker::PhantomData;
 
 use serde_json::Value;
 
-use crate::{Descriptor, Event, Failure, Job, bindings::exports::purlin::platform::guest};
+use crate::{Descriptor, Error, Event, Failure, Job, Request, Response, bindings::exports::purlin::platform::guest};
 
 /// A plugin. Only [`describe`](Self::describe) must be written; a subscription or a job
 /// kind that the descriptor names needs its method too.
@@ -23,6 +23,15 @@ pub trait Plugin {
     /// The wall clock is the kind's timeout; 10 s of CPU.
     fn run_job(job: Job) -> Result<Option<Value>, Failure> {
         Err(Failure::reject(format!("this plugin does not run {}", job.kind)))
+    }
+
+    /// Answer a request to a route the plugin declared. The caller acts, within what was
+    /// granted to the plugin. What is done is kept with an answer below 400, and only with
+    /// one; an error is answered as the problem that says the same. 5 s of wall clock, 500 ms
+    /// of CPU.
+    fn handle_request(request: Request) -> Result<Response, Error> {
+        let _ = request;
+        Err(Error::NotFound)
     }
 }
 
@@ -51,5 +60,9 @@ impl<P: Plugin> guest::Guest for Adapter<P> {
 
     fn run_job(job: guest::Job) -> Result<Option<String>, guest::Failure> {
         P::run_job(Job::from_wit(job)).map(|result| result.map(|value| value.to_string())).map_err(Failure::into_wit)
+    }
+
+    fn handle_request(request: guest::Request) -> Result<guest::Response, guest::Error> {
+        P::handle_request(Request::from_wit(request)).map(Response::into_wit).map_err(Error::into_wit)
     }
 }

@@ -20,7 +20,10 @@ async fn enabling_grants_what_is_asked_for_or_less_never_more(database: Database
     assert_eq!(ada.post("/api/v1/installations", &json!({ "plugin": "crm" })).await.problem(422), "invalid");
     let some = ada.post("/api/v1/installations", &enable(json!(["probe.notes:read"]))).await.expect(201);
     assert_eq!(some["grants"], json!(["probe.notes:read"]));
-    assert_eq!(some["asks_for"], json!(["probe.notes:*", "probe.effects:*", "users:read", "inventory.items:read"]));
+    assert_eq!(
+        some["asks_for"],
+        json!(["probe.notes:*", "probe.effects:*", "probe.tools:use", "users:read", "inventory.items:read"])
+    );
     let silent = ada.post("/api/v1/installations", &json!({ "plugin": "probe" })).await.expect(201);
     assert_eq!(silent["grants"], some["grants"], "silence does not widen consent");
     let all = ada.post("/api/v1/installations", &enable(some["asks_for"].clone())).await.expect(201);

@@ -106,3 +106,16 @@ async fn a_component_is_compiled_once_not_at_each_start(database: Database) {
         assert!(std::fs::metadata(&file).unwrap().len() > 1_000);
     }
 }
+
+#[db_test]
+async fn a_label_of_an_item_is_printed_for_whoever_may(database: Database) {
+    let host = Host::start(database).await;
+    let ada = host.tenant_with("acme", "inventory").await;
+    let item = ada.create("inventory/items", json!({ "sku": "A-1", "name": "Bolt" })).await;
+    let label = format!("/api/v1/apps/inventory/-/items/{item}/label");
+    assert_eq!(ada.get(&label).await.expect(200), "A-1 · Bolt\n");
+    let viewer = host.member(&ada, "viewer@acme.example", &["viewer"]).await;
+    assert_eq!(viewer.get(&label).await.problem(403), "forbidden", "to print is more than to read");
+    let other = label.replace(&item, "01930000-0000-7000-8000-000000000000");
+    assert_eq!(ada.get(&other).await.problem(404), "not_found");
+}

@@ -20,6 +20,7 @@ use purlin_domain::{
 use purlin_service::{
     ServiceError, access,
     idempotency::{self, KEY_CHARACTERS_MAX, Replay},
+    routes,
 };
 use tower_http::timeout::TimeoutLayer;
 
@@ -28,6 +29,7 @@ use crate::{
     problem::Problem,
     reply::{Reply, located, unless_known},
     request::TIMED_OUT,
+    route::apps,
 };
 
 /// What the guard of an operation knows of it.
@@ -74,7 +76,7 @@ async fn admit(
     }
     let response = match &principal.idempotency {
         None => run(principal, request, next).await,
-        Some(key) => once(&guard.app, principal.clone(), key.clone(), request, next).await?,
+        Some(key) => once(&guard, principal.clone(), key.clone(), request, next).await?,
     };
     let response = located(response, &uri);
     Ok(match asked {
@@ -91,35 +93,41 @@ async fn run(principal: Principal, mut request: Request, next: Next) -> Response
 /// Answer a request that names a key: anew, or as it was answered before. One that meets
 /// its own repetition waits for neither: whichever commits second is answered as the first.
 async fn once(
-    app: &App,
+    guard: &Guard,
     principal: Principal,
     key: Idempotency,
     request: Request,
     next: Next,
 ) -> Result<Response, Problem> {
+    let Guard { app, needs, .. } = guard;
     if let Some(replay) = idempotency::find(app, &principal, &key).await? {
-        return replayed(replay);
+        return replayed(*needs, replay);
     }
     let response = run(principal.clone(), request, next).await;
     // The same request may have been done meanwhile, and be what this one stumbled over.
     if !response.status().is_success()
         && let Some(replay) = idempotency::find(app, &principal, &key).await?
     {
-        return replayed(replay);
+        return replayed(*needs, replay);
     }
     Ok(response)
 }
 
-fn replayed(replay: Replay) -> Result<Response, Problem> {
-    let status = StatusCode::from_u16(replay.status).map_err(ServiceError::internal)?;
-    let mut response = Reply::new(status, replay.body)?.into_response();
+fn replayed(needs: Needs, replay: Replay) -> Result<Response, Problem> {
+    let mut response = if needs == Needs::PluginRoute {
+        apps::response(routes::replayed(replay)?)
+    } else {
+        let status = StatusCode::from_u16(replay.status).map_err(ServiceError::internal)?;
+        Reply::new(status, replay.body)?.into_response()
+    };
     response.headers_mut().insert("idempotency-replayed", axum::http::HeaderValue::from_static("true"));
     Ok(response)
 }
 
 fn require(guard: &Guard, principal: &Principal, parameters: &RawPathParams) -> Result<(), Problem> {
     match guard.needs {
-        Needs::Nothing | Needs::SignedIn => {}
+        // Whoever serves a route knows what it needs.
+        Needs::Nothing | Needs::SignedIn | Needs::PluginRoute => {}
         Needs::Permission(resource, action) => access::require(principal, &Permission::new(resource, action))?,
         Needs::Collection(action) => {
             let named = |name: &str| parameters.iter().find(|(key, _)| *key == name).map_or("", |(_, value)| value);

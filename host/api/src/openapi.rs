@@ -12,6 +12,7 @@ use crate::{
     Needs, Operation,
     operation::{Gives, Takes},
     operations,
+    route::apps::ANYTHING,
 };
 
 /// The whole document.
@@ -31,7 +32,7 @@ pub(crate) fn document() -> Value {
     schemas.insert("Problem".to_owned(), problem_schema());
     for (operation, mut description) in described {
         example::add(&mut description, &schemas);
-        let path = paths.entry(operation.path).or_insert_with(|| json!({}));
+        let path = paths.entry(operation.path.replace("{*", "{")).or_insert_with(|| json!({}));
         path[operation.method.as_str().to_lowercase()] = description;
     }
     let mut document = json!({
@@ -86,6 +87,7 @@ fn describe(operation: &Operation, taken: &mut SchemaGenerator, given: &mut Sche
         Needs::SignedIn => "to be signed in".to_owned(),
         Needs::Permission(resource, action) => format!("{resource}:{action}"),
         Needs::Collection(action) => format!("{{plugin}}.{{collection}}:{action}"),
+        Needs::PluginRoute => "what the route declares".to_owned(),
         Needs::Operator => "to run the platform".to_owned(),
     };
     let mut description = Map::from_iter([
@@ -102,11 +104,13 @@ fn describe(operation: &Operation, taken: &mut SchemaGenerator, given: &mut Sche
     let body = match operation.takes {
         Takes::Nothing => None,
         Takes::Json(schema) => Some(("application/json", json!(schema(taken)))),
+        Takes::Anything => Some((ANYTHING, json!({ "type": "string", "contentMediaType": ANYTHING }))),
         Takes::Wasm => Some(("application/wasm", json!({ "type": "string", "contentMediaType": "application/wasm" }))),
     };
     if let Some((media_type, schema)) = body {
         let content = json!({ media_type: { "schema": schema } });
-        description.insert("requestBody".to_owned(), json!({ "required": true, "content": content }));
+        let is_required = !matches!(operation.takes, Takes::Anything);
+        description.insert("requestBody".to_owned(), json!({ "required": is_required, "content": content }));
     }
     Value::Object(description)
 }
@@ -128,6 +132,7 @@ fn tag(path: &str) -> &str {
 fn parameters(operation: &Operation) -> Vec<Value> {
     let in_path = operation.path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'));
     let mut all: Vec<Value> = in_path
+        .map(|name| name.trim_start_matches('*'))
         .map(|name| {
             let schema = if name == "id" || name.ends_with("_id") {
                 json!({ "type": "string", "format": "uuid" })

@@ -25,6 +25,8 @@ pub enum Needs {
     Permission(&'static str, &'static str),
     /// This action on the collection that the path names.
     Collection(&'static str),
+    /// What the route that the path names says.
+    PluginRoute,
     /// To run the platform.
     Operator,
 }
@@ -41,6 +43,8 @@ pub(crate) enum Takes {
     Json(Describe),
     /// A component.
     Wasm,
+    /// Whatever a plugin takes.
+    Anything,
 }
 
 /// What an answer is.
@@ -115,6 +119,11 @@ impl Operation {
     /// Its body is a component.
     pub(crate) fn takes_wasm(self) -> Self {
         Self { takes: Takes::Wasm, ..self }
+    }
+
+    /// Its body is whatever a plugin takes.
+    pub(crate) fn takes_anything(self) -> Self {
+        Self { takes: Takes::Anything, ..self }
     }
 
     /// It answers JSON of this type.

@@ -125,6 +125,7 @@ impl From<ServiceError> for Problem {
                 errors: vec![ProblemPart::Parameter { parameter, detail: why }],
                 ..Self::new(StatusCode::BAD_REQUEST, "bad_parameter", "a parameter is not acceptable; see `errors`")
             },
+            ServiceError::Plugin(code) => Self::new(StatusCode::BAD_GATEWAY, code, detail),
             ServiceError::Limit(_) => Self::new(StatusCode::UNPROCESSABLE_ENTITY, "limit", detail),
             ServiceError::Unavailable(why) => {
                 tracing::warn!(why, "unavailable");

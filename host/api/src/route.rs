@@ -2,7 +2,7 @@
 //! takes and gives. The router, the documentation and the coverage test are made from it.
 
 mod api_keys;
-mod apps;
+pub(crate) mod apps;
 mod audit_logs;
 mod auth;
 mod docs;
@@ -61,7 +61,7 @@ use schemars::JsonSchema;
 use serde_json::Value;
 
 use crate::operation::{
-    Needs::{Collection, Nothing, Operator, Permission, SignedIn},
+    Needs::{Collection, Nothing, Operator, Permission, PluginRoute, SignedIn},
     Operation,
 };
 
@@ -216,6 +216,11 @@ pub fn operations() -> Vec<Operation> {
         delete("/api/v1/installations/{plugin}", Permission("installations", "delete"), "Disable a plugin; its data stays").by(installations::disable),
         get("/api/v1/installations/{plugin}/logs", Permission("installations", "read"), "A plugin's log").by(installations::logs).lists::<PluginLog>(store::plugin_logs::fields),
 
+        get("/api/v1/apps/{plugin}/-/{*path}", PluginRoute, "A route of a plugin, as its descriptor declares it").by(apps::route).gives_other(apps::ANYTHING),
+        post("/api/v1/apps/{plugin}/-/{*path}", PluginRoute, "A route of a plugin, as its descriptor declares it").by(apps::route).takes_anything().gives_other(apps::ANYTHING),
+        put("/api/v1/apps/{plugin}/-/{*path}", PluginRoute, "A route of a plugin, as its descriptor declares it").by(apps::route).takes_anything().gives_other(apps::ANYTHING),
+        patch("/api/v1/apps/{plugin}/-/{*path}", PluginRoute, "A route of a plugin, as its descriptor declares it").by(apps::route).takes_anything().gives_other(apps::ANYTHING),
+        delete("/api/v1/apps/{plugin}/-/{*path}", PluginRoute, "A route of a plugin, as its descriptor declares it").by(apps::route).answers(StatusCode::OK).gives_other(apps::ANYTHING),
         get("/api/v1/apps/{plugin}/{collection}", Collection("read"), "Records of a collection; filtered and sorted by what the plugin declares").by(apps::list).lists::<Record>(records_fields),
         post("/api/v1/apps/{plugin}/{collection}/search", Collection("read"), "Search a collection").by(apps::search).searches::<Record>(),
         post("/api/v1/apps/{plugin}/{collection}", Collection("create"), "Create a record; the body is its data").by(apps::create).takes::<Value>().gives::<Record>().answers(StatusCode::CREATED),

@@ -1,16 +1,21 @@
 //! What a plugin says of itself: the JSON document its `describe` returns.
 
+mod collection;
+mod route;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+
+pub use collection::{BASE_FIELDS, COLLECTION_ACTIONS, Collection};
+pub use route::{OwnPermission, Route};
 
 use crate::{
     Json,
     access::Permission,
     error::Violation,
-    filter::{Field, FieldType, Source},
     job::{ATTEMPTS_DEFAULT, Queue},
-    name::{is_dotted, is_slug, is_word},
+    name::{is_dotted, is_slug},
     pattern::Pattern,
 };
 
@@ -39,31 +44,15 @@ pub struct Descriptor {
     /// The jobs it runs.
     #[serde(default)]
     pub jobs: Vec<JobKind>,
+    /// The permissions it defines, beside those of its collections.
+    #[serde(default)]
+    pub permissions: Vec<OwnPermission>,
+    /// The HTTP routes it answers, below `/api/v1/apps/{plugin}/-`.
+    #[serde(default)]
+    pub routes: Vec<Route>,
     /// What it wants beyond its own collections, for example `users:read` or `crm.contacts:read`.
     #[serde(default)]
     pub requests: Vec<Permission>,
-}
-
-/// A collection of records.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Collection {
-    /// Its name within the plugin.
-    pub name: String,
-    /// Its name for people.
-    #[serde(default)]
-    pub title: String,
-    /// The JSON Schema (2020-12) of a record's data; an object with `properties`.
-    pub schema: Json,
-    /// Keys of which no two records share the values; each a list of required top-level properties.
-    #[serde(default)]
-    pub unique: Vec<Vec<String>>,
-    /// Properties that lists may filter by; text, number or boolean.
-    #[serde(default)]
-    pub filterable: Vec<String>,
-    /// Properties that lists may sort by; text, number or boolean.
-    #[serde(default)]
-    pub sortable: Vec<String>,
 }
 
 /// Events a plugin handles.
@@ -174,6 +163,22 @@ fn timeout_default() -> u64 {
     60_000
 }
 
+impl JobKind {
+    fn violations(&self, at: &str, own: &str) -> Vec<Violation> {
+        let checks = [
+            (
+                is_dotted(&self.kind) && self.kind.starts_with(own),
+                "kind",
+                format!("`{}` does not lie in the name space `{own}`", self.kind),
+            ),
+            ((1..=100).contains(&self.attempts), "attempts", "1 to 100".to_owned()),
+            ((1..=TIMEOUT_MS_MAX).contains(&self.timeout_ms), "timeout_ms", format!("1 to {TIMEOUT_MS_MAX}")),
+        ];
+        let wrong = checks.into_iter().filter(|(holds, ..)| !holds);
+        wrong.map(|(_, name, detail)| Violation::new(format!("{at}/{name}"), "descriptor", detail)).collect()
+    }
+}
+
 const TIMEOUT_MS_MAX: u64 = 15 * 60 * 1_000;
 const LIST_MAX: usize = 100;
 
@@ -206,6 +211,8 @@ impl Descriptor {
             ("subscriptions", self.subscriptions.len()),
             ("events", self.events.len()),
             ("jobs", self.jobs.len()),
+            ("permissions", self.permissions.len()),
+            ("routes", self.routes.len()),
             ("requests", self.requests.len()),
         ] {
             check(length <= LIST_MAX, format!("/{list}"), format!("at most {LIST_MAX}"));
@@ -225,24 +232,20 @@ impl Descriptor {
                 format!("the host itself publishes the events of a collection; rename `{}`", event.event_type),
             );
         }
-        for (i, job) in self.jobs.iter().enumerate() {
-            check(
-                is_dotted(&job.kind) && job.kind.starts_with(&own),
-                format!("/jobs/{i}/kind"),
-                format!("`{}` does not lie in the name space `{own}`", job.kind),
-            );
-            check((1..=100).contains(&job.attempts), format!("/jobs/{i}/attempts"), "1 to 100".into());
-            check(
-                (1..=TIMEOUT_MS_MAX).contains(&job.timeout_ms),
-                format!("/jobs/{i}/timeout_ms"),
-                format!("1 to {TIMEOUT_MS_MAX}"),
-            );
-        }
         for (pointer, name) in self.repeated() {
             check(false, pointer, format!("`{name}` is there twice"));
         }
+        for (i, job) in self.jobs.iter().enumerate() {
+            found.extend(job.violations(&format!("/jobs/{i}"), &own));
+        }
         for (i, collection) in self.collections.iter().enumerate() {
             found.extend(collection.violations(&format!("/collections/{i}")));
+        }
+        for (i, permission) in self.permissions.iter().enumerate() {
+            found.extend(permission.violations(&format!("/permissions/{i}"), self));
+        }
+        for (i, route) in self.routes.iter().enumerate() {
+            found.extend(route.violations(&format!("/routes/{i}"), self));
         }
         found
     }
@@ -251,7 +254,9 @@ impl Descriptor {
         let mut seen = BTreeMap::new();
         let names = (self.collections.iter().map(|c| ("/collections", c.name.clone())))
             .chain(self.events.iter().map(|e| ("/events", e.event_type.clone())))
-            .chain(self.jobs.iter().map(|j| ("/jobs", j.kind.clone())));
+            .chain(self.jobs.iter().map(|j| ("/jobs", j.kind.clone())))
+            .chain(self.permissions.iter().map(|p| ("/permissions", p.permission.to_string())))
+            .chain(self.routes.iter().map(|r| ("/routes", format!("{} {}", r.method, r.path))));
         names
             .filter_map(|key| {
                 let count = seen.entry(key.clone()).or_insert(0);
@@ -261,10 +266,19 @@ impl Descriptor {
             .collect()
     }
 
+    /// Whether a permission is this plugin's own: of a collection, or one it defines.
+    fn defines(&self, wanted: &Permission) -> bool {
+        let collection = wanted.resource.strip_prefix(&self.name).and_then(|rest| rest.strip_prefix('.'));
+        let of_collection = collection.and_then(|name| self.collection(name)).is_some();
+        of_collection && COLLECTION_ACTIONS.contains(&wanted.action.as_str())
+            || self.permissions.iter().any(|own| own.permission == *wanted)
+    }
+
     /// Everything a tenant is asked to grant: its own collections, and what it requests.
     pub fn asks_for(&self) -> Vec<Permission> {
         let own = self.collections.iter().map(|c| Permission::new(format!("{}.{}", self.name, c.name), "*"));
-        own.chain(self.requests.iter().cloned()).collect()
+        let defined = self.permissions.iter().map(|own| own.permission.clone());
+        own.chain(defined).chain(self.requests.iter().cloned()).collect()
     }
 
     /// The collection of this name.
@@ -291,88 +305,6 @@ impl Descriptor {
 /// Names that belong to the platform.
 pub const RESERVED: [&str; 8] = ["core", "user", "tenant", "role", "plugin", "job", "event", "audit"];
 
-impl Collection {
-    fn violations(&self, at: &str) -> Vec<Violation> {
-        let mut found = Vec::new();
-        let mut check = |holds: bool, pointer: &str, detail: String| {
-            if !holds {
-                found.push(Violation::new(format!("{at}{pointer}"), "descriptor", detail));
-            }
-        };
-        check(
-            is_word(&self.name),
-            "/name",
-            format!("`{}` is not a name: use lower-case letters, digits, `_`, `-`", self.name),
-        );
-        check(
-            self.schema.get("properties").is_some_and(Json::is_object),
-            "/schema",
-            "an object schema with `properties` is needed".to_owned(),
-        );
-        for name in self.filterable.iter().chain(&self.sortable) {
-            check(
-                is_word(name) && BASE_FIELDS.iter().all(|(base, _)| base != name) && self.field_type(name).is_some(),
-                "/schema",
-                format!(
-                    "`{name}` is listed as filterable or sortable, so `properties` must give it type string, number, integer or boolean"
-                ),
-            );
-        }
-        check(self.unique.len() <= 10, "/unique", "at most 10 unique keys".to_owned());
-        let required = |name: &String| {
-            self.schema.get("required").and_then(Json::as_array).is_some_and(|r| r.iter().any(|v| v == name))
-        };
-        for key in &self.unique {
-            check(
-                !key.is_empty() && key.iter().all(|name| self.field_type(name).is_some() && required(name)),
-                "/unique",
-                format!("{key:?} needs required properties of type string, number, integer or boolean"),
-            );
-        }
-        found
-    }
-
-    fn field_type(&self, name: &str) -> Option<FieldType> {
-        match self.schema.get("properties")?.get(name)?.get("type")?.as_str()? {
-            "string" => Some(FieldType::Text),
-            "number" | "integer" => Some(FieldType::Number),
-            "boolean" => Some(FieldType::Boolean),
-            _ => None,
-        }
-    }
-
-    /// Every field that lists know: those of every record, and those the plugin named.
-    pub fn fields(&self) -> Vec<Field> {
-        let mut fields: Vec<Field> =
-            BASE_FIELDS.iter().map(|(name, field_type)| Field::column(name, *field_type)).collect();
-        for name in self.filterable.iter().chain(self.sortable.iter().filter(|s| !self.filterable.contains(s))) {
-            if let Some(field_type) = self.field_type(name) {
-                fields.push(Field {
-                    name: name.clone(),
-                    field_type,
-                    source: Source::Data,
-                    filterable: self.filterable.contains(name),
-                    sortable: self.sortable.contains(name),
-                    nullable: true,
-                });
-            }
-        }
-        fields
-    }
-
-    /// Each unique key of this data: its name, and a BLAKE3 digest of its values, so that
-    /// it takes the same room however long they are.
-    pub fn unique_values(&self, data: &Json) -> Vec<(String, String)> {
-        let value = |name: &String| data.get(name).cloned().unwrap_or(Json::Null);
-        let digest = |values: Json| blake3::hash(values.to_string().as_bytes()).to_hex().to_string();
-        self.unique.iter().map(|key| (key.join("+"), digest(key.iter().map(value).collect()))).collect()
-    }
-}
-
-/// The fields of every record, whatever its collection.
-pub const BASE_FIELDS: [(&str, FieldType); 3] =
-    [("id", FieldType::Uuid), ("created_at", FieldType::Timestamp), ("updated_at", FieldType::Timestamp)];
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -390,6 +322,8 @@ mod tests {
             "events": [{"type": "shop.stock.low"}],
             "jobs": [{"kind": "shop.report"}],
             "subscriptions": [{"pattern": "shop.items.*"}],
+            "permissions": [{"permission": "shop.labels:print"}],
+            "routes": [{"method": "GET", "path": "/items/{id}/label", "permission": "shop.labels:print"}],
         });
         change(&mut document);
         serde_json::from_value(document).unwrap()
@@ -400,7 +334,7 @@ mod tests {
         let shop = descriptor(|_| {});
         assert_eq!(shop.violations(), []);
         assert!(shop.subscription("shop.items.created").is_some());
-        assert_eq!(shop.asks_for(), [Permission::new("shop.items", "*")]);
+        assert_eq!(shop.asks_for(), [Permission::new("shop.items", "*"), Permission::new("shop.labels", "print")]);
         assert_eq!(
             shop.collection("items").unwrap().unique_values(&json!({"sku": "A"})),
             [("sku".to_owned(), blake3::hash(br#"["A"]"#).to_hex().to_string())]
@@ -415,6 +349,19 @@ mod tests {
         assert_eq!(flaw(|d| d["events"][0]["type"] = json!("shop.items.created")).as_deref(), Some("/events/0/type"));
         assert_eq!(flaw(|d| d["jobs"][0]["kind"] = json!("report")).as_deref(), Some("/jobs/0/kind"));
         assert_eq!(flaw(|d| d["jobs"][0]["timeout_ms"] = json!(0)).as_deref(), Some("/jobs/0/timeout_ms"));
+        for bad in ["shop.items:read", "other.labels:print", "shop:print"] {
+            let found = descriptor(|d| d["permissions"] = json!([{ "permission": bad }])).violations();
+            assert_eq!(found.first().map(|v| v.pointer.as_str()), Some("/permissions/0/permission"), "{bad}");
+        }
+        for bad in ["items", "/", "/a//b", "/{Id}", "/a/{b", "/../x", "/a b", "/é", "/a/b/c/d/e/f/g/h/i/j/k"] {
+            let found = descriptor(|d| d["routes"][0]["path"] = json!(bad)).violations();
+            assert_eq!(found.first().map(|v| v.pointer.as_str()), Some("/routes/0/path"), "{bad}");
+        }
+        assert_eq!(flaw(|d| d["routes"][0]["method"] = json!("get")).as_deref(), Some("/routes/0/method"));
+        assert_eq!(
+            flaw(|d| d["routes"][0]["permission"] = json!("users:read")).as_deref(),
+            Some("/routes/0/permission")
+        );
         assert_eq!(
             flaw(|d| d["collections"][0]["filterable"] = json!(["tags"])).as_deref(),
             Some("/collections/0/schema")

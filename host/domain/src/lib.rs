@@ -22,6 +22,7 @@ pub mod pattern;
 pub mod plan;
 pub mod principal;
 pub mod record;
+pub mod route;
 pub mod sort;
 pub mod tenant;
 pub mod text;

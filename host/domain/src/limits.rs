@@ -93,6 +93,9 @@ impl GuestLimits {
         log_bytes: 64 << 10,
     };
 
+    /// The limits of answering a request: those of an event.
+    pub const REQUEST: Self = Self::EVENT;
+
     /// The limits of `describe`: 1 s of wall, 500 ms of CPU.
     pub const DESCRIBE: Self = Self { wall: Duration::from_secs(1), ..Self::EVENT };
 

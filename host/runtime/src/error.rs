@@ -1,20 +1,6 @@
-//! How an invocation ends without the guest's own answer, and what can go wrong around it.
+//! What unwinds a guest, and what can go wrong around it.
 
 use purlin_domain::{error::Violation, limits::Limit};
-
-/// Why the host ended an invocation.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Ended {
-    /// It met a limit.
-    #[error("stopped: the {0} limit was met")]
-    Limit(Limit),
-    /// It trapped: a panic, an unreachable, a broken call.
-    #[error("trapped: {0}")]
-    Trap(String),
-    /// The host could not answer one of its calls.
-    #[error("the host was unavailable: {0}")]
-    Unavailable(String),
-}
 
 /// Why a component cannot be run or looked into.
 #[derive(Debug, thiserror::Error)]

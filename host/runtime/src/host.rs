@@ -10,7 +10,10 @@ mod log;
 pub mod records;
 pub mod tenancy;
 
-use purlin_domain::error::HostError;
+use purlin_domain::{
+    error::{HostError, Violation},
+    limits::Limit,
+};
 
 use crate::bindings::purlin::platform::types as wit;
 
@@ -44,7 +47,6 @@ impl<T> Host for T where
 
 impl From<HostError> for wit::Error {
     fn from(error: HostError) -> Self {
-        use purlin_domain::limits::Limit;
         match error {
             HostError::Denied(permission) => Self::Denied(permission),
             HostError::NotGranted(permission) => Self::NotGranted(permission),
@@ -70,6 +72,40 @@ impl From<HostError> for wit::Error {
                     Self::Unavailable(format!("the {limit} limit was met"))
                 }
             },
+        }
+    }
+}
+
+/// How a guest refuses a request, in the host's own words.
+impl From<wit::Error> for HostError {
+    fn from(error: wit::Error) -> Self {
+        match error {
+            wit::Error::Denied(permission) => Self::Denied(permission),
+            wit::Error::NotGranted(permission) => Self::NotGranted(permission),
+            wit::Error::NotFound => Self::NotFound,
+            wit::Error::Conflict(detail) => Self::Conflict(detail),
+            wit::Error::Invalid(violations) => {
+                Self::Invalid(violations.into_iter().map(|v| Violation::new(v.pointer, "plugin", v.detail)).collect())
+            }
+            wit::Error::Limit(limit) => Self::Limit(limit.into()),
+            wit::Error::Unavailable(detail) => Self::Unavailable(detail),
+        }
+    }
+}
+
+impl From<wit::Limit> for Limit {
+    fn from(limit: wit::Limit) -> Self {
+        match limit {
+            wit::Limit::QueryRows => Self::QueryRows,
+            wit::Limit::Writes => Self::Writes,
+            wit::Limit::WriteBytes => Self::WriteBytes,
+            wit::Limit::Events => Self::Events,
+            wit::Limit::Jobs => Self::Jobs,
+            wit::Limit::AuditEntries => Self::AuditEntries,
+            wit::Limit::PayloadBytes => Self::PayloadBytes,
+            wit::Limit::ChainDepth => Self::ChainDepth,
+            wit::Limit::ChainSize => Self::ChainSize,
+            wit::Limit::QueuedJobs => Self::QueuedJobs,
         }
     }
 }

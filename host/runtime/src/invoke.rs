@@ -4,16 +4,18 @@ use std::{sync::Arc, time::Duration};
 
 use purlin_domain::{
     Json,
+    error::HostError,
     event::Event,
     job::{Failure, JobRun},
     limits::{GuestLimits, Limit},
     log::{LogLine, escape_control},
+    route::{Ended, GuestRequest, GuestResponse},
 };
 use wasmtime::{Store, UpdateDeadline};
 
 use crate::{
     bindings::exports::purlin::platform::guest as wit,
-    error::{Ended, HostUnavailable, LimitMet},
+    error::{HostUnavailable, LimitMet},
     host::Host,
     log::Log,
     meter::Metered,
@@ -30,34 +32,58 @@ pub enum Call {
     Job(JobRun),
 }
 
-/// Everything that can be asked of a guest.
-enum Ask {
-    Describe,
-    Call(Call),
-}
+/// What can be asked of a guest, and what it answers.
+trait Ask: Send {
+    type Answer: Send;
 
-impl Ask {
-    async fn of<H: Host>(
+    fn of<H: Host>(
         self,
         guest: &wit::Guest,
         store: &mut Store<State<H>>,
-    ) -> wasmtime::Result<Result<Option<Json>, Failure>> {
+    ) -> impl Future<Output = wasmtime::Result<Self::Answer>> + Send;
+}
+
+/// What an event, a job or a description comes to.
+type Done = Result<Option<Json>, Failure>;
+
+struct Describe;
+
+impl Ask for Describe {
+    type Answer = Done;
+
+    async fn of<H: Host>(self, guest: &wit::Guest, store: &mut Store<State<H>>) -> wasmtime::Result<Done> {
+        let text = guest.call_describe(store).await?;
+        let parsed = serde_json::from_str(&text).map(Some);
+        Ok(parsed.map_err(|error| Failure::Reject(format!("the descriptor is not JSON: {error}"))))
+    }
+}
+
+impl Ask for Call {
+    type Answer = Done;
+
+    async fn of<H: Host>(self, guest: &wit::Guest, store: &mut Store<State<H>>) -> wasmtime::Result<Done> {
         Ok(match self {
-            Self::Describe => {
-                let text = guest.call_describe(store).await?;
-                serde_json::from_str(&text)
-                    .map(Some)
-                    .map_err(|error| Failure::Reject(format!("the descriptor is not JSON: {error}")))
-            }
-            Self::Call(Call::Event(event)) => {
+            Self::Event(event) => {
                 let answer = guest.call_on_event(store, &(&event).into()).await?;
                 answer.map(|()| None).map_err(failure)
             }
-            Self::Call(Call::Job(job)) => {
+            Self::Job(job) => {
                 let answer = guest.call_run_job(store, &(&job).into()).await?;
                 answer.map(|result| result.as_deref().map(result_json)).map_err(failure)
             }
         })
+    }
+}
+
+impl Ask for GuestRequest {
+    type Answer = Result<GuestResponse, HostError>;
+
+    async fn of<H: Host>(self, guest: &wit::Guest, store: &mut Store<State<H>>) -> wasmtime::Result<Self::Answer> {
+        let Self { id, method, route, path, params, query, headers, body } = self;
+        let request = wit::Request { id, method, route, path, params, query, headers, body };
+        let answer = guest.call_handle_request(store, &request).await?;
+        let response = |wit::Response { status, headers, body }| GuestResponse { status, headers, body };
+        Ok(answer.map(response).map_err(HostError::from))
     }
 }
 
@@ -73,9 +99,9 @@ pub struct Usage {
 }
 
 /// How an invocation went.
-pub struct Invocation<H> {
+pub struct Invocation<H, A = Done> {
     /// The guest's answer (a job's result, or its failure), or why the host ended it.
-    pub outcome: Result<Result<Option<Json>, Failure>, Ended>,
+    pub outcome: Result<A, Ended>,
     /// Who answered its calls, with what it gathered.
     pub host: Option<H>,
     /// What it logged.
@@ -87,15 +113,32 @@ pub struct Invocation<H> {
 impl<H: Host> Runtime<H> {
     /// Call a component in a fresh instance. Waits for a free slot first.
     pub async fn invoke(&self, prepared: &Prepared<H>, host: H, call: Call, limits: GuestLimits) -> Invocation<H> {
-        self.run(prepared, Some(host), limits, Ask::Call(call)).await
+        self.run(prepared, Some(host), limits, call).await
+    }
+
+    /// The same, to answer a request.
+    pub async fn answer(
+        &self,
+        prepared: &Prepared<H>,
+        host: H,
+        request: GuestRequest,
+        limits: GuestLimits,
+    ) -> Invocation<H, Result<GuestResponse, HostError>> {
+        self.run(prepared, Some(host), limits, request).await
     }
 
     /// Ask a component to describe itself, with every import closed.
     pub(crate) async fn describe(&self, prepared: &Prepared<H>) -> Invocation<H> {
-        self.run(prepared, None, GuestLimits::DESCRIBE, Ask::Describe).await
+        self.run(prepared, None, GuestLimits::DESCRIBE, Describe).await
     }
 
-    async fn run(&self, prepared: &Prepared<H>, host: Option<H>, limits: GuestLimits, ask: Ask) -> Invocation<H> {
+    async fn run<A: Ask>(
+        &self,
+        prepared: &Prepared<H>,
+        host: Option<H>,
+        limits: GuestLimits,
+        ask: A,
+    ) -> Invocation<H, A::Answer> {
         let clock = Arc::clone(&self.clock);
         let log = Log::new(limits.log_bytes, move || clock.now());
         let Ok(_slot) = self.slots.acquire().await else {

@@ -20,7 +20,7 @@ mod state;
 mod wasi;
 
 pub use compile::{Compiler, compile_stdin_to_stdout};
-pub use error::{Ended, RuntimeError};
+pub use error::RuntimeError;
 pub use host::Host;
 pub use inspect::{Inspected, digest};
 pub use invoke::{Call, Invocation, Usage};

@@ -8,8 +8,9 @@ use purlin_domain::{
     clock::Clock,
     job::{CORE, Failure},
     log::{LogLevel, LogLine, escape_control},
+    route::Ended,
 };
-use purlin_runtime::{Call, Ended, Invocation, Prepared, Runtime};
+use purlin_runtime::{Call, Invocation, Prepared, Runtime};
 use purlin_service::{
     Platform, ServiceError,
     jobs::{self, Assignment, Begun, Claimed, Work},
@@ -18,7 +19,7 @@ use purlin_service::{
 };
 use tokio::runtime::Handle;
 
-use crate::{adapter::UnitHost, fault};
+use crate::{abort::AbortOnDrop, adapter::UnitHost, fault};
 
 /// Characters of a line the host writes about an invocation.
 const LINE_CHARS_MAX: usize = 2_000;
@@ -153,7 +154,7 @@ impl Invoker {
                     return Err(Failed { why: Why::GivenBack(PAUSE), log });
                 }
                 Err(CommitError::LeaseLost) => {
-                    metrics::lost(&assignment.claimed);
+                    metrics::lost(assignment.claimed);
                     tracing::warn!(job = %assignment.claimed.id, "the lease was lost; what the run did is dropped");
                     return Ok((log, RunEnd::Written));
                 }
@@ -242,14 +243,5 @@ impl Invoker {
             Err(error) => tracing::error!(%error, job = %claimed.id, "the end of a run could not be written"),
         }
         RunEnd::Written
-    }
-}
-
-/// A task that ends with whoever waits for it.
-struct AbortOnDrop<T>(tokio::task::JoinHandle<T>);
-
-impl<T> Drop for AbortOnDrop<T> {
-    fn drop(&mut self) {
-        self.0.abort();
     }
 }

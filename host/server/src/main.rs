@@ -2,7 +2,9 @@
 //! worker loops and the command line.
 #![forbid(unsafe_code)]
 
+mod abort;
 mod adapter;
+mod answer;
 mod checkpoints;
 mod command;
 mod config;

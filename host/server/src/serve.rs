@@ -12,14 +12,16 @@ use purlin_service::{
 };
 use tokio::{
     net::TcpListener,
+    runtime::Handle,
     signal::unix::{SignalKind, signal},
     sync::watch,
     task::JoinSet,
 };
 
 use crate::{
-    adapter::UnitHost, checkpoints::CheckpointFiles, config::Config, data_dir, egress::Egress, files::Files, http,
-    inspector::Inspector, invoke::Invoker, mailer::Mailer, master_key, relay, telemetry, worker::Worker,
+    adapter::UnitHost, answer::Answerer, checkpoints::CheckpointFiles, config::Config, data_dir, egress::Egress,
+    files::Files, http, inspector::Inspector, invoke::Invoker, mailer::Mailer, master_key, relay, telemetry,
+    worker::Worker,
 };
 
 /// How long requests and jobs may take to end once the host was told to stop.
@@ -55,7 +57,7 @@ pub(crate) async fn serve(config: Config, part: Part) -> Result<(), String> {
     };
     telemetry::serve_metrics(&config)?;
     let guests = GuestThreads::start()?;
-    let (platform, runtime) = wire(&config).await?;
+    let (platform, runtime) = wire(&config, guests.handle()).await?;
     first_run(&config, &platform).await?;
     let incarnation = platform.clock.id();
     if platform.db.is_embedded() {
@@ -141,7 +143,7 @@ fn look_after(platform: &Arc<Platform>, config: &Config) -> JoinSet<()> {
     looks
 }
 
-pub(crate) async fn wire(config: &Config) -> Result<(Arc<Platform>, Arc<Runtime<UnitHost>>), String> {
+pub(crate) async fn wire(config: &Config, guests: Handle) -> Result<(Arc<Platform>, Arc<Runtime<UnitHost>>), String> {
     let store = config.store();
     if config.migrate_on_start {
         migrate::up(&store).await.map_err(|e| e.to_string())?;
@@ -178,6 +180,7 @@ pub(crate) async fn wire(config: &Config) -> Result<(Arc<Platform>, Arc<Runtime<
     let outside = Outside {
         bus,
         inspector: Arc::new(Inspector(Arc::clone(&runtime))),
+        guests: Arc::new(Answerer { runtime: Arc::clone(&runtime), guests }),
         mailer: Arc::new(Mailer::open(config)?),
         files: Arc::new(Files::open(&data_dir::folder(config.files_dir.clone(), &config.data_dir, "files")?)?),
         http: Arc::new(Egress::new(config.egress_allow.clone())?),
@@ -203,8 +206,8 @@ impl GuestThreads {
         Ok(Self(Some(runtime.map_err(|e| e.to_string())?)))
     }
 
-    fn handle(&self) -> tokio::runtime::Handle {
-        self.0.as_ref().map_or_else(tokio::runtime::Handle::current, |runtime| runtime.handle().clone())
+    fn handle(&self) -> Handle {
+        self.0.as_ref().map_or_else(Handle::current, |runtime| runtime.handle().clone())
     }
 }
 

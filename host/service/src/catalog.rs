@@ -1,15 +1,17 @@
 //! What the platform knows by heart: its own permissions, and the plugin versions in use.
 
 use std::{
+    borrow::Cow,
     collections::HashMap,
     sync::{Arc, Mutex, PoisonError},
 };
 
 use jsonschema::Validator;
+use percent_encoding::percent_decode_str;
 use purlin_domain::{
     Json,
     access::{Permission, PermissionSet},
-    descriptor::Descriptor,
+    descriptor::{Descriptor, Route},
     error::Violation,
     id::VersionId,
 };
@@ -92,6 +94,8 @@ pub struct Loaded {
     pub descriptor: Descriptor,
     collections: HashMap<String, Validator>,
     payloads: HashMap<String, Validator>,
+    /// Of each method, the places of its routes in the descriptor.
+    routes: HashMap<String, matchit::Router<usize>>,
 }
 
 impl Loaded {
@@ -119,7 +123,25 @@ impl Loaded {
             let validator = job.schema.as_ref().and_then(|s| compile(format!("/jobs/{i}/schema"), s));
             payloads.extend(validator.map(|v| (job.kind.clone(), v)));
         }
-        if wrong.is_empty() { Ok(Self { version, digest, descriptor, collections, payloads }) } else { Err(wrong) }
+        let mut routes: HashMap<String, matchit::Router<usize>> = HashMap::new();
+        for (i, route) in descriptor.routes.iter().enumerate() {
+            let of_method = routes.entry(route.method.clone()).or_default();
+            let added = of_method.insert(route.path.clone(), i);
+            wrong.extend(added.err().map(|why| Violation::new(format!("/routes/{i}/path"), "route", why.to_string())));
+        }
+        if wrong.is_empty() {
+            Ok(Self { version, digest, descriptor, collections, payloads, routes })
+        } else {
+            Err(wrong)
+        }
+    }
+
+    /// The route that a request is for, with the values of its parameters.
+    pub(crate) fn route(&self, method: &str, path: &str) -> Option<(&Route, Vec<(String, String)>)> {
+        let found = self.routes.get(method)?.at(path).ok()?;
+        let decoded = |value: &str| percent_decode_str(value).decode_utf8().ok().map(Cow::into_owned);
+        let params = found.params.iter().map(|(name, value)| Some((name.to_owned(), decoded(value)?)));
+        Some((self.descriptor.routes.get(*found.value)?, params.collect::<Option<_>>()?))
     }
 
     /// What is wrong with a record of this collection.
@@ -222,5 +244,11 @@ pub(crate) fn permissions_of(platform: &Platform, descriptor: &Descriptor) -> Ve
             plugin: Some(descriptor.name.clone()),
         })
     };
-    descriptor.collections.iter().flat_map(|c| of_collection(&c.name)).collect()
+    let defined = descriptor.permissions.iter().map(|own| NewPermission {
+        id: platform.id(),
+        permission: own.permission.clone(),
+        description: own.description.clone(),
+        plugin: Some(descriptor.name.clone()),
+    });
+    descriptor.collections.iter().flat_map(|c| of_collection(&c.name)).chain(defined).collect()
 }

@@ -63,6 +63,9 @@ pub enum ServiceError {
     /// A limit was met.
     #[error("limit: {0}")]
     Limit(Limit),
+    /// A plugin did not answer as it should; a stable code. Its log tells more.
+    #[error("the plugin did not answer as it should; its log says why")]
+    Plugin(&'static str),
     /// Too much at once, or the database is away; the same request may be tried again.
     #[error("unavailable: {0}")]
     Unavailable(String),
@@ -133,6 +136,7 @@ impl From<ServiceError> for HostError {
             ServiceError::BadParameter(name, detail) => Self::invalid(&format!("/{name}"), "parameter", detail),
             ServiceError::Limit(limit) => Self::Limit(limit),
             ServiceError::Unauthenticated(detail) => Self::Unavailable(detail.to_owned()),
+            error @ ServiceError::Plugin(_) => Self::Unavailable(error.to_string()),
             error @ (ServiceError::SecondFactorRequired
             | ServiceError::TooMany { .. }
             | ServiceError::KeyReused

@@ -37,7 +37,7 @@ pub use manage::{
 };
 pub use purlin_store::jobs::{Claimed, Fence};
 pub(crate) use resting::Resting;
-pub(crate) use running::RunningPlugins;
+pub(crate) use running::{Running, RunningPlugins, running};
 pub use why::{Why, why};
 
 use crate::{

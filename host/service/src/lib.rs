@@ -35,6 +35,7 @@ pub mod plugins;
 pub mod records;
 pub mod reports;
 pub mod roles;
+pub mod routes;
 pub mod schedules;
 mod schema;
 pub mod secrets;

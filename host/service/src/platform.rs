@@ -30,6 +30,7 @@ use crate::{
     mail::SendMail,
     password::Hasher,
     plugins::Inspect,
+    routes::AnswerRequests,
     secrets::Secrets,
     storage::StorageMeter,
     unit::Gathering,
@@ -72,6 +73,8 @@ pub struct Outside {
     pub bus: Option<Bus>,
     /// Looks into uploaded components.
     pub inspector: Arc<dyn Inspect>,
+    /// Runs the guests that answer requests.
+    pub guests: Arc<dyn AnswerRequests>,
     /// Sends mails.
     pub mailer: Arc<dyn SendMail>,
     /// Sends requests to where tenants say.
@@ -96,6 +99,8 @@ pub struct Platform {
     pub bell: Bell,
     /// Looks into uploaded components.
     pub inspector: Arc<dyn Inspect>,
+    /// Runs the guests that answer requests.
+    pub(crate) guests: Arc<dyn AnswerRequests>,
     /// Rings when a tenant was suspended by this process.
     pub suspended: Notify,
     pub(crate) mailer: Arc<dyn SendMail>,
@@ -160,6 +165,7 @@ impl Platform {
             bell: Bell::default(),
             suspended: Notify::new(),
             inspector: outside.inspector,
+            guests: outside.guests,
             mailer: outside.mailer,
             http: outside.http,
             files: outside.files,

@@ -108,6 +108,12 @@ impl Unit {
         Self { told: Some((claim, Instant::now())), ..unit }
     }
 
+    /// The unit of a plugin that answers a request, for its caller.
+    pub(crate) fn for_route(platform: &Arc<Platform>, principal: Principal, plugin: Enabled) -> Self {
+        let cause = Cause { user: principal.on_behalf_of, event: None, root: platform.clock.id(), depth: 0 };
+        Self::new(platform, principal, cause, Some(plugin))
+    }
+
     fn new(platform: &Arc<Platform>, principal: Principal, cause: Cause, plugin: Option<Enabled>) -> Self {
         // Whoever acts is enabled, and need not be looked for.
         let known = plugin.iter().map(|own| (own.installation.plugin.clone(), Arc::clone(&own.loaded)));
@@ -149,6 +155,11 @@ impl Unit {
     /// What the request will be answered, once this is committed.
     pub(crate) fn answer(&mut self, reply: Json) {
         self.reply = reply;
+    }
+
+    /// Whether a repetition of the request is to get the same answer; of this status, then.
+    pub(crate) fn repeatable(&mut self, status: u16) -> bool {
+        self.principal.idempotency.as_mut().map(|key| key.status = status).is_some()
     }
 
     /// Whether the platform itself could not do what was asked of it: whatever came of that

@@ -8,7 +8,8 @@ mod model;
 
 use model::{Item, Movement, Suggestion, Valuation};
 use purlin_sdk::{
-    Descriptor, Event, EventType, Failure, Job, JobKind, Plugin, RecordChange, Value, events, jobs, json, log,
+    Descriptor, Error, Event, EventType, Failure, Job, JobKind, Plugin, RecordChange, Request, Response, Route, Value,
+    events, jobs, json, log,
     records::{self, Collection},
 };
 use serde::{Deserialize, Serialize};
@@ -16,6 +17,7 @@ use serde::{Deserialize, Serialize};
 const STOCK_LOW: &str = "inventory.stock.low";
 const SUGGEST_REORDER: &str = "inventory.suggest-reorder";
 const VALUATION: &str = "inventory.valuation";
+const PRINT_LABELS: &str = "inventory.labels:print";
 
 struct Inventory;
 
@@ -31,6 +33,8 @@ impl Plugin for Inventory {
             .publishes(EventType::new(STOCK_LOW))
             .job(JobKind::new(SUGGEST_REORDER).attempts(5))
             .job(JobKind::new(VALUATION).timeout_ms(300_000))
+            .permission(PRINT_LABELS, "Print labels for items")
+            .route(Route::new("GET", "/items/{id}/label", PRINT_LABELS).summary("A label for an item, as text"))
     }
 
     fn on_event(event: Event) -> Result<(), Failure> {
@@ -47,6 +51,11 @@ impl Plugin for Inventory {
             VALUATION => value_stock(),
             other => Err(Failure::reject(format!("{other} is not a job of this plugin"))),
         }
+    }
+
+    fn handle_request(request: Request) -> Result<Response, Error> {
+        let item = records::collection::<Item>("items").get(request.param("id"))?;
+        Ok(Response::text(format!("{} · {}\n", item.data.sku, item.data.name)))
     }
 }
 

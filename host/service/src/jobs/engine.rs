@@ -24,7 +24,6 @@ use super::running::{self, Running};
 use crate::{
     Platform, Result, ServiceError,
     catalog::Enabled,
-    limiter::{self, Rate},
     metrics::{self, RunOutcome},
     unit::{Ack, Unit},
 };
@@ -192,20 +191,13 @@ pub enum Begun<'a> {
 pub async fn begin<'a>(platform: &Platform, claimed: &'a Claimed) -> Result<Begun<'a>> {
     let running = running::running(platform, claimed.tenant_id, &claimed.plugin).await?;
     let Some(running) = running else { return Ok(Begun::Later(Duration::ZERO)) };
-    if running.plan.invocations_per_minute_max == Some(0) {
-        return Ok(Begun::Later(Duration::from_secs(60)));
-    }
-    if let Some(ceiling) = running.plan.invocations_per_minute_max {
-        let rate = Rate::per_minute("invocations", u32::try_from(ceiling).unwrap_or(u32::MAX));
-        if let Err(ServiceError::TooMany { retry_after, .. }) =
-            Box::pin(limiter::limit(platform, rate, &claimed.tenant_id.to_string())).await
-        {
-            let pause = retry_after.max(LATER_MIN);
-            // None of its plugins' jobs is claimed meanwhile. Those that were are spread out, so
-            // that they do not come back together again and again.
-            platform.resting.rest(claimed.tenant_id, pause);
-            return Ok(Begun::Later(pause.mul_f64(1.0 + rand::random::<f64>())));
-        }
+    let within = Box::pin(running.within_rate(platform, claimed.tenant_id)).await;
+    if let Err(ServiceError::TooMany { retry_after, .. }) = within {
+        let pause = retry_after.max(LATER_MIN);
+        // None of its plugins' jobs is claimed meanwhile. Those that were are spread out, so
+        // that they do not come back together again and again.
+        platform.resting.rest(claimed.tenant_id, pause);
+        return Ok(Begun::Later(pause.mul_f64(1.0 + rand::random::<f64>())));
     }
     let number = |n: i64| u32::try_from(n).unwrap_or(u32::MAX);
     let (work, limits) = if claimed.kind == DELIVERY {

@@ -8,7 +8,11 @@ use moka::sync::Cache;
 use purlin_domain::{access::Authority, id::TenantId, plan::Plan};
 use purlin_store::tenants;
 
-use crate::{Platform, Result, ServiceError, catalog, catalog::Enabled};
+use crate::{
+    Platform, Result, ServiceError, catalog,
+    catalog::Enabled,
+    limiter::{self, Rate},
+};
 
 /// A plugin that was disabled runs no longer than this.
 const REMEMBERED: Duration = Duration::from_millis(500);
@@ -19,6 +23,19 @@ pub(crate) struct Running {
     pub(crate) plugin: Enabled,
     pub(crate) authority: Arc<Authority>,
     pub(crate) plan: Plan,
+}
+
+impl Running {
+    /// Refuse an invocation beyond the tenant's rate.
+    pub(crate) async fn within_rate(&self, platform: &Platform, tenant: TenantId) -> Result<()> {
+        let Some(ceiling) = self.plan.invocations_per_minute_max else { return Ok(()) };
+        if ceiling == 0 {
+            let minute = Duration::from_secs(60);
+            return Err(ServiceError::TooMany { limit: 0, retry_after: minute, reset_after: minute });
+        }
+        let rate = Rate::per_minute("invocations", u32::try_from(ceiling).unwrap_or(u32::MAX));
+        limiter::limit(platform, rate, &tenant.to_string()).await
+    }
 }
 
 type Remembered = (u64, Option<Arc<Running>>);

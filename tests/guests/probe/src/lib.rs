@@ -1,12 +1,13 @@
 //! A fixture: does, on request, what plugins do well and what they must not.
 
+mod answers;
 mod hostile;
 
 use std::time::Duration;
 
 use purlin_sdk::{
-    Collection, Descriptor, Event, EventType, Failure, Job, JobKind, Plugin, RecordChange, Value, access, audit,
-    events, identity, jobs, json, log, records, tenancy,
+    Collection, Descriptor, Error, Event, EventType, Failure, Job, JobKind, Plugin, RecordChange, Request, Response,
+    Route, Value, access, audit, events, identity, jobs, json, log, records, tenancy,
 };
 use serde::{Deserialize, Serialize};
 
@@ -65,8 +66,15 @@ impl Plugin for Probe {
             .job(JobKind::new("probe.yearly").schedule("0 0 1 1 *", "Europe/Berlin"))
             .subscribe("probe.notes.created")
             .subscribe("probe.pinged")
+            .permission("probe.tools:use", "Break things")
+            .route(Route::new("POST", "/notes", "probe.notes:create").summary("Create a note"))
+            .route(Route::new("POST", "/counters/{key}", "probe.effects:update").summary("Count one more"))
+            .route(Route::new("GET", "/break/{how}", "probe.tools:use").summary("Go wrong"))
             .requests("users:read")
             .requests("inventory.items:read");
+        for method in ["GET", "POST", "PUT", "PATCH", "DELETE"] {
+            descriptor = descriptor.route(Route::new(method, "/echo/{word}", "probe.notes:read"));
+        }
         for kind in KINDS {
             descriptor = descriptor
                 .job(JobKind::new(kind).attempts(if kind == "probe.fail-once" { 3 } else { 1 }).timeout_ms(20_000));
@@ -97,6 +105,16 @@ impl Plugin for Probe {
             _ => {}
         }
         Ok(())
+    }
+
+    fn handle_request(request: Request) -> Result<Response, Error> {
+        match request.route.as_str() {
+            "/echo/{word}" => answers::echo(&request),
+            "/notes" => answers::note(&request),
+            "/counters/{key}" => answers::count(&request),
+            "/break/{how}" => answers::go_wrong(request.param("how")),
+            _ => Err(Error::NotFound),
+        }
     }
 
     fn run_job(job: Job) -> Result<Option<Value>, Failure> {

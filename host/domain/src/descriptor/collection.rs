@@ -1,0 +1,117 @@
+//! The collections a plugin declares.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    Json,
+    error::Violation,
+    filter::{Field, FieldType, Source},
+    name::is_word,
+};
+
+/// A collection of records.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Collection {
+    /// Its name within the plugin.
+    pub name: String,
+    /// Its name for people.
+    #[serde(default)]
+    pub title: String,
+    /// The JSON Schema (2020-12) of a record's data; an object with `properties`.
+    pub schema: Json,
+    /// Keys of which no two records share the values; each a list of required top-level properties.
+    #[serde(default)]
+    pub unique: Vec<Vec<String>>,
+    /// Properties that lists may filter by; text, number or boolean.
+    #[serde(default)]
+    pub filterable: Vec<String>,
+    /// Properties that lists may sort by; text, number or boolean.
+    #[serde(default)]
+    pub sortable: Vec<String>,
+}
+
+/// What can be done to the records of a collection.
+pub const COLLECTION_ACTIONS: [&str; 4] = ["create", "read", "update", "delete"];
+
+impl Collection {
+    pub(super) fn violations(&self, at: &str) -> Vec<Violation> {
+        let mut found = Vec::new();
+        let mut check = |holds: bool, pointer: &str, detail: String| {
+            if !holds {
+                found.push(Violation::new(format!("{at}{pointer}"), "descriptor", detail));
+            }
+        };
+        check(
+            is_word(&self.name),
+            "/name",
+            format!("`{}` is not a name: use lower-case letters, digits, `_`, `-`", self.name),
+        );
+        check(
+            self.schema.get("properties").is_some_and(Json::is_object),
+            "/schema",
+            "an object schema with `properties` is needed".to_owned(),
+        );
+        for name in self.filterable.iter().chain(&self.sortable) {
+            check(
+                is_word(name) && BASE_FIELDS.iter().all(|(base, _)| base != name) && self.field_type(name).is_some(),
+                "/schema",
+                format!(
+                    "`{name}` is listed as filterable or sortable, so `properties` must give it type string, number, integer or boolean"
+                ),
+            );
+        }
+        check(self.unique.len() <= 10, "/unique", "at most 10 unique keys".to_owned());
+        let required = |name: &String| {
+            self.schema.get("required").and_then(Json::as_array).is_some_and(|r| r.iter().any(|v| v == name))
+        };
+        for key in &self.unique {
+            check(
+                !key.is_empty() && key.iter().all(|name| self.field_type(name).is_some() && required(name)),
+                "/unique",
+                format!("{key:?} needs required properties of type string, number, integer or boolean"),
+            );
+        }
+        found
+    }
+
+    fn field_type(&self, name: &str) -> Option<FieldType> {
+        match self.schema.get("properties")?.get(name)?.get("type")?.as_str()? {
+            "string" => Some(FieldType::Text),
+            "number" | "integer" => Some(FieldType::Number),
+            "boolean" => Some(FieldType::Boolean),
+            _ => None,
+        }
+    }
+
+    /// Every field that lists know: those of every record, and those the plugin named.
+    pub fn fields(&self) -> Vec<Field> {
+        let mut fields: Vec<Field> =
+            BASE_FIELDS.iter().map(|(name, field_type)| Field::column(name, *field_type)).collect();
+        for name in self.filterable.iter().chain(self.sortable.iter().filter(|s| !self.filterable.contains(s))) {
+            if let Some(field_type) = self.field_type(name) {
+                fields.push(Field {
+                    name: name.clone(),
+                    field_type,
+                    source: Source::Data,
+                    filterable: self.filterable.contains(name),
+                    sortable: self.sortable.contains(name),
+                    nullable: true,
+                });
+            }
+        }
+        fields
+    }
+
+    /// Each unique key of this data: its name, and a BLAKE3 digest of its values, so that
+    /// it takes the same room however long they are.
+    pub fn unique_values(&self, data: &Json) -> Vec<(String, String)> {
+        let value = |name: &String| data.get(name).cloned().unwrap_or(Json::Null);
+        let digest = |values: Json| blake3::hash(values.to_string().as_bytes()).to_hex().to_string();
+        self.unique.iter().map(|key| (key.join("+"), digest(key.iter().map(value).collect()))).collect()
+    }
+}
+
+/// The fields of every record, whatever its collection.
+pub const BASE_FIELDS: [(&str, FieldType); 3] =
+    [("id", FieldType::Uuid), ("created_at", FieldType::Timestamp), ("updated_at", FieldType::Timestamp)];
