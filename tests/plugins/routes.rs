@@ -19,6 +19,7 @@ async fn a_plugin_answers_a_request_with_what_came_in_but_no_credentials(databas
     for method in [Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE] {
         let request = ada.request(method.clone(), &format!("{APP}/echo/a%2Fb%20c?x=1&x=%C3%A9"));
         let request = request.header("x-mine", "yes").header("cookie", "secret=1").body("hello");
+        let request = request.header("x-forwarded-access-token", "secret");
         let seen = ada.send(request).await.expect(200);
         assert_eq!(seen["method"], method.as_str());
         assert_eq!(seen["route"], "/echo/{word}");
@@ -28,7 +29,7 @@ async fn a_plugin_answers_a_request_with_what_came_in_but_no_credentials(databas
         assert_eq!(seen["body"], "hello");
         let headers = seen["headers"].as_array().unwrap();
         assert!(headers.contains(&json!(["x-mine", "yes"])), "{headers:?}");
-        for kept in ["authorization", "cookie", "host"] {
+        for kept in ["authorization", "cookie", "host", "x-forwarded-access-token"] {
             assert!(headers.iter().all(|header| header[0] != kept), "{kept}: {headers:?}");
         }
     }
@@ -43,7 +44,8 @@ async fn effects_are_kept_with_a_good_answer_and_only_with_one(database: Databas
     };
     assert_eq!(ask("status=201", "kept").await, 201);
     assert_eq!(ask("status=399", "kept too").await, 399);
-    for (query, status) in [("status=400", 400), ("status=599", 599), ("then=panic", 502), ("status=99", 502)] {
+    let bad = [("status=400", 400), ("status=599", 599), ("then=panic", 502), ("status=99", 502), ("status=408", 502)];
+    for (query, status) in bad {
         assert_eq!(ask(query, query).await, status, "{query}");
     }
     ada.settle().await;
@@ -69,7 +71,11 @@ async fn an_answer_is_the_plugins_own_within_what_a_page_of_the_platform_allows(
     assert!(headers.contains_key("x-note") && headers.contains_key("x-request-id"));
     assert_eq!(headers["x-content-type-options"], "nosniff");
     assert!(headers["content-security-policy"].to_str().unwrap().starts_with("sandbox"));
-    assert!(!headers.contains_key("set-cookie") && !headers.contains_key("access-control-allow-origin"));
+    for refused in ["set-cookie", "access-control-allow-origin", "x-accel-redirect"] {
+        assert!(!headers.contains_key(refused), "{refused}");
+    }
+    assert_eq!(headers["cache-control"], "private, max-age=60", "no cache that others share keeps it");
+    assert!(headers.get_all("vary").iter().any(|value| value == "authorization"));
     assert_eq!(answer.bytes().await.unwrap().as_ref(), [0xff, 0x00, 0xfe]);
     let split = ada.request(Method::GET, &format!("{APP}/break/split")).send().await.unwrap();
     assert_eq!(split.status(), 200);
@@ -104,6 +110,8 @@ async fn what_goes_wrong_in_a_guest_is_a_problem_that_says_so(database: Database
         assert!(log.contains(why), "{why}: {log}");
     }
     ada.get(&format!("{APP}/echo/still")).await.expect(200);
+    let head = ada.request(Method::HEAD, &format!("{APP}/echo/still")).send().await.unwrap();
+    assert_eq!((head.status().as_u16(), head.bytes().await.unwrap().len()), (200, 0));
 }
 
 #[db_test]
@@ -159,6 +167,8 @@ async fn a_request_that_is_repeated_under_its_key_is_answered_as_before(database
     assert_eq!((&second["x-note"], &second["idempotency-replayed"]), (&first["x-note"], &"true".parse().unwrap()));
     assert_eq!(ask("b").await.0, 422, "another request under the same key");
     assert_eq!(notes(&ada).await.len(), 1);
+    ada.delete("/api/v1/installations/probe").await.expect(204);
+    assert_eq!(ask("a").await.0, 404, "nothing is told again that would not be answered any more");
 }
 
 #[db_test]

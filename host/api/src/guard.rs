@@ -67,6 +67,11 @@ async fn admit(
     let origin = request.extensions().get::<Origin>().cloned().unwrap_or_default();
     let mut principal = access::authenticate(&guard.app, token, origin).await?;
     require(&guard, &principal, &parameters)?;
+    if guard.needs == Needs::PluginRoute {
+        // Also before an answer is given again.
+        let (plugin, path) = apps::named(&uri).ok_or(ServiceError::NotFound)?;
+        routes::admit(&guard.app, &principal, plugin, apps::method(request.method()), path).await?;
+    }
     if let Some(status) = guard.repeatable
         && let Some(key) = idempotency_key(request.headers())?
     {
@@ -105,7 +110,7 @@ async fn once(
     }
     let response = run(principal.clone(), request, next).await;
     // The same request may have been done meanwhile, and be what this one stumbled over.
-    if !response.status().is_success()
+    if response.status().as_u16() >= 400
         && let Some(replay) = idempotency::find(app, &principal, &key).await?
     {
         return replayed(*needs, replay);

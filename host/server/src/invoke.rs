@@ -93,7 +93,7 @@ impl Invoker {
             Err(Failed { why: Why::Failed(failure), log }) => (log, self.settle(claimed, &failure).await),
             Err(Failed { why: Why::GivenBack(pause), log }) => (log, self.give_back(claimed, pause).await),
         };
-        let kept = plugin_logs::append(&self.platform, claimed.tenant_id, &claimed.plugin, claimed.id, log).await;
+        let kept = plugin_logs::append(&self.platform, claimed.tenant_id, &claimed.plugin, Some(claimed.id), log).await;
         if let Err(error) = kept {
             tracing::warn!(%error, job = %claimed.id, "a plugin's log could not be kept");
         }

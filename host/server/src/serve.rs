@@ -14,7 +14,7 @@ use tokio::{
     net::TcpListener,
     runtime::Handle,
     signal::unix::{SignalKind, signal},
-    sync::watch,
+    sync::{Semaphore, watch},
     task::JoinSet,
 };
 
@@ -180,7 +180,11 @@ pub(crate) async fn wire(config: &Config, guests: Handle) -> Result<(Arc<Platfor
     let outside = Outside {
         bus,
         inspector: Arc::new(Inspector(Arc::clone(&runtime))),
-        guests: Arc::new(Answerer { runtime: Arc::clone(&runtime), guests }),
+        guests: Arc::new(Answerer {
+            runtime: Arc::clone(&runtime),
+            guests,
+            turns: Semaphore::new((config.guests as usize / 2).max(1)),
+        }),
         mailer: Arc::new(Mailer::open(config)?),
         files: Arc::new(Files::open(&data_dir::folder(config.files_dir.clone(), &config.data_dir, "files")?)?),
         http: Arc::new(Egress::new(config.egress_allow.clone())?),

@@ -20,7 +20,7 @@ pub async fn append(
     platform: &Platform,
     tenant: TenantId,
     plugin: &str,
-    job: JobId,
+    job: Option<JobId>,
     lines: Vec<LogLine>,
 ) -> Result<()> {
     if lines.is_empty() {

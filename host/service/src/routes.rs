@@ -6,8 +6,7 @@ use std::{pin::Pin, sync::Arc};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use purlin_domain::{
     access::Authority,
-    error::HostError,
-    id::JobId,
+    error::{HostError, Violation},
     limits::GuestLimits,
     log::{LogLevel, LogLine, escape_control},
     principal::Principal,
@@ -27,8 +26,10 @@ use crate::{
 /// Headers of an answer at most, and bytes of them.
 const HEADERS_MAX: usize = 64;
 const HEADER_BYTES_MAX: usize = 16 << 10;
-/// Characters of a line the host writes about an invocation.
+/// Characters of a line the host writes about an invocation, and of why a guest refuses.
 const LINE_CHARS_MAX: usize = 2_000;
+/// Things told to be wrong with a request.
+const VIOLATIONS_MAX: usize = 100;
 
 /// Runs the guests that answer requests.
 pub trait AnswerRequests: Send + Sync {
@@ -68,6 +69,13 @@ pub struct Asked {
     pub body: Vec<u8>,
 }
 
+/// Refuse a request whose caller may not make it, or that is for no route of an enabled plugin.
+pub async fn admit(platform: &Platform, principal: &Principal, plugin: &str, method: &str, path: &str) -> Result<()> {
+    let running = running(platform, principal.tenant, plugin).await?.ok_or(ServiceError::NotFound)?;
+    let (route, _) = running.plugin.loaded.route(method, path).ok_or(ServiceError::NotFound)?;
+    access::require(principal, &route.permission)
+}
+
 /// Let a plugin answer a request, for its caller.
 pub async fn answer(
     platform: &Arc<Platform>,
@@ -102,8 +110,12 @@ pub async fn answer(
             Err(CommitError::Withdrawn) if reruns >= platform.settings.limits.reruns => {
                 return Err(ServiceError::Conflict("conflict", "the plugin changed meanwhile".to_owned()));
             }
-            // It is done again, under what holds then.
-            Err(CommitError::Conflict(_) | CommitError::Withdrawn) => reruns += 1,
+            Err(CommitError::Conflict(_)) => reruns += 1,
+            // It is done again, under what holds now.
+            Err(CommitError::Withdrawn) => {
+                platform.access.forget(principal.tenant);
+                reruns += 1;
+            }
         }
     }
 }
@@ -124,8 +136,7 @@ async fn attempt(
     let Answered { outcome, unit, mut log } = answered;
     let said = judge(platform, outcome, &mut log);
     let plugin = &running.plugin.installation.plugin;
-    let invocation = JobId(platform.id());
-    if let Err(error) = plugin_logs::append(platform, principal.tenant, plugin, invocation, log).await {
+    if let Err(error) = plugin_logs::append(platform, principal.tenant, plugin, None, log).await {
         tracing::warn!(%error, plugin, "a plugin's log could not be kept");
     }
     let Some(unit) = unit else { return Err(ServiceError::internal("the unit of work is gone").into()) };
@@ -187,7 +198,11 @@ fn judge(
                 Err(ServiceError::Plugin("plugin_failed"))
             }
         },
-        Ok(Err(error)) => Err(error.into()),
+        Ok(Err(HostError::Unavailable(why))) => {
+            note(&why);
+            Err(ServiceError::Unavailable("a plugin said that it cannot answer now".to_owned()))
+        }
+        Ok(Err(error)) => Err(shortened(error).into()),
         Err(Ended::Unavailable(why)) => Err(ServiceError::Unavailable(why)),
         Err(ended @ Ended::Limit(_)) => {
             note(&ended.to_string());
@@ -200,11 +215,30 @@ fn judge(
     }
 }
 
+/// A refusal in words of some length.
+fn shortened(error: HostError) -> HostError {
+    let short = |text: String| text.chars().take(LINE_CHARS_MAX).collect::<String>();
+    match error {
+        HostError::Denied(what) => HostError::Denied(short(what)),
+        HostError::NotGranted(what) => HostError::NotGranted(short(what)),
+        HostError::Conflict(why) => HostError::Conflict(short(why)),
+        HostError::Invalid(wrong) => HostError::Invalid(
+            wrong
+                .into_iter()
+                .take(VIOLATIONS_MAX)
+                .map(|v| Violation { pointer: short(v.pointer), detail: short(v.detail), ..v })
+                .collect(),
+        ),
+        other => other,
+    }
+}
+
 /// What is wrong with an answer.
 fn flaw(platform: &Platform, response: &GuestResponse) -> Option<&'static str> {
     let header_bytes: usize = response.headers.iter().map(|(name, value)| name.len() + value.len()).sum();
-    if !(200..600).contains(&response.status) {
-        Some("the status of an answer is 200 to 599")
+    // 408 is how the host itself tells that a request took too long.
+    if !(200..600).contains(&response.status) || response.status == 408 {
+        Some("the status of an answer is 200 to 599, and not 408")
     } else if response.headers.len() > HEADERS_MAX || header_bytes > HEADER_BYTES_MAX {
         Some("an answer has at most 64 headers, of 16 KiB together")
     } else if response.body.len() > platform.settings.limits.payload_bytes {

@@ -40,7 +40,7 @@ impl Weigh for PluginLog {
 }
 
 /// Add lines.
-pub async fn insert(tx: &mut TenantTx, plugin: &str, job: JobId, lines: &[(Uuid, LogLine)]) -> Result<()> {
+pub async fn insert(tx: &mut TenantTx, plugin: &str, job: Option<JobId>, lines: &[(Uuid, LogLine)]) -> Result<()> {
     let rows = lines
         .iter()
         .map(|(id, line)| params![*id, plugin, line.level.as_str(), &line.message, &line.fields, job, line.time]);

@@ -5,7 +5,7 @@ use axum::{
     body::Bytes,
     extract::{FromRequest, OriginalUri, Query, Request, State},
     http::{
-        HeaderName, HeaderValue, StatusCode,
+        HeaderName, HeaderValue, Method, StatusCode, Uri,
         header::{self, CONTENT_SECURITY_POLICY, X_CONTENT_TYPE_OPTIONS},
     },
     response::{IntoResponse, Response},
@@ -27,28 +27,28 @@ use crate::{
 
 /// The media type of what a plugin takes and answers, as far as the document can tell.
 pub(crate) const ANYTHING: &str = "application/octet-stream";
-/// Headers that concern the connection, the credentials or the platform: no plugin sees them.
-const KEPT_FROM_PLUGINS: [HeaderName; 13] = [
-    header::AUTHORIZATION,
-    header::COOKIE,
-    header::HOST,
-    header::CONNECTION,
-    header::PROXY_AUTHORIZATION,
-    header::PROXY_AUTHENTICATE,
-    header::TE,
-    header::TRAILER,
-    header::TRANSFER_ENCODING,
-    header::UPGRADE,
-    header::EXPECT,
-    HeaderName::from_static("keep-alive"),
-    HeaderName::from_static("idempotency-key"),
+/// Headers that plugins see, beside those that begin with one of [`SHOWN`]: neither credentials
+/// nor what concerns the connection or a proxy before the host.
+const SHOWN_WHOLE: [HeaderName; 2] = [header::USER_AGENT, header::ORIGIN];
+const SHOWN: [&str; 4] = ["accept", "content-", "if-", "x-"];
+/// What proxies add, and what they obey: neither goes through.
+const OF_PROXIES: [&str; 10] = [
+    "x-accel-",
+    "x-amz",
+    "x-auth",
+    "x-forwarded-",
+    "x-lighttpd-",
+    "x-litespeed-",
+    "x-real-ip",
+    "x-reproxy-",
+    "x-request-id",
+    "x-sendfile",
 ];
 /// Headers that plugins may set beside those that begin with `x-`.
-const LEFT_TO_PLUGINS: [HeaderName; 9] = [
+const LEFT_TO_PLUGINS: [HeaderName; 8] = [
     header::CONTENT_TYPE,
     header::CONTENT_DISPOSITION,
     header::CONTENT_LANGUAGE,
-    header::CACHE_CONTROL,
     header::ETAG,
     header::LAST_MODIFIED,
     header::LOCATION,
@@ -119,6 +119,18 @@ pub(crate) async fn delete(
     Reply::none()
 }
 
+/// The plugin that a path names, and what lies below the plugin's own, as it was sent: what a
+/// parameter holds may contain a slash.
+pub(crate) fn named(uri: &Uri) -> Option<(&str, &str)> {
+    let (plugin, rest) = uri.path().strip_prefix("/api/v1/apps/")?.split_once('/')?;
+    Some((plugin, rest.strip_prefix('-')?))
+}
+
+/// The method of a route. Of an answer to HEAD the body is left out, whoever made it.
+pub(crate) fn method(asked: &Method) -> &str {
+    if asked == Method::HEAD { Method::GET.as_str() } else { asked.as_str() }
+}
+
 /// A request to a route of a plugin, as the plugin may see it.
 pub(crate) struct ForPlugin(Asked);
 
@@ -127,15 +139,13 @@ impl<S: Send + Sync> FromRequest<S> for ForPlugin {
 
     async fn from_request(mut request: Request, state: &S) -> Result<Self, Problem> {
         let OriginalUri(uri) = request.extract_parts().await.unwrap_or_else(|never| match never {});
-        // As it was sent: what a parameter holds may contain a slash.
-        let below = uri.path().strip_prefix("/api/v1/apps/").and_then(|rest| rest.split_once('/'));
-        let path = below.and_then(|(_, rest)| rest.strip_prefix('-')).ok_or(ServiceError::NotFound)?.to_owned();
+        let path = named(&uri).ok_or(ServiceError::NotFound)?.1.to_owned();
         let Query(query) =
             Query::try_from_uri(&uri).map_err(|rejection| Problem::bad_parameter("", rejection.body_text()))?;
-        let shown = request.headers().iter().filter(|(name, _)| !KEPT_FROM_PLUGINS.contains(name));
+        let shown = request.headers().iter().filter(|(name, _)| is_shown(name));
         let headers =
             shown.filter_map(|(name, value)| Some((name.to_string(), value.to_str().ok()?.to_owned()))).collect();
-        let method = request.method().to_string();
+        let method = method(request.method()).to_owned();
         let body = Bytes::from_request(request, state)
             .await
             .map_err(|rejection| Problem::from_body_status(rejection.status(), rejection.body_text()))?;
@@ -153,20 +163,47 @@ pub(crate) async fn route(
     Ok(response(routes::answer(&app, &caller, &plugin, asked).await?))
 }
 
-/// What a plugin answered. Whatever it is, no page of it runs as one of the platform's.
+fn begins_with_one(name: &HeaderName, beginnings: &[&str]) -> bool {
+    beginnings.iter().any(|beginning| name.as_str().starts_with(beginning))
+}
+
+fn is_shown(name: &HeaderName) -> bool {
+    (SHOWN_WHOLE.contains(name) || begins_with_one(name, &SHOWN)) && !begins_with_one(name, &OF_PROXIES)
+}
+
+/// What a plugin answered. Whatever it is, no page of it runs as one of the platform's, and no
+/// cache that several callers share keeps it.
 pub(crate) fn response(answer: GuestResponse) -> Response {
     let status = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::BAD_GATEWAY);
     let mut response = (status, answer.body).into_response();
     let headers = response.headers_mut();
     headers.remove(header::CONTENT_TYPE);
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));
     for (name, value) in answer.headers {
         let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::try_from(value)) else { continue };
-        let is_own = name.as_str().starts_with("x-") && !name.as_str().starts_with("x-request-id");
-        if is_own || LEFT_TO_PLUGINS.contains(&name) {
+        let is_own = name.as_str().starts_with("x-") && !begins_with_one(&name, &OF_PROXIES);
+        if name == header::VARY {
             headers.append(name, value);
+        } else if is_own || LEFT_TO_PLUGINS.contains(&name) {
+            headers.insert(name, value);
+        } else if name == header::CACHE_CONTROL
+            && let Some(value) = private(&value)
+        {
+            headers.insert(name, value);
         }
     }
+    headers.append(header::VARY, HeaderValue::from_static("authorization"));
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static("sandbox; default-src 'none'"));
     response
+}
+
+/// How a cache may keep an answer: for its caller alone, whatever the plugin said.
+fn private(asked: &HeaderValue) -> Option<HeaderValue> {
+    let asked = asked.to_str().ok()?.to_ascii_lowercase();
+    let directives = asked.split(',').map(str::trim);
+    let own: Vec<&str> = directives
+        .filter(|d| !d.is_empty() && *d != "public" && !d.starts_with("private") && !d.starts_with("s-maxage"))
+        .collect();
+    HeaderValue::try_from(["private"].into_iter().chain(own).collect::<Vec<_>>().join(", ")).ok()
 }

@@ -30,6 +30,8 @@ pub(crate) fn note(request: &Request) -> Result<Response, Error> {
         .header("location", &format!("/notes/{}", note.id))
         .header("x-note", &note.id)
         .header("set-cookie", "a=b")
+        .header("cache-control", "public, max-age=60, s-maxage=60")
+        .header("x-accel-redirect", "/internal")
         .header("access-control-allow-origin", "*")
         .body([0xff, 0x00, 0xfe]))
 }
