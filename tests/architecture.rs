@@ -118,6 +118,7 @@ fn the_document_of_the_api_names_every_operation_and_what_it_needs() {
             purlin_api::Needs::SignedIn => "signed in".to_owned(),
             purlin_api::Needs::Permission(resource, action) => format!("{resource}:{action}"),
             purlin_api::Needs::Collection(action) => format!("{{plugin}}.{{collection}}:{action}"),
+            purlin_api::Needs::Files => "{plugin}.files:read".to_owned(),
             purlin_api::Needs::PluginRoute => "what the route declares".to_owned(),
             purlin_api::Needs::Operator => "operator".to_owned(),
         };

@@ -1,5 +1,6 @@
 mod authority;
 mod chains;
+mod contract;
 mod inventory;
 mod limits;
 mod routes;

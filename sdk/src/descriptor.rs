@@ -3,7 +3,7 @@
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::jobs::Queue;
+use crate::{Verb, jobs::Queue};
 
 /// A plugin's descriptor, built step by step.
 #[derive(Clone, Debug, Serialize)]
@@ -19,6 +19,24 @@ pub struct Descriptor {
     permissions: Vec<OwnPermission>,
     routes: Vec<Route>,
     requests: Vec<String>,
+    settings: Option<Value>,
+    secrets: Vec<Secret>,
+    egress: Vec<String>,
+    checks: Vec<Check>,
+    lifecycle: Vec<&'static str>,
+    files: bool,
+}
+
+#[derive(Clone, Debug, Serialize)]
+struct Secret {
+    name: String,
+    description: String,
+}
+
+#[derive(Clone, Debug, Serialize)]
+struct Check {
+    collection: String,
+    verbs: Vec<&'static str>,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -51,6 +69,12 @@ impl Descriptor {
             permissions: Vec::new(),
             routes: Vec::new(),
             requests: Vec::new(),
+            settings: None,
+            secrets: Vec::new(),
+            egress: Vec::new(),
+            checks: Vec::new(),
+            lifecycle: Vec::new(),
+            files: false,
         }
     }
 
@@ -119,9 +143,70 @@ impl Descriptor {
         self
     }
 
+    /// The JSON Schema (draft 2020-12) of its settings: an object with `properties`, whose
+    /// `default`s are filled in where an administrator sets nothing.
+    pub fn settings(mut self, schema: Value) -> Self {
+        self.settings = Some(schema);
+        self
+    }
+
+    /// Read a secret of this name, such as a key of another service; what it is for, for
+    /// whoever sets it.
+    pub fn secret(mut self, name: &str, description: &str) -> Self {
+        self.secrets.push(Secret { name: name.to_owned(), description: description.to_owned() });
+        self
+    }
+
+    /// Send requests to this host: `api.example.com`, or `*.example.com` for every host in a
+    /// domain. The tenant may refuse it; requests to it then fail with `NotGranted`.
+    pub fn sends_to(mut self, host: &str) -> Self {
+        self.egress.push(host.to_owned());
+        self
+    }
+
+    /// Check these writes to a collection before they are made: one of the plugin's own by its
+    /// name, or another's as `plugin.collection`, which the tenant may refuse.
+    pub fn check(mut self, collection: &str, verbs: &[Verb]) -> Self {
+        let name = |verb: &Verb| match verb {
+            Verb::Create => "create",
+            Verb::Update => "update",
+            Verb::Delete => "delete",
+        };
+        self.checks.push(Check { collection: collection.to_owned(), verbs: verbs.iter().map(name).collect() });
+        self
+    }
+
+    /// Be told when the tenant enables it, runs it in another version, or sets its settings or
+    /// secrets.
+    pub fn on(mut self, step: Told) -> Self {
+        self.lifecycle.push(match step {
+            Told::Enabled => "enabled",
+            Told::Upgraded => "upgraded",
+            Told::Configured => "configured",
+        });
+        self
+    }
+
+    /// Keep [files](crate::files).
+    pub fn keeps_files(mut self) -> Self {
+        self.files = true;
+        self
+    }
+
     pub(crate) fn to_json(&self) -> String {
         serde_json::to_string(self).unwrap_or_default()
     }
+}
+
+/// A step in its life that a plugin can be told of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Told {
+    /// It was enabled.
+    Enabled,
+    /// It runs in another version.
+    Upgraded,
+    /// Its settings or secrets changed.
+    Configured,
 }
 
 /// A collection of records. For each one the host offers create, read, update, delete and

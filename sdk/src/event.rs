@@ -17,6 +17,8 @@ pub struct Event {
     pub subject: Option<String>,
     /// When, in RFC 3339.
     pub time: String,
+    /// Of the platform's own events: where the JSON Schema of the data is told.
+    pub data_schema: Option<String>,
     /// The user whose request caused it.
     pub actor: Option<String>,
     /// The event whose handling published this one.
@@ -34,6 +36,7 @@ impl Event {
             kind: event.type_,
             subject: event.subject,
             time: event.time,
+            data_schema: event.data_schema,
             actor: event.actor,
             caused_by: event.caused_by,
             depth: event.depth,

@@ -1,104 +1,100 @@
-//! Requests to the plugin's routes, and its answers.
+//! Requests to the hosts that the descriptor names and the tenant granted.
+//!
+//! ```no_run
+//! use purlin_sdk::http;
+//!
+//! # fn f() -> Result<(), purlin_sdk::Error> {
+//! let rate: f64 = http::get("https://api.example.com/rates/eur").send()?.json()?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! What a request does out there cannot be undone when the invocation fails. So each carries
+//! an `Idempotency-Key` that is the same whenever the same invocation sends the same request
+//! again, and a run after a conflict is answered from memory.
+
+use std::time::Duration;
 
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::{Error, bindings::exports::purlin::platform::guest as wit};
+use crate::{Error, bindings::purlin::platform::http as wit};
 
-/// A request to a route that the descriptor declares.
+/// A request to be sent. 1 MiB of body at most.
 #[derive(Clone, Debug)]
-pub struct Request {
-    /// The id that the caller's answer and the audit log carry.
-    pub id: String,
-    /// Its method.
-    pub method: String,
-    /// The route as declared, for example `/items/{id}/label`.
-    pub route: String,
-    /// The path as called, below the plugin's own.
-    pub path: String,
-    /// The query, decoded, in its order.
-    pub query: Vec<(String, String)>,
-    /// Headers, their names in lower case; without credentials.
-    pub headers: Vec<(String, String)>,
-    /// The body.
-    pub body: Vec<u8>,
-    params: Vec<(String, String)>,
+#[must_use = "a request that is not sent does nothing"]
+pub struct Fetch {
+    request: wit::Request,
 }
 
-impl Request {
-    pub(crate) fn from_wit(request: wit::Request) -> Self {
-        let wit::Request { id, method, route, path, params, query, headers, body } = request;
-        Self { id, method, route, path, query, headers, body, params }
-    }
-
-    /// The value of a parameter of the route; empty for one that it does not have.
-    pub fn param(&self, name: &str) -> &str {
-        find(&self.params, name).unwrap_or_default()
-    }
-
-    /// The first value of a query parameter.
-    pub fn query(&self, name: &str) -> Option<&str> {
-        find(&self.query, name)
-    }
-
-    /// The first value of a header; its name in lower case.
-    pub fn header(&self, name: &str) -> Option<&str> {
-        find(&self.headers, name)
-    }
-
-    /// The body, read as JSON; [`Error::Invalid`] says what is wrong with it.
-    pub fn json<T: DeserializeOwned>(&self) -> Result<T, Error> {
-        serde_json::from_slice(&self.body).map_err(|error| Error::shape(&error))
-    }
+/// A request of this method (GET, HEAD, POST, PUT, PATCH or DELETE) to this `https` URL.
+pub fn request(method: &str, url: &str) -> Fetch {
+    let (method, url) = (method.to_owned(), url.to_owned());
+    Fetch { request: wit::Request { method, url, headers: Vec::new(), body: Vec::new(), timeout_ms: None } }
 }
 
-fn find<'a>(pairs: &'a [(String, String)], name: &str) -> Option<&'a str> {
-    pairs.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+/// A GET request.
+pub fn get(url: &str) -> Fetch {
+    request("GET", url)
 }
 
-/// An answer to a request.
-#[derive(Clone, Debug)]
-pub struct Response {
-    status: u16,
-    headers: Vec<(String, String)>,
-    body: Vec<u8>,
+/// A POST request.
+pub fn post(url: &str) -> Fetch {
+    request("POST", url)
 }
 
-impl Response {
-    /// An answer of this status (200 to 599) without a body.
-    pub fn new(status: u16) -> Self {
-        Self { status, headers: Vec::new(), body: Vec::new() }
-    }
-
-    /// 200, with this as JSON.
-    pub fn json<T: Serialize>(value: &T) -> Result<Self, Error> {
-        let body = serde_json::to_vec(value).map_err(|error| Error::shape(&error))?;
-        Ok(Self::new(200).header("content-type", "application/json").body(body))
-    }
-
-    /// 200, with this text.
-    pub fn text(text: impl Into<String>) -> Self {
-        Self::new(200).header("content-type", "text/plain; charset=utf-8").body(text.into().into_bytes())
-    }
-
-    /// The same with another status.
-    pub fn status(self, status: u16) -> Self {
-        Self { status, ..self }
-    }
-
-    /// Add a header: one of content (`content-type`, `content-disposition`, `content-language`),
-    /// caching (`cache-control`, `etag`, `last-modified`, `vary`), `location`, `retry-after`, or
-    /// one that begins with `x-`. The host leaves out others.
+impl Fetch {
+    /// Add a header.
     pub fn header(mut self, name: &str, value: &str) -> Self {
-        self.headers.push((name.to_owned(), value.to_owned()));
+        self.request.headers.push((name.to_owned(), value.to_owned()));
         self
     }
 
-    /// The same with this body, 1 MiB at most.
-    pub fn body(self, body: impl Into<Vec<u8>>) -> Self {
-        Self { body: body.into(), ..self }
+    /// The same with this body.
+    pub fn body(mut self, body: impl Into<Vec<u8>>) -> Self {
+        self.request.body = body.into();
+        self
     }
 
-    pub(crate) fn into_wit(self) -> wit::Response {
-        wit::Response { status: self.status, headers: self.headers, body: self.body }
+    /// The same with this as JSON.
+    pub fn json(self, body: &impl Serialize) -> Result<Self, Error> {
+        let text = serde_json::to_vec(body).map_err(|error| Error::shape(&error))?;
+        Ok(self.header("content-type", "application/json").body(text))
+    }
+
+    /// Wait for the whole answer no longer than this; 15 s at most, also when it is not said.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.request.timeout_ms = Some(u32::try_from(timeout.as_millis()).unwrap_or(u32::MAX));
+        self
+    }
+
+    /// Send it. Redirects are answers like any other. `NotGranted` for a host that was not
+    /// granted, `Unavailable` when no answer came, `Limit` when it is larger than 1 MiB or
+    /// eight were sent before.
+    pub fn send(self) -> Result<Fetched, Error> {
+        let wit::Response { status, headers, body } = wit::fetch(&self.request)?;
+        Ok(Fetched { status, headers, body })
+    }
+}
+
+/// What came back.
+#[derive(Clone, Debug)]
+pub struct Fetched {
+    /// The status.
+    pub status: u16,
+    /// Headers, their names in lower case.
+    pub headers: Vec<(String, String)>,
+    /// The body, as it was sent.
+    pub body: Vec<u8>,
+}
+
+impl Fetched {
+    /// Whether the status is 200 to 299.
+    pub fn is_ok(&self) -> bool {
+        (200..300).contains(&self.status)
+    }
+
+    /// The body, read as JSON.
+    pub fn json<T: DeserializeOwned>(&self) -> Result<T, Error> {
+        serde_json::from_slice(&self.body).map_err(|error| Error::shape(&error))
     }
 }

@@ -32,25 +32,31 @@ pub mod access;
 pub mod audit;
 #[doc(hidden)]
 pub mod bindings;
+pub mod budget;
+mod check;
 mod descriptor;
 mod error;
 mod event;
 pub mod events;
-mod http;
+pub mod files;
+pub mod http;
 pub mod identity;
 mod job;
 pub mod jobs;
 pub mod log;
 mod plugin;
 pub mod records;
+mod request;
+pub mod settings;
 pub mod tenancy;
 
-pub use descriptor::{Collection, Descriptor, EventType, JobKind, Route};
+pub use check::{Outcome, Step, Verb, Write};
+pub use descriptor::{Collection, Descriptor, EventType, JobKind, Route, Told};
 pub use error::{Error, Failure, Limit, Violation};
 pub use event::{Event, RecordChange};
-pub use http::{Request, Response};
 pub use job::Job;
 #[doc(hidden)]
 pub use plugin::Adapter;
 pub use plugin::Plugin;
+pub use request::{Request, Response};
 pub use serde_json::{Value, json};

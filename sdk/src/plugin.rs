@@ -4,7 +4,10 @@ use std::marker::PhantomData;
 
 use serde_json::Value;
 
-use crate::{Descriptor, Error, Event, Failure, Job, Request, Response, bindings::exports::purlin::platform::guest};
+use crate::{
+    Descriptor, Error, Event, Failure, Job, Outcome, Request, Response, Step, Violation, Write,
+    bindings::exports::purlin::platform::guest,
+};
 
 /// A plugin. Only [`describe`](Self::describe) must be written; a subscription or a job
 /// kind that the descriptor names needs its method too.
@@ -32,6 +35,22 @@ pub trait Plugin {
     fn handle_request(request: Request) -> Result<Response, Error> {
         let _ = request;
         Err(Error::NotFound)
+    }
+
+    /// Check a write that the descriptor [asks to check](Descriptor::check), before it is made.
+    /// What is returned is told to whoever writes, and the write is not made. Reads see what
+    /// the writer is about to write; nothing can be written from here. 250 ms.
+    fn before_write(write: Write) -> Result<(), Vec<Violation>> {
+        let _ = write;
+        Ok(())
+    }
+
+    /// Take a step that the descriptor [asks to be told of](Descriptor::on). It is called like
+    /// a job, again when it fails, and again, with what it did kept, when it returns
+    /// [`Outcome::Again`]: so that much is done bit by bit. 60 s of wall clock, 10 s of CPU.
+    fn on_lifecycle(step: Step) -> Result<Outcome, Failure> {
+        let _ = step;
+        Ok(Outcome::Done)
     }
 }
 
@@ -64,5 +83,13 @@ impl<P: Plugin> guest::Guest for Adapter<P> {
 
     fn handle_request(request: guest::Request) -> Result<guest::Response, guest::Error> {
         P::handle_request(Request::from_wit(request)).map(Response::into_wit).map_err(Error::into_wit)
+    }
+
+    fn before_write(write: guest::Write) -> Result<(), Vec<Violation>> {
+        P::before_write(Write::from_wit(write))
+    }
+
+    fn on_lifecycle(step: Step) -> Result<Outcome, guest::Failure> {
+        P::on_lifecycle(step).map_err(Failure::into_wit)
     }
 }

@@ -22,6 +22,7 @@ fn path(template: &str) -> String {
         .replace("{version}", "0.1.0")
         .replace("{*file}", "index.html")
         .replace("{*path}", "echo/word")
+        .replace("{*key}", "a/file.txt")
 }
 
 async fn call(client: &Client, operation: &Operation) -> Answer {
@@ -91,7 +92,7 @@ async fn a_user_without_roles_is_refused_what_an_administrator_is_not(database: 
         let answer = call(&low, &operation).await;
         let name = format!("{} {}", operation.method, operation.path);
         match operation.needs {
-            Needs::Permission(..) | Needs::Collection(_) | Needs::PluginRoute | Needs::Operator => {
+            Needs::Permission(..) | Needs::Collection(_) | Needs::Files | Needs::PluginRoute | Needs::Operator => {
                 assert_eq!(answer.problem(403), "forbidden", "{name}");
             }
             Needs::SignedIn | Needs::Nothing => assert_ne!(answer.status, 403, "{name}"),

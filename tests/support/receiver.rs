@@ -32,19 +32,29 @@ pub struct Receiver {
 impl Receiver {
     /// Answers with these statuses, one after the other; the last one for ever.
     pub async fn start(statuses: &'static [u16]) -> Self {
-        Self::answering(move |n| format!("HTTP/1.1 {} X\r\n", statuses[n.min(statuses.len() - 1)])).await
+        let head = move |n: usize| format!("HTTP/1.1 {} X\r\n", statuses[n.min(statuses.len() - 1)]);
+        Self::answering(head, Vec::new()).await
+    }
+
+    /// Answers 200 with this body.
+    pub async fn saying(body: Vec<u8>) -> Self {
+        Self::answering(|_| "HTTP/1.1 200 OK\r\n".to_owned(), body).await
     }
 
     /// Sends everybody elsewhere.
     pub async fn redirecting_to(url: &str) -> Self {
         let url = url.to_owned();
-        Self::answering(move |_| format!("HTTP/1.1 302 Found\r\nLocation: {url}\r\n")).await
+        Self::answering(move |_| format!("HTTP/1.1 302 Found\r\nLocation: {url}\r\n"), Vec::new()).await
     }
 
-    async fn answering(answer: impl Fn(usize) -> String + Send + Sync + 'static) -> Self {
+    async fn answering(head: impl Fn(usize) -> String + Send + Sync + 'static, body: Vec<u8>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/hook", listener.local_addr().unwrap());
         let deliveries: Arc<Mutex<Vec<Delivery>>> = Arc::default();
+        let answer = move |n: usize| {
+            let head = format!("{}Content-Length: {}\r\nConnection: close\r\n\r\n", head(n), body.len());
+            [head.as_bytes(), &body].concat()
+        };
         let (kept, answer) = (Arc::clone(&deliveries), Arc::new(answer));
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
@@ -70,7 +80,7 @@ impl Receiver {
     }
 }
 
-async fn take(stream: TcpStream, kept: &Mutex<Vec<Delivery>>, answer: &(dyn Fn(usize) -> String + Send + Sync)) {
+async fn take(stream: TcpStream, kept: &Mutex<Vec<Delivery>>, answer: &(dyn Fn(usize) -> Vec<u8> + Send + Sync)) {
     let mut stream = BufReader::new(stream);
     let mut headers = Vec::new();
     loop {
@@ -90,10 +100,10 @@ async fn take(stream: TcpStream, kept: &Mutex<Vec<Delivery>>, answer: &(dyn Fn(u
     if stream.read_exact(&mut body).await.is_err() {
         return;
     }
-    let head = {
+    let answer = {
         let mut kept = kept.lock().unwrap();
         kept.push(Delivery { headers, body });
         answer(kept.len() - 1)
     };
-    drop(stream.write_all(format!("{head}Content-Length: 0\r\nConnection: close\r\n\r\n").as_bytes()).await);
+    drop(stream.write_all(&answer).await);
 }

@@ -14,6 +14,7 @@ use axum::{
 use purlin_domain::{
     access::Permission,
     audit::Origin,
+    descriptor::FILES,
     limits::BODY_BYTES_MAX,
     principal::{Idempotency, Principal},
 };
@@ -130,12 +131,13 @@ fn replayed(needs: Needs, replay: Replay) -> Result<Response, Problem> {
 }
 
 fn require(guard: &Guard, principal: &Principal, parameters: &RawPathParams) -> Result<(), Problem> {
+    let named = |name: &str| parameters.iter().find(|(key, _)| *key == name).map_or("", |(_, value)| value);
     match guard.needs {
         // Whoever serves a route knows what it needs.
         Needs::Nothing | Needs::SignedIn | Needs::PluginRoute => {}
         Needs::Permission(resource, action) => access::require(principal, &Permission::new(resource, action))?,
+        Needs::Files => access::require(principal, &Permission::new(format!("{}.{FILES}", named("plugin")), "read"))?,
         Needs::Collection(action) => {
-            let named = |name: &str| parameters.iter().find(|(key, _)| *key == name).map_or("", |(_, value)| value);
             let resource = format!("{}.{}", named("plugin"), named("collection"));
             access::require(principal, &Permission::new(resource, action))?;
         }

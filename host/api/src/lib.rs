@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod caller;
+mod download;
 mod extract;
 mod guard;
 mod linger;

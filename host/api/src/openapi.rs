@@ -86,6 +86,7 @@ fn describe(operation: &Operation, taken: &mut SchemaGenerator, given: &mut Sche
         Needs::Nothing => "nothing".to_owned(),
         Needs::SignedIn => "to be signed in".to_owned(),
         Needs::Permission(resource, action) => format!("{resource}:{action}"),
+        Needs::Files => "{plugin}.files:read".to_owned(),
         Needs::Collection(action) => format!("{{plugin}}.{{collection}}:{action}"),
         Needs::PluginRoute => "what the route declares".to_owned(),
         Needs::Operator => "to run the platform".to_owned(),

@@ -25,6 +25,8 @@ pub enum Needs {
     Permission(&'static str, &'static str),
     /// This action on the collection that the path names.
     Collection(&'static str),
+    /// To read the files of the plugin that the path names.
+    Files,
     /// What the route that the path names says.
     PluginRoute,
     /// To run the platform.

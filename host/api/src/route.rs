@@ -29,7 +29,7 @@ use purlin_service::{
         ResetPassword, SignedIn as SignInView, TokenOnly,
     },
     events::{EventTypeView, NewEventRequest, Published, Replay, ReplayMany},
-    installations::{Consent, InstallationView},
+    installations::{Consent, InstallationView, NewSecret},
     invitations::{AcceptInvitation, NewInvitation},
     jobs::{EnqueuedJobs, JobBatch, JobRequest, JobStatus, NewPause, Retried, RetryMany, Why},
     plugins::PluginWithVersions,
@@ -43,6 +43,7 @@ use purlin_service::{
         job_pauses::JobPause,
         jobs::{Job, JobSummary},
         permissions::CataloguePermission,
+        plugin_files::Stored as StoredFile,
         plugin_logs::PluginLog,
         plugins::{Plugin, Version},
         roles::Role,
@@ -61,7 +62,7 @@ use schemars::JsonSchema;
 use serde_json::Value;
 
 use crate::operation::{
-    Needs::{Collection, Nothing, Operator, Permission, PluginRoute, SignedIn},
+    Needs::{Collection, Files, Nothing, Operator, Permission, PluginRoute, SignedIn},
     Operation,
 };
 
@@ -213,6 +214,11 @@ pub fn operations() -> Vec<Operation> {
         get("/api/v1/installations", Permission("installations", "read"), "The tenant's plugins").by(installations::list).gives::<Whole<InstallationView>>(),
         post("/api/v1/installations", Permission("installations", "create"), "Enable a plugin, or change its version or grants").by(installations::enable).takes::<Consent>().gives::<InstallationView>().answers(StatusCode::CREATED),
         get("/api/v1/installations/{plugin}", Permission("installations", "read"), "The tenant's installation of a plugin").by(installations::get).gives::<InstallationView>(),
+        put("/api/v1/installations/{plugin}/settings", Permission("installations", "update"), "Set a plugin's settings, in the place of all that were set").by(installations::configure).takes::<Value>().gives::<InstallationView>(),
+        put("/api/v1/installations/{plugin}/secrets/{name}", Permission("installations", "update"), "Set a secret that a plugin reads; nobody is shown it again").by(installations::set_secret).takes::<NewSecret>(),
+        delete("/api/v1/installations/{plugin}/secrets/{name}", Permission("installations", "update"), "Forget a secret").by(installations::delete_secret),
+        get("/api/v1/installations/{plugin}/files", Files, "The files that a plugin keeps").by(installations::files).lists::<StoredFile>(store::plugin_files::fields),
+        get("/api/v1/installations/{plugin}/files/{*key}", Files, "A file that a plugin keeps").by(installations::file).gives_other(apps::ANYTHING),
         delete("/api/v1/installations/{plugin}", Permission("installations", "delete"), "Disable a plugin; its data stays").by(installations::disable),
         get("/api/v1/installations/{plugin}/logs", Permission("installations", "read"), "A plugin's log").by(installations::logs).lists::<PluginLog>(store::plugin_logs::fields),
 

@@ -5,8 +5,11 @@ use std::{fmt, str::FromStr};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::name::is_label;
+
 /// The right to do `action` to `resource`; either may be `*`. A resource is a word
-/// (`jobs`) or `plugin.collection`; `inventory.*` covers every collection of a plugin.
+/// (`jobs`) or `plugin.collection`; `inventory.*` covers every collection of a plugin. A host is
+/// one below `egress`: `egress.api.example.com:fetch`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[schemars(with = "String")]
 #[serde(try_from = "String", into = "String")]
@@ -46,9 +49,8 @@ impl FromStr for Permission {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let valid = |part: &str| {
-            !part.is_empty() && part.len() <= 120 && part.split('.').all(|w| w == "*" || crate::name::is_word(w))
-        };
+        let valid =
+            |part: &str| !part.is_empty() && part.len() <= 120 && part.split('.').all(|w| w == "*" || is_label(w));
         match text.split_once(':') {
             Some((resource, action)) if valid(resource) && valid(action) => Ok(Self::new(resource, action)),
             _ => Err(format!("`{text}` is not a permission: write `resource:action`")),

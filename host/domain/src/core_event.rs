@@ -44,6 +44,7 @@ const fn event(event_type: &'static str, about: &'static str, fields: &'static [
 
 /// Every type, by name.
 pub const TYPES: &[CoreEvent] = &[
+    event("plugin.configured", "Settings or secrets of a plugin were set", PLUGIN),
     event("plugin.disabled", "A plugin was switched off", PLUGIN),
     event("plugin.enabled", "A plugin was switched on, or runs in another version or with other grants", PLUGIN),
     event("role.assigned", "A role was given to somebody", ASSIGNMENT),

@@ -2,6 +2,7 @@
 
 mod collection;
 mod route;
+mod wants;
 
 use std::collections::BTreeMap;
 
@@ -9,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 pub use collection::{BASE_FIELDS, COLLECTION_ACTIONS, Collection};
 pub use route::{OwnPermission, Route};
+pub use wants::{CHECK, Check, FETCH, FILES, Secret, StepKind, egress};
 
 use crate::{
     Json,
@@ -53,6 +55,24 @@ pub struct Descriptor {
     /// What it wants beyond its own collections, for example `users:read` or `crm.contacts:read`.
     #[serde(default)]
     pub requests: Vec<Permission>,
+    /// The JSON Schema (2020-12) of its settings; an object with `properties`.
+    #[serde(default)]
+    pub settings: Option<Json>,
+    /// The secrets it reads.
+    #[serde(default)]
+    pub secrets: Vec<Secret>,
+    /// The hosts it sends requests to: `api.example.com`, or `*.example.com`.
+    #[serde(default)]
+    pub egress: Vec<String>,
+    /// The collections whose writes it checks.
+    #[serde(default)]
+    pub checks: Vec<Check>,
+    /// The steps in its life that it is told of.
+    #[serde(default)]
+    pub lifecycle: Vec<StepKind>,
+    /// Whether it keeps files.
+    #[serde(default)]
+    pub files: bool,
 }
 
 /// Events a plugin handles.
@@ -214,6 +234,9 @@ impl Descriptor {
             ("permissions", self.permissions.len()),
             ("routes", self.routes.len()),
             ("requests", self.requests.len()),
+            ("secrets", self.secrets.len()),
+            ("egress", self.egress.len()),
+            ("checks", self.checks.len()),
         ] {
             check(length <= LIST_MAX, format!("/{list}"), format!("at most {LIST_MAX}"));
         }
@@ -247,6 +270,7 @@ impl Descriptor {
         for (i, route) in self.routes.iter().enumerate() {
             found.extend(route.violations(&format!("/routes/{i}"), self));
         }
+        found.extend(self.wants_violations());
         found
     }
 
@@ -256,6 +280,8 @@ impl Descriptor {
             .chain(self.events.iter().map(|e| ("/events", e.event_type.clone())))
             .chain(self.jobs.iter().map(|j| ("/jobs", j.kind.clone())))
             .chain(self.permissions.iter().map(|p| ("/permissions", p.permission.to_string())))
+            .chain(self.secrets.iter().map(|s| ("/secrets", s.name.clone())))
+            .chain(self.egress.iter().map(|host| ("/egress", host.clone())))
             .chain(self.routes.iter().map(|r| ("/routes", format!("{} {}", r.method, r.path))));
         names
             .filter_map(|key| {
@@ -274,11 +300,12 @@ impl Descriptor {
             || self.permissions.iter().any(|own| own.permission == *wanted)
     }
 
-    /// Everything a tenant is asked to grant: its own collections, and what it requests.
+    /// Everything a tenant is asked to grant: its own collections, what it requests, the hosts
+    /// it sends to and the collections of others that it checks.
     pub fn asks_for(&self) -> Vec<Permission> {
         let own = self.collections.iter().map(|c| Permission::new(format!("{}.{}", self.name, c.name), "*"));
         let defined = self.permissions.iter().map(|own| own.permission.clone());
-        own.chain(defined).chain(self.requests.iter().cloned()).collect()
+        own.chain(defined).chain(self.requests.iter().cloned()).chain(self.wants()).collect()
     }
 
     /// The collection of this name.
@@ -362,6 +389,9 @@ mod tests {
             flaw(|d| d["routes"][0]["permission"] = json!("users:read")).as_deref(),
             Some("/routes/0/permission")
         );
+        assert_eq!(flaw(|d| d["egress"] = json!(["https://example.com"])).as_deref(), Some("/egress/0"));
+        assert_eq!(flaw(|d| d["settings"] = json!({"type": "object"})).as_deref(), Some("/settings"));
+        assert_eq!(flaw(|d| d["checks"] = json!([{"collection": "orders"}])).as_deref(), Some("/checks/0/collection"));
         assert_eq!(
             flaw(|d| d["collections"][0]["filterable"] = json!(["tags"])).as_deref(),
             Some("/collections/0/schema")

@@ -43,6 +43,9 @@ pub enum HostError {
     /// A limit was met; the call had no effect.
     #[error("limit: {0}")]
     Limit(Limit),
+    /// A plugin, or a service out there, did not do its part.
+    #[error("failed: {0}")]
+    Failed(String),
     /// The platform could not answer now.
     #[error("unavailable: {0}")]
     Unavailable(String),

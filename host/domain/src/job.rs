@@ -113,6 +113,9 @@ pub const PRIORITY_MAX: u8 = 9;
 /// The kind of every job that delivers an event to a plugin.
 pub const DELIVERY: &str = "core.deliver";
 
+/// The kind of every job that tells a plugin of a step in its life.
+pub const LIFECYCLE: &str = "core.lifecycle";
+
 /// The name under which the platform's own jobs run, where others name their plugin.
 pub const CORE: &str = "core";
 

@@ -40,6 +40,14 @@ pub enum Limit {
     Storage,
     /// Waiting jobs that the tenant's plan has room for.
     QueuedJobs,
+    /// Requests sent by the invocation.
+    Fetches,
+    /// Bytes of one answer to a request that was sent.
+    ResponseBytes,
+    /// Files written by the invocation.
+    Files,
+    /// Bytes of files that the tenant's plan has room for.
+    FileBytes,
 }
 
 impl fmt::Display for Limit {
@@ -61,6 +69,10 @@ impl fmt::Display for Limit {
             Self::ChainSize => "chain_size",
             Self::Storage => "storage",
             Self::QueuedJobs => "queued_jobs",
+            Self::Fetches => "fetches",
+            Self::ResponseBytes => "response_bytes",
+            Self::Files => "files",
+            Self::FileBytes => "file_bytes",
         })
     }
 }
@@ -96,6 +108,12 @@ impl GuestLimits {
     /// The limits of answering a request: those of an event.
     pub const REQUEST: Self = Self::EVENT;
 
+    /// The limits of checking a write: 250 ms of wall and of CPU.
+    pub const CHECK: Self = Self { wall: Duration::from_millis(250), cpu: Duration::from_millis(250), ..Self::EVENT };
+
+    /// The limits of a step in the life of a plugin: those of a job of one minute.
+    pub const LIFECYCLE: Self = Self::job(Duration::from_secs(60));
+
     /// The limits of `describe`: 1 s of wall, 500 ms of CPU.
     pub const DESCRIBE: Self = Self { wall: Duration::from_secs(1), ..Self::EVENT };
 
@@ -122,6 +140,10 @@ pub struct UnitLimits {
     pub payload_bytes: usize,
     /// Rows of one query.
     pub query_rows: u32,
+    /// Requests sent.
+    pub fetches: usize,
+    /// Files written or deleted.
+    pub files: usize,
     /// Steps from a request to the end of its chain.
     pub chain_depth: u32,
     /// Invocations that descend from one root cause.
@@ -140,6 +162,8 @@ impl Default for UnitLimits {
             audit_entries: 100,
             payload_bytes: 1 << 20,
             query_rows: 200,
+            fetches: 8,
+            files: 100,
             chain_depth: 16,
             chain_size: 1_000,
             reruns: 5,

@@ -18,6 +18,29 @@ pub fn is_word(text: &str) -> bool {
         && text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_' || c == '-')
 }
 
+/// A label of a host's name, and a word of a permission: like a word, but a digit may be first.
+pub fn is_label(text: &str) -> bool {
+    (1..=63).contains(&text.len())
+        && text.starts_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit())
+        && text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_' || c == '-')
+}
+
+/// The name of a host, or `*.` and that of a domain for every host in it.
+pub fn is_host(text: &str) -> bool {
+    text.len() <= 100 && text.strip_prefix("*.").unwrap_or(text).split('.').all(is_label)
+}
+
+/// The key of a file: up to ten words of letters, digits, `.`, `_` and `-`, joined by slashes.
+/// No word begins with a dot. 200 bytes at most.
+pub fn is_file_key(text: &str) -> bool {
+    let is_part = |part: &str| {
+        !part.is_empty()
+            && !part.starts_with('.')
+            && part.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-'))
+    };
+    text.len() <= 200 && text.split('/').count() <= 10 && text.split('/').all(is_part)
+}
+
 /// Two to eight words joined by dots: an event type, a job kind.
 pub fn is_dotted(text: &str) -> bool {
     text.len() <= 120 && (2..=8).contains(&text.split('.').count()) && text.split('.').all(is_word)
@@ -43,6 +66,22 @@ mod tests {
         assert_eq!(slugify("7 Seas").as_deref(), Some("seas"));
         assert_eq!(slugify("日本"), None);
         assert_eq!(slugify(&"x".repeat(90)).map(|s| s.len()), Some(40));
+    }
+
+    #[test]
+    fn hosts_and_keys_lead_nowhere_else() {
+        for good in ["api.example.com", "*.example.com", "localhost", "3m.example"] {
+            assert!(is_host(good), "{good}");
+        }
+        for bad in ["", "*", "*.", "a..b", "a.*.b", "A.example", "a:80", "a/b", "user@a", "[::1]", ".example.com"] {
+            assert!(!is_host(bad), "{bad}");
+        }
+        for good in ["a", "invoices/2026/7.pdf", "A_b-c.d"] {
+            assert!(is_file_key(good), "{good}");
+        }
+        for bad in ["", "/a", "a/", "a//b", "../a", "a/../b", ".a", "a/.b", "a b", "a\\b", "a\0b", "ä"] {
+            assert!(!is_file_key(bad), "{bad}");
+        }
     }
 
     #[test]

@@ -32,6 +32,8 @@ pub struct Plan {
     pub weight: u32,
     /// Bytes of record data at most.
     pub storage_bytes_max: Option<u64>,
+    /// Bytes of files that plugins keep, at most.
+    pub file_bytes_max: Option<u64>,
     /// Days that rows of the audit log are kept; for ever when missing.
     pub audit_days: Option<u32>,
 }
@@ -60,6 +62,7 @@ impl Default for Plans {
             queued_jobs_max: None,
             weight: weight(),
             storage_bytes_max,
+            file_bytes_max: storage_bytes_max,
             audit_days,
         };
         Self(BTreeMap::from([
@@ -96,6 +99,7 @@ impl Plans {
             queued_jobs_max: Some(0),
             weight: weight(),
             storage_bytes_max: Some(0),
+            file_bytes_max: Some(0),
             audit_days: None,
         })
     }

@@ -1,6 +1,4 @@
-//! Requests to the routes of plugins, and what comes of an invocation.
-
-use crate::limits::Limit;
+//! Requests to the routes of plugins.
 
 /// A request to a route of a plugin, as the plugin receives it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,18 +30,4 @@ pub struct GuestResponse {
     pub headers: Vec<(String, String)>,
     /// The body.
     pub body: Vec<u8>,
-}
-
-/// Why the host ended an invocation.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Ended {
-    /// It met a limit.
-    #[error("stopped: the {0} limit was met")]
-    Limit(Limit),
-    /// It trapped: a panic, an unreachable, a broken call.
-    #[error("trapped: {0}")]
-    Trap(String),
-    /// The host could not answer one of its calls.
-    #[error("the host was unavailable: {0}")]
-    Unavailable(String),
 }

@@ -3,11 +3,15 @@
 
 pub mod access;
 pub mod audit;
+pub mod budget;
 pub mod events;
+pub mod files;
+pub mod http;
 pub mod identity;
 pub mod jobs;
 mod log;
 pub mod records;
+pub mod settings;
 pub mod tenancy;
 
 use purlin_domain::{
@@ -27,6 +31,10 @@ pub trait Host:
     + events::Events
     + jobs::Jobs
     + records::Records
+    + files::Files
+    + settings::Settings
+    + http::Http
+    + budget::Budget
     + Send
     + 'static
 {
@@ -40,6 +48,10 @@ impl<T> Host for T where
         + events::Events
         + jobs::Jobs
         + records::Records
+        + files::Files
+        + settings::Settings
+        + http::Http
+        + budget::Budget
         + Send
         + 'static
 {
@@ -55,23 +67,32 @@ impl From<HostError> for wit::Error {
             HostError::Invalid(violations) => Self::Invalid(
                 violations.into_iter().map(|v| wit::Violation { pointer: v.pointer, detail: v.detail }).collect(),
             ),
-            HostError::Unavailable(detail) => Self::Unavailable(detail),
-            HostError::Limit(limit) => match limit {
-                Limit::QueryRows => Self::Limit(wit::Limit::QueryRows),
-                Limit::Writes => Self::Limit(wit::Limit::Writes),
-                Limit::WriteBytes => Self::Limit(wit::Limit::WriteBytes),
-                Limit::Events => Self::Limit(wit::Limit::Events),
-                Limit::Jobs => Self::Limit(wit::Limit::Jobs),
-                Limit::AuditEntries => Self::Limit(wit::Limit::AuditEntries),
-                Limit::PayloadBytes => Self::Limit(wit::Limit::PayloadBytes),
-                Limit::ChainDepth => Self::Limit(wit::Limit::ChainDepth),
-                Limit::ChainSize => Self::Limit(wit::Limit::ChainSize),
-                Limit::QueuedJobs => Self::Limit(wit::Limit::QueuedJobs),
-                // These end the invocation or keep its commit; no call returns them.
-                Limit::Storage | Limit::Wall | Limit::Cpu | Limit::Memory | Limit::HostCalls | Limit::CallBytes => {
-                    Self::Unavailable(format!("the {limit} limit was met"))
-                }
-            },
+            HostError::Failed(detail) | HostError::Unavailable(detail) => Self::Unavailable(detail),
+            HostError::Limit(limit) => Self::Limit(limit.into()),
+        }
+    }
+}
+
+impl From<Limit> for wit::Limit {
+    fn from(limit: Limit) -> Self {
+        match limit {
+            Limit::QueryRows => Self::QueryRows,
+            Limit::Writes => Self::Writes,
+            Limit::WriteBytes => Self::WriteBytes,
+            Limit::Events => Self::Events,
+            Limit::Jobs => Self::Jobs,
+            Limit::AuditEntries => Self::AuditEntries,
+            Limit::PayloadBytes => Self::PayloadBytes,
+            Limit::ChainDepth => Self::ChainDepth,
+            Limit::ChainSize => Self::ChainSize,
+            Limit::QueuedJobs => Self::QueuedJobs,
+            Limit::Fetches => Self::Fetches,
+            Limit::ResponseBytes => Self::ResponseBytes,
+            Limit::Files => Self::Files,
+            Limit::FileBytes => Self::FileBytes,
+            Limit::Storage | Limit::Wall | Limit::Cpu | Limit::Memory | Limit::HostCalls | Limit::CallBytes => {
+                Self::Other(limit.to_string())
+            }
         }
     }
 }
@@ -87,26 +108,32 @@ impl From<wit::Error> for HostError {
             wit::Error::Invalid(violations) => {
                 Self::Invalid(violations.into_iter().map(|v| Violation::new(v.pointer, "plugin", v.detail)).collect())
             }
-            wit::Error::Limit(limit) => Self::Limit(limit.into()),
+            wit::Error::Limit(limit) => limit.into(),
             wit::Error::Unavailable(detail) => Self::Unavailable(detail),
         }
     }
 }
 
-impl From<wit::Limit> for Limit {
+/// A limit that a guest made up is none of ours.
+impl From<wit::Limit> for HostError {
     fn from(limit: wit::Limit) -> Self {
-        match limit {
-            wit::Limit::QueryRows => Self::QueryRows,
-            wit::Limit::Writes => Self::Writes,
-            wit::Limit::WriteBytes => Self::WriteBytes,
-            wit::Limit::Events => Self::Events,
-            wit::Limit::Jobs => Self::Jobs,
-            wit::Limit::AuditEntries => Self::AuditEntries,
-            wit::Limit::PayloadBytes => Self::PayloadBytes,
-            wit::Limit::ChainDepth => Self::ChainDepth,
-            wit::Limit::ChainSize => Self::ChainSize,
-            wit::Limit::QueuedJobs => Self::QueuedJobs,
-        }
+        Self::Limit(match limit {
+            wit::Limit::QueryRows => Limit::QueryRows,
+            wit::Limit::Writes => Limit::Writes,
+            wit::Limit::WriteBytes => Limit::WriteBytes,
+            wit::Limit::Events => Limit::Events,
+            wit::Limit::Jobs => Limit::Jobs,
+            wit::Limit::AuditEntries => Limit::AuditEntries,
+            wit::Limit::PayloadBytes => Limit::PayloadBytes,
+            wit::Limit::ChainDepth => Limit::ChainDepth,
+            wit::Limit::ChainSize => Limit::ChainSize,
+            wit::Limit::QueuedJobs => Limit::QueuedJobs,
+            wit::Limit::Fetches => Limit::Fetches,
+            wit::Limit::ResponseBytes => Limit::ResponseBytes,
+            wit::Limit::Files => Limit::Files,
+            wit::Limit::FileBytes => Limit::FileBytes,
+            wit::Limit::Other(name) => return Self::Conflict(format!("the plugin met a limit of its own: {name}")),
+        })
     }
 }
 

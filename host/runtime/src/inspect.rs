@@ -45,9 +45,8 @@ impl<H: Host> Runtime<H> {
         let described = self.describe(&prepared).await;
         let describe_us = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
         let descriptor = match described.outcome {
-            Ok(Ok(Some(descriptor))) => descriptor,
-            Ok(Ok(None)) => return Err(RuntimeError::refused("describe", "`describe` returned nothing")),
-            Ok(Err(failure)) => return Err(RuntimeError::refused("describe", failure.message())),
+            Ok(Ok(descriptor)) => descriptor,
+            Ok(Err(why)) => return Err(RuntimeError::refused("describe", why)),
             Err(ended) => return Err(RuntimeError::refused("describe", format!("`describe` {ended}"))),
         };
         let report = json!({

@@ -4,13 +4,15 @@ use std::{sync::Arc, time::Duration};
 
 use purlin_domain::{
     Json,
-    error::HostError,
+    error::{HostError, Violation},
     event::Event,
+    guest::{Ended, Step, Verb, WriteToCheck},
     job::{Failure, JobRun},
     limits::{GuestLimits, Limit},
     log::{LogLine, escape_control},
-    route::{Ended, GuestRequest, GuestResponse},
+    route::{GuestRequest, GuestResponse},
 };
+use tokio::sync::Semaphore;
 use wasmtime::{Store, UpdateDeadline};
 
 use crate::{
@@ -30,6 +32,17 @@ pub enum Call {
     Event(Event),
     /// `run-job`.
     Job(JobRun),
+    /// `on-lifecycle`.
+    Step(Step),
+}
+
+/// What came of a call.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Returned {
+    /// It is done; with the result of a job.
+    Done(Option<Json>),
+    /// It is to be called again, so that it goes on.
+    Again,
 }
 
 /// What can be asked of a guest, and what it answers.
@@ -43,18 +56,18 @@ trait Ask: Send {
     ) -> impl Future<Output = wasmtime::Result<Self::Answer>> + Send;
 }
 
-/// What an event, a job or a description comes to.
-type Done = Result<Option<Json>, Failure>;
+/// What an event, a job or a step comes to.
+type Done = Result<Returned, Failure>;
 
 struct Describe;
 
 impl Ask for Describe {
-    type Answer = Done;
+    /// The descriptor, or why there is none.
+    type Answer = Result<Json, String>;
 
-    async fn of<H: Host>(self, guest: &wit::Guest, store: &mut Store<State<H>>) -> wasmtime::Result<Done> {
+    async fn of<H: Host>(self, guest: &wit::Guest, store: &mut Store<State<H>>) -> wasmtime::Result<Self::Answer> {
         let text = guest.call_describe(store).await?;
-        let parsed = serde_json::from_str(&text).map(Some);
-        Ok(parsed.map_err(|error| Failure::Reject(format!("the descriptor is not JSON: {error}"))))
+        Ok(serde_json::from_str(&text).map_err(|error| format!("the descriptor is not JSON: {error}")))
     }
 }
 
@@ -65,11 +78,24 @@ impl Ask for Call {
         Ok(match self {
             Self::Event(event) => {
                 let answer = guest.call_on_event(store, &(&event).into()).await?;
-                answer.map(|()| None).map_err(failure)
+                answer.map(|()| Returned::Done(None)).map_err(failure)
             }
             Self::Job(job) => {
                 let answer = guest.call_run_job(store, &(&job).into()).await?;
-                answer.map(|result| result.as_deref().map(result_json)).map_err(failure)
+                answer.map(|result| Returned::Done(result.as_deref().map(result_json))).map_err(failure)
+            }
+            Self::Step(step) => {
+                let step = match step {
+                    Step::Enabled => wit::Step::Enabled,
+                    Step::Upgraded(from) => wit::Step::Upgraded(from),
+                    Step::Configured => wit::Step::Configured,
+                };
+                let answer = guest.call_on_lifecycle(store, &step).await?;
+                let returned = |outcome| match outcome {
+                    wit::Outcome::Done => Returned::Done(None),
+                    wit::Outcome::Again => Returned::Again,
+                };
+                answer.map(returned).map_err(failure)
             }
         })
     }
@@ -87,6 +113,30 @@ impl Ask for GuestRequest {
     }
 }
 
+impl Ask for WriteToCheck {
+    type Answer = Result<(), Vec<Violation>>;
+
+    async fn of<H: Host>(self, guest: &wit::Guest, store: &mut Store<State<H>>) -> wasmtime::Result<Self::Answer> {
+        let write = wit::Write {
+            collection: self.collection,
+            verb: match self.verb {
+                Verb::Create => wit::Verb::Create,
+                Verb::Update => wit::Verb::Update,
+                Verb::Delete => wit::Verb::Delete,
+            },
+            id: self.id.to_string(),
+            before: self.before.map(|data| data.to_string()),
+            after: self.after.map(|data| data.to_string()),
+            actor: self.actor.map(|id| id.to_string()),
+        };
+        let answer = guest.call_before_write(store, &write).await?;
+        let told = |found: Vec<wit::Violation>| {
+            found.into_iter().map(|v| Violation::new(v.pointer, "plugin", v.detail)).collect()
+        };
+        Ok(answer.map_err(told))
+    }
+}
+
 /// What one invocation took.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Usage {
@@ -100,7 +150,7 @@ pub struct Usage {
 
 /// How an invocation went.
 pub struct Invocation<H, A = Done> {
-    /// The guest's answer (a job's result, or its failure), or why the host ended it.
+    /// The guest's answer, or why the host ended it.
     pub outcome: Result<A, Ended>,
     /// Who answered its calls, with what it gathered.
     pub host: Option<H>,
@@ -113,7 +163,7 @@ pub struct Invocation<H, A = Done> {
 impl<H: Host> Runtime<H> {
     /// Call a component in a fresh instance. Waits for a free slot first.
     pub async fn invoke(&self, prepared: &Prepared<H>, host: H, call: Call, limits: GuestLimits) -> Invocation<H> {
-        self.run(prepared, Some(host), limits, call).await
+        self.run(prepared, &self.slots, Some(host), limits, call).await
     }
 
     /// The same, to answer a request.
@@ -124,24 +174,36 @@ impl<H: Host> Runtime<H> {
         request: GuestRequest,
         limits: GuestLimits,
     ) -> Invocation<H, Result<GuestResponse, HostError>> {
-        self.run(prepared, Some(host), limits, request).await
+        self.run(prepared, &self.slots, Some(host), limits, request).await
+    }
+
+    /// The same, to check a write. Slots of its own, since whoever writes may be a guest that
+    /// holds one already.
+    pub async fn check(
+        &self,
+        prepared: &Prepared<H>,
+        host: H,
+        write: WriteToCheck,
+    ) -> Invocation<H, Result<(), Vec<Violation>>> {
+        self.run(prepared, &self.check_slots, Some(host), GuestLimits::CHECK, write).await
     }
 
     /// Ask a component to describe itself, with every import closed.
-    pub(crate) async fn describe(&self, prepared: &Prepared<H>) -> Invocation<H> {
-        self.run(prepared, None, GuestLimits::DESCRIBE, Describe).await
+    pub(crate) async fn describe(&self, prepared: &Prepared<H>) -> Invocation<H, Result<Json, String>> {
+        self.run(prepared, &self.slots, None, GuestLimits::DESCRIBE, Describe).await
     }
 
     async fn run<A: Ask>(
         &self,
         prepared: &Prepared<H>,
+        slots: &Semaphore,
         host: Option<H>,
         limits: GuestLimits,
         ask: A,
     ) -> Invocation<H, A::Answer> {
         let clock = Arc::clone(&self.clock);
         let log = Log::new(limits.log_bytes, move || clock.now());
-        let Ok(_slot) = self.slots.acquire().await else {
+        let Ok(_slot) = slots.acquire().await else {
             let outcome = Err(Ended::Unavailable("the runtime is closed".to_owned()));
             return Invocation { outcome, host, log: Vec::new(), usage: Usage::default() };
         };

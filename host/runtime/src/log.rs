@@ -49,6 +49,11 @@ impl Log {
         buffer.lines.push(LogLine { time, level, message, fields });
     }
 
+    /// Bytes it holds.
+    pub(crate) fn bytes(&self) -> usize {
+        self.lock().bytes
+    }
+
     /// Everything that was written, with a last line about what was not kept.
     pub(crate) fn take(&self) -> Vec<LogLine> {
         let mut buffer = self.lock();

@@ -26,12 +26,15 @@ use crate::{
 /// Compiled components kept in memory at most.
 const PREPARED_MAX: usize = 1_000;
 
+/// Checks of writes that run at the same time, as a part of the guests that do.
+const CHECKS_PART: u32 = 4;
+
 /// How the runtime is set up.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// Where compiled components are kept.
     pub cache: PathBuf,
-    /// Guests that run at the same time.
+    /// Guests that run at the same time; a quarter more may check what these write.
     pub guests: u32,
     /// What compiles.
     pub compiler: Compiler,
@@ -47,6 +50,8 @@ pub struct Runtime<H: 'static> {
     pub(crate) engine: Engine,
     pub(crate) linker: Linker<State<H>>,
     pub(crate) slots: Semaphore,
+    /// For guests that check what others write.
+    pub(crate) check_slots: Semaphore,
     pub(crate) clock: Arc<dyn Clock>,
     cache: Cache,
     compiler: Compiler,
@@ -59,7 +64,8 @@ pub struct Runtime<H: 'static> {
 impl<H: Host> Runtime<H> {
     /// Set up the engine and open the cache.
     pub fn new(config: &Config, clock: Arc<dyn Clock>) -> Result<Self, RuntimeError> {
-        let engine = engine::build(config.guests)?;
+        let checks = config.guests.div_ceil(CHECKS_PART);
+        let engine = engine::build(config.guests + checks)?;
         let mut linker = Linker::new(&engine);
         wasmtime_wasi::p2::add_to_linker_async(&mut linker).map_err(RuntimeError::failed)?;
         Plugin::add_to_linker::<_, HasSelf<_>>(&mut linker, |state: &mut State<H>| state)
@@ -67,6 +73,7 @@ impl<H: Host> Runtime<H> {
         Ok(Self {
             cache: Cache::open(&config.cache, &engine)?,
             slots: Semaphore::new(config.guests as usize),
+            check_slots: Semaphore::new(checks as usize),
             compiler: config.compiler.clone(),
             prepared: Mutex::default(),
             compiling: AsyncMutex::default(),

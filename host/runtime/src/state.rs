@@ -1,6 +1,6 @@
 //! What the store of one invocation holds.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 use purlin_domain::{
     Json,
@@ -29,6 +29,7 @@ pub(crate) struct State<H> {
     wasi: WasiCtx,
     table: ResourceTable,
     host_calls: u32,
+    pub(crate) began: Instant,
     pub(crate) limits: GuestLimits,
     pub(crate) limiter: Limiter,
     pub(crate) meter: Arc<Meter>,
@@ -44,6 +45,7 @@ impl<H> State<H> {
             wasi: wasi::context(&log),
             table,
             host_calls: 0,
+            began: Instant::now(),
             limits,
             limiter: Limiter::new(limits.memory_bytes),
             meter: Arc::default(),

@@ -5,6 +5,8 @@ use purlin_domain::{
     Json,
     audit::AuditEntry,
     error::HostError,
+    fetch::{FetchRequest, Fetched},
+    file::File,
     id::{EventId, JobId, RecordId, UserId},
     job::{JobOptions, JobState},
     record::{Record, RecordPage},
@@ -12,10 +14,14 @@ use purlin_domain::{
 use purlin_runtime::host::{
     access::Access,
     audit::Audit,
+    budget::{Allowance, Budget},
     events::Events,
+    files::Files,
+    http::Http,
     identity::{Identity, User},
     jobs::Jobs,
     records::{Query, Records},
+    settings::Settings,
     tenancy::{Tenancy, Tenant},
 };
 use purlin_service::{DEFECT, list::ListQuery, unit::Unit};
@@ -104,6 +110,61 @@ impl Jobs for UnitHost {
     async fn progress(&mut self, percent: u8, message: Option<String>) -> Result<(), HostError> {
         let answer = self.0.progress(percent, message).await;
         self.noted(answer)
+    }
+}
+
+impl Settings for UnitHost {
+    fn settings(&mut self) -> Result<Json, HostError> {
+        self.0.settings()
+    }
+
+    async fn secret(&mut self, name: &str) -> Result<String, HostError> {
+        let answer = self.0.secret(name).await;
+        self.noted(answer)
+    }
+}
+
+impl Http for UnitHost {
+    async fn fetch(&mut self, request: FetchRequest) -> Result<Fetched, HostError> {
+        self.0.fetch(request).await
+    }
+}
+
+impl Files for UnitHost {
+    async fn put(&mut self, key: &str, content_type: &str, content: Vec<u8>) -> Result<File, HostError> {
+        let answer = self.0.put_file(key, content_type, content).await;
+        self.noted(answer)
+    }
+
+    async fn stat(&mut self, key: &str) -> Result<File, HostError> {
+        let answer = self.0.stat_file(key).await;
+        self.noted(answer)
+    }
+
+    async fn read(&mut self, key: &str, offset: u64, length: u32) -> Result<Vec<u8>, HostError> {
+        let answer = self.0.read_file(key, offset, length).await;
+        self.noted(answer)
+    }
+
+    async fn remove(&mut self, key: &str) -> Result<(), HostError> {
+        let answer = self.0.delete_file(key).await;
+        self.noted(answer)
+    }
+
+    async fn files(
+        &mut self,
+        prefix: &str,
+        size: u32,
+        after: Option<String>,
+    ) -> Result<(Vec<File>, Option<String>), HostError> {
+        let answer = self.0.list_files(prefix, size, after.as_deref()).await;
+        self.noted(answer)
+    }
+}
+
+impl Budget for UnitHost {
+    fn allowances(&mut self) -> Vec<Allowance> {
+        self.0.used().into_iter().map(|(limit, total, used)| Allowance::new(limit, total, used)).collect()
     }
 }
 

@@ -1,19 +1,20 @@
-//! Requests to the routes of plugins, answered by guests on threads of their own.
+//! Guests that answer requests or check writes, on threads of their own.
 
-use std::{pin::Pin, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
-use purlin_domain::{limits::GuestLimits, route::GuestRequest};
-use purlin_runtime::{Invocation, Runtime, RuntimeError};
+use purlin_domain::{guest::WriteToCheck, limits::GuestLimits, route::GuestRequest};
+use purlin_runtime::{Invocation, Prepared, Runtime, RuntimeError};
 use purlin_service::{
-    Platform, Result, ServiceError, plugins,
-    routes::{AnswerRequests, Answered},
+    Platform, Result, ServiceError,
+    guests::{Answer, Checked, Ran, RunGuests, Running},
+    plugins,
     unit::Unit,
 };
 use tokio::{runtime::Handle, sync::Semaphore, time::timeout};
 
 use crate::{abort::AbortOnDrop, adapter::UnitHost};
 
-/// Runs the guests that answer requests.
+/// Runs guests that answer requests or check writes.
 pub(crate) struct Answerer {
     pub(crate) runtime: Arc<Runtime<UnitHost>>,
     pub(crate) guests: Handle,
@@ -24,29 +25,54 @@ pub(crate) struct Answerer {
 /// How long a request waits for its turn.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-impl AnswerRequests for Answerer {
+impl Answerer {
+    async fn prepare(&self, platform: &Platform, digest: &str) -> Result<Arc<Prepared<UnitHost>>> {
+        let component = plugins::component(platform, digest);
+        self.runtime.prepare(digest, component).await.map_err(|error| match error {
+            RuntimeError::Refused(_) => ServiceError::Plugin("plugin_failed"),
+            RuntimeError::Failed(why) => ServiceError::Unavailable(why),
+        })
+    }
+
+    /// Run it on the guests' own threads; dropped with this future.
+    async fn run<A: Send + 'static>(
+        &self,
+        invocation: impl Future<Output = Invocation<UnitHost, A>> + Send + 'static,
+    ) -> Result<Ran<A>> {
+        let mut task = AbortOnDrop(self.guests.spawn(invocation));
+        let Invocation { outcome, host, log, .. } = (&mut task.0).await.map_err(ServiceError::internal)?;
+        Ok(Ran { outcome, unit: host.map(|UnitHost(unit)| unit), log })
+    }
+}
+
+impl RunGuests for Answerer {
     fn answer<'a>(
         &'a self,
         platform: &'a Arc<Platform>,
         digest: &'a str,
         unit: Box<Unit>,
         request: GuestRequest,
-        limits: GuestLimits,
-    ) -> Pin<Box<dyn Future<Output = Result<Answered>> + Send + 'a>> {
+    ) -> Running<'a, Answer> {
         Box::pin(async move {
             // Others' guests and jobs find a slot also while many ask one plugin.
             let turn = timeout(PATIENCE, self.turns.acquire()).await;
             let _turn = turn.map_err(|_| ServiceError::Unavailable("too many requests to plugins".to_owned()))?;
-            let component = plugins::component(platform, digest);
-            let prepared = self.runtime.prepare(digest, component).await.map_err(|error| match error {
-                RuntimeError::Refused(_) => ServiceError::Plugin("plugin_failed"),
-                RuntimeError::Failed(why) => ServiceError::Unavailable(why),
-            })?;
-            let runtime = Arc::clone(&self.runtime);
-            let answering = async move { runtime.answer(&prepared, UnitHost(unit), request, limits).await };
-            let mut task = AbortOnDrop(self.guests.spawn(answering));
-            let Invocation { outcome, host, log, .. } = (&mut task.0).await.map_err(ServiceError::internal)?;
-            Ok(Answered { outcome, unit: host.map(|UnitHost(unit)| unit), log })
+            let (runtime, prepared) = (Arc::clone(&self.runtime), self.prepare(platform, digest).await?);
+            let limits = GuestLimits::REQUEST;
+            self.run(async move { runtime.answer(&prepared, UnitHost(unit), request, limits).await }).await
+        })
+    }
+
+    fn check<'a>(
+        &'a self,
+        platform: &'a Arc<Platform>,
+        digest: &'a str,
+        unit: Box<Unit>,
+        write: WriteToCheck,
+    ) -> Running<'a, Checked> {
+        Box::pin(async move {
+            let (runtime, prepared) = (Arc::clone(&self.runtime), self.prepare(platform, digest).await?);
+            self.run(async move { runtime.check(&prepared, UnitHost(unit), write).await }).await
         })
     }
 }

@@ -1,7 +1,7 @@
 //! Files of tenants, each tenant's in a directory of its own that nothing leads out of.
 
 use std::{
-    io::{self, Read, Write},
+    io::{self, Read, Seek, SeekFrom, Write},
     time::SystemTime,
 };
 
@@ -10,7 +10,7 @@ use cap_std::{
     fs::{Dir, File, OpenOptions},
 };
 use purlin_domain::id::TenantId;
-use purlin_service::files::{KeepFiles, NewFile};
+use purlin_service::files::{Found, KeepFiles, NewFile};
 
 /// A directory of files.
 pub(crate) struct Files(Dir);
@@ -45,6 +45,43 @@ impl KeepFiles for Files {
         let file = self.of(tenant)?.open(key)?;
         let length = file.metadata()?.len();
         Ok((Box::new(file), length))
+    }
+
+    fn read_at(&self, tenant: TenantId, key: &str, offset: u64, length: usize) -> io::Result<Vec<u8>> {
+        let mut file = self.of(tenant)?.open(key)?;
+        file.seek(SeekFrom::Start(offset))?;
+        let mut bytes = Vec::new();
+        file.take(length as u64).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    }
+
+    fn delete(&self, tenant: TenantId, key: &str) -> io::Result<()> {
+        self.of(tenant)?.remove_file(key)
+    }
+
+    fn find_before(&self, folder: &str, before: SystemTime, most: usize) -> io::Result<Vec<Found>> {
+        let mut found = Vec::new();
+        for tenant in self.0.entries()? {
+            let tenant = tenant?;
+            let id = tenant.file_name().to_string_lossy().parse::<TenantId>();
+            let (Ok(id), true) = (id, tenant.file_type()?.is_dir()) else { continue };
+            let dir = match tenant.open_dir()?.open_dir(folder) {
+                Ok(dir) => dir,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                Err(error) => return Err(error),
+            };
+            for file in dir.entries()? {
+                if found.len() >= most {
+                    return Ok(found);
+                }
+                let file = file?;
+                let Ok(metadata) = file.metadata() else { continue };
+                if metadata.is_file() && metadata.modified()?.into_std() < before {
+                    found.push((id, file.file_name().to_string_lossy().into_owned()));
+                }
+            }
+        }
+        Ok(found)
     }
 
     fn delete_before(&self, folder: &str, before: SystemTime) -> io::Result<u64> {

@@ -6,16 +6,17 @@ use std::{sync::Arc, time::Duration};
 use purlin_domain::{
     Json,
     clock::Clock,
+    guest::Ended,
     job::{CORE, Failure},
     log::{LogLevel, LogLine, escape_control},
-    route::Ended,
 };
-use purlin_runtime::{Call, Invocation, Prepared, Runtime};
+use purlin_runtime::{Call, Invocation, Prepared, Returned, Runtime};
 use purlin_service::{
     Platform, ServiceError,
     jobs::{self, Assignment, Begun, Claimed, Work},
+    lifecycle::ROUNDS_MAX,
     metrics, native, plugin_logs, plugins,
-    unit::CommitError,
+    unit::{CommitError, Unit},
 };
 use tokio::runtime::Handle;
 
@@ -114,8 +115,8 @@ impl Invoker {
                 return Err(Failed { why: Why::GivenBack(PAUSE), log });
             }
             tracing::debug!(job = %assignment.claimed.id, plugin = assignment.claimed.plugin, ?usage, "a guest returned");
-            let result = match outcome {
-                Ok(Ok(result)) => result,
+            let returned = match outcome {
+                Ok(Ok(returned)) => returned,
                 // What it stumbled over may be that a record changed between two of its reads.
                 Ok(Err(_)) if host.as_ref().is_some_and(|UnitHost(unit)| unit.is_stale()) && self.may_rerun(reruns) => {
                     reruns += 1;
@@ -127,8 +128,12 @@ impl Invoker {
                 }
                 Err(ended) => return Err(self.ended(&ended, log, assignment)),
             };
-            let Some(UnitHost(unit)) = host else {
+            let Some(UnitHost(mut unit)) = host else {
                 return Err(failed(Failure::Retry("the unit of work is gone".to_owned())));
+            };
+            let result = match result(&mut unit, returned, &assignment.work) {
+                Ok(result) => result,
+                Err(failure) => return Err(Failed { why: Why::Failed(failure), log }),
             };
             fault::point("before-commit").await;
             fault::pause("slow-commit").await;
@@ -187,6 +192,7 @@ impl Invoker {
         let call = match &assignment.work {
             Work::Event(event) => Call::Event(event.clone()),
             Work::Job(run) => Call::Job(run.clone()),
+            Work::Step(step, _) => Call::Step(step.clone()),
         };
         let host = UnitHost(Box::new(assignment.unit(&self.platform)));
         let (runtime, limits) = (Arc::clone(&self.runtime), assignment.limits);
@@ -243,5 +249,20 @@ impl Invoker {
             Err(error) => tracing::error!(%error, job = %claimed.id, "the end of a run could not be written"),
         }
         RunEnd::Written
+    }
+}
+
+/// The result of a job; of a step that goes on, that it is to be taken again.
+fn result(unit: &mut Unit, returned: Returned, work: &Work) -> Result<Option<Json>, Failure> {
+    match (returned, work) {
+        (Returned::Done(result), _) => Ok(result),
+        (Returned::Again, Work::Step(_, rounds)) if *rounds >= ROUNDS_MAX => {
+            Err(Failure::Reject(format!("the step asked {ROUNDS_MAX} times to be taken again")))
+        }
+        (Returned::Again, Work::Step(step, rounds)) => {
+            unit.again(step.clone(), *rounds);
+            Ok(None)
+        }
+        (Returned::Again, Work::Event(_) | Work::Job(_)) => Ok(None),
     }
 }

@@ -11,7 +11,7 @@ use percent_encoding::percent_decode_str;
 use purlin_domain::{
     Json,
     access::{Permission, PermissionSet},
-    descriptor::{Descriptor, Route},
+    descriptor::{Descriptor, FILES, Route},
     error::Violation,
     id::VersionId,
 };
@@ -19,7 +19,7 @@ use purlin_store::{
     TenantTx,
     installations::{self, Installation},
     permissions::{self, NewPermission},
-    plugins,
+    plugins::{self, Version},
 };
 
 use crate::{Platform, Result, ServiceError, schema};
@@ -66,6 +66,7 @@ const CORE: &[(&str, &str, &str)] = &[
     ("plugins", "read", "See the plugins on offer"),
     ("installations", "read", "See the enabled plugins and their logs"),
     ("installations", "create", "Enable plugins and grant what they ask for"),
+    ("installations", "update", "Set the settings and secrets of plugins"),
     ("installations", "delete", "Disable plugins"),
 ];
 
@@ -94,6 +95,7 @@ pub struct Loaded {
     pub descriptor: Descriptor,
     collections: HashMap<String, Validator>,
     payloads: HashMap<String, Validator>,
+    settings: Option<Validator>,
     /// Of each method, the places of its routes in the descriptor.
     routes: HashMap<String, matchit::Router<usize>>,
 }
@@ -123,6 +125,7 @@ impl Loaded {
             let validator = job.schema.as_ref().and_then(|s| compile(format!("/jobs/{i}/schema"), s));
             payloads.extend(validator.map(|v| (job.kind.clone(), v)));
         }
+        let settings = descriptor.settings.as_ref().and_then(|schema| compile("/settings".to_owned(), schema));
         let mut routes: HashMap<String, matchit::Router<usize>> = HashMap::new();
         for (i, route) in descriptor.routes.iter().enumerate() {
             let of_method = routes.entry(route.method.clone()).or_default();
@@ -130,10 +133,17 @@ impl Loaded {
             wrong.extend(added.err().map(|why| Violation::new(format!("/routes/{i}/path"), "route", why.to_string())));
         }
         if wrong.is_empty() {
-            Ok(Self { version, digest, descriptor, collections, payloads, routes })
+            Ok(Self { version, digest, descriptor, collections, payloads, settings, routes })
         } else {
             Err(wrong)
         }
+    }
+
+    /// The same of a stored version, which was sound when it was uploaded.
+    pub(crate) fn read(version: Version) -> Result<Self> {
+        let descriptor = serde_json::from_value(version.descriptor).map_err(ServiceError::internal)?;
+        Self::build(version.id, version.digest, descriptor)
+            .map_err(|wrong| ServiceError::Internal(purlin_domain::error::summary(&wrong)))
     }
 
     /// The route that a request is for, with the values of its parameters.
@@ -147,6 +157,15 @@ impl Loaded {
     /// What is wrong with a record of this collection.
     pub(crate) fn record_violations(&self, collection: &str, data: &Json) -> Vec<Violation> {
         self.collections.get(collection).map(|v| schema::violations(v, data)).unwrap_or_default()
+    }
+
+    /// What is wrong with these settings, once the defaults are filled in.
+    pub(crate) fn settings_violations(&self, settings: &Json) -> Vec<Violation> {
+        match &self.settings {
+            Some(validator) => schema::violations(validator, &self.descriptor.with_defaults(settings)),
+            None if settings.as_object().is_some_and(serde_json::Map::is_empty) => Vec::new(),
+            None => vec![Violation::new("", "undeclared", "the plugin has no settings")],
+        }
     }
 
     /// What is wrong with the data of this event type, or the payload of this job kind.
@@ -173,10 +192,7 @@ impl Catalog {
             return Ok(loaded);
         }
         let version = plugins::version_by_id(tx, id).await?.ok_or(ServiceError::NotFound)?;
-        let descriptor = serde_json::from_value(version.descriptor).map_err(ServiceError::internal)?;
-        let loaded = Loaded::build(id, version.digest, descriptor)
-            .map_err(|wrong| ServiceError::Internal(purlin_domain::error::summary(&wrong)))?;
-        let loaded = Arc::new(loaded);
+        let loaded = Arc::new(Loaded::read(version)?);
         let mut versions = self.versions.lock().unwrap_or_else(PoisonError::into_inner);
         if versions.len() >= VERSIONS_MAX {
             versions.clear();
@@ -250,5 +266,11 @@ pub(crate) fn permissions_of(platform: &Platform, descriptor: &Descriptor) -> Ve
         description: own.description.clone(),
         plugin: Some(descriptor.name.clone()),
     });
-    descriptor.collections.iter().flat_map(|c| of_collection(&c.name)).chain(defined).collect()
+    let files = descriptor.files.then(|| NewPermission {
+        id: platform.id(),
+        permission: Permission::new(format!("{}.{FILES}", descriptor.name), "read"),
+        description: format!("Read the files of {}", descriptor.name),
+        plugin: Some(descriptor.name.clone()),
+    });
+    descriptor.collections.iter().flat_map(|c| of_collection(&c.name)).chain(defined).chain(files).collect()
 }

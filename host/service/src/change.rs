@@ -5,7 +5,7 @@ use purlin_domain::{
     Json, Timestamp,
     audit::AuditEntry,
     event::Cause,
-    id::{EventId, TenantId},
+    id::{EventId, TenantId, UserId},
     job::{CORE, NewJob},
     principal::Principal,
 };
@@ -74,6 +74,11 @@ impl<'a> Mutation<'a> {
     /// Enqueue the delivery of an event with it.
     pub(crate) fn enqueue_delivery(&mut self, plugin: String, job: NewJob, event: EventId) {
         self.jobs.push((plugin, job, Some(event)));
+    }
+
+    /// Who makes it, where that is a user.
+    pub(crate) fn by(&self) -> Option<UserId> {
+        self.principal.actor.user()
     }
 
     /// What causes all of it.

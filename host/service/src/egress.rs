@@ -3,6 +3,8 @@
 
 use std::{pin::Pin, time::Duration};
 
+use purlin_domain::fetch::{FetchRequest, Fetched};
+
 /// A request to be sent.
 #[derive(Clone, Debug)]
 pub struct Post {
@@ -34,10 +36,32 @@ pub enum PostError {
     Failed(String),
 }
 
+/// Why a request of a plugin brought no answer.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum FetchError {
+    /// It may not be sent: where in it, and why.
+    #[error("{0}: {1}")]
+    Refused(&'static str, String),
+    /// The answer was larger than was allowed.
+    #[error("the answer was too large")]
+    TooLarge,
+    /// It could not be sent, or the answer did not come in time.
+    #[error("{0}")]
+    Failed(String),
+}
+
 /// Sends requests.
 pub trait SendHttp: Send + Sync {
-    /// Whether a URL may be sent to at all, as far as it tells; why not otherwise.
-    fn check(&self, url: &str) -> Result<(), String>;
+    /// Whether a URL may be sent to at all, as far as it tells: the name of its host; why not
+    /// otherwise.
+    fn check(&self, url: &str) -> Result<String, String>;
+
+    /// Send this one, and read an answer of so many bytes at most.
+    fn fetch(
+        &self,
+        request: FetchRequest,
+        bytes_max: usize,
+    ) -> Pin<Box<dyn Future<Output = Result<Fetched, FetchError>> + Send + '_>>;
 
     /// Send this one. Redirects are not followed.
     fn post(&self, post: Post) -> Pin<Box<dyn Future<Output = Result<Answered, PostError>> + Send + '_>>;

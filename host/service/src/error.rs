@@ -99,6 +99,22 @@ impl ServiceError {
     }
 }
 
+impl ServiceError {
+    /// The same, about an input that is the part at this pointer by itself.
+    pub(crate) fn beyond(self, pointer: &str) -> Self {
+        match self {
+            Self::Invalid(wrong) => {
+                let at = |v: Violation| {
+                    let rest = v.pointer.strip_prefix(pointer).unwrap_or(&v.pointer).to_owned();
+                    Violation { pointer: rest, ..v }
+                };
+                Self::Invalid(wrong.into_iter().map(at).collect())
+            }
+            other => other,
+        }
+    }
+}
+
 impl From<StoreError> for ServiceError {
     fn from(error: StoreError) -> Self {
         match error {
@@ -119,6 +135,7 @@ impl From<HostError> for ServiceError {
             HostError::Conflict(detail) => Self::Conflict("conflict", detail),
             HostError::Invalid(violations) => Self::Invalid(violations),
             HostError::Limit(limit) => Self::Limit(limit),
+            HostError::Failed(_) => Self::Plugin("plugin_failed"),
             HostError::Unavailable(detail) => Self::Unavailable(detail),
         }
     }
@@ -136,7 +153,7 @@ impl From<ServiceError> for HostError {
             ServiceError::BadParameter(name, detail) => Self::invalid(&format!("/{name}"), "parameter", detail),
             ServiceError::Limit(limit) => Self::Limit(limit),
             ServiceError::Unauthenticated(detail) => Self::Unavailable(detail.to_owned()),
-            error @ ServiceError::Plugin(_) => Self::Unavailable(error.to_string()),
+            error @ ServiceError::Plugin(_) => Self::Failed(error.to_string()),
             error @ (ServiceError::SecondFactorRequired
             | ServiceError::TooMany { .. }
             | ServiceError::KeyReused

@@ -1,18 +1,21 @@
 //! Switching plugins on and off in a tenant, with consent.
 
+use std::collections::BTreeMap;
+
 use purlin_domain::{
-    Json,
+    Json, Timestamp,
     access::{Permission, PermissionSet},
     audit::difference,
-    descriptor::Descriptor,
+    descriptor::{Descriptor, Secret, StepKind},
     error::Violation,
-    id::VersionId,
+    guest::Step,
+    id::TenantId,
     principal::Principal,
 };
 use purlin_store::{
     TenantTx,
-    installations::{self, Installation},
-    plugins, tenants, usage,
+    installations::{self, Agreed, Installation},
+    plugin_secrets, plugins, tenants, usage,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -20,8 +23,9 @@ use serde_json::json;
 
 use crate::{
     Platform, Result, ServiceError, access,
+    catalog::Loaded,
     change::{Change, Mutation},
-    schedules,
+    lifecycle, schedules,
 };
 
 /// What a tenant's administrator agrees to.
@@ -35,6 +39,43 @@ pub struct Consent {
     /// What is granted. When missing, what was granted before, as far as the version asks
     /// for it; everything it asks for, where it was not installed.
     pub grants: Option<PermissionSet>,
+    /// What is set, in the place of all that was. When missing, what was set before.
+    pub settings: Option<Json>,
+    /// Secrets to set, by name, beside those that are set.
+    #[serde(default)]
+    pub secrets: BTreeMap<String, SecretText>,
+}
+
+/// The value of a secret: 1 to 16,384 bytes.
+#[derive(Deserialize, JsonSchema)]
+#[serde(transparent)]
+pub struct SecretText(String);
+
+impl std::fmt::Debug for SecretText {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("…")
+    }
+}
+
+/// A new value of a secret.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewSecret {
+    /// The value.
+    pub value: SecretText,
+}
+
+const SECRET_BYTES_MAX: usize = 16 << 10;
+
+/// A secret that the version reads.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct SecretView {
+    /// Its name.
+    pub name: String,
+    /// What it is for.
+    pub description: String,
+    /// When it was last set; null while it is not.
+    pub set_at: Option<Timestamp>,
 }
 
 /// An installation, and what its version asks for.
@@ -45,13 +86,20 @@ pub struct InstallationView {
     pub installation: Installation,
     /// What it asks for; what is not among the grants is refused to it.
     pub asks_for: Vec<Permission>,
+    /// What of it is not granted.
+    pub not_granted: Vec<Permission>,
+    /// The JSON Schema of its settings; null when it has none.
+    pub settings_schema: Option<Json>,
+    /// The secrets it reads, and which of them are set.
+    pub secrets: Vec<SecretView>,
 }
 
-/// Enable a plugin, or change the version or the grants of an enabled one.
+/// Enable a plugin, or change the version, the grants or the settings of an enabled one.
 pub async fn enable(platform: &Platform, principal: &Principal, consent: Consent) -> Result<InstallationView> {
     let by = principal.actor.user();
     let present = installations::by_plugin(&mut platform.db.read(principal.tenant).await?, &consent.plugin).await?;
-    let (version_id, descriptor) = wanted(platform, &consent, present.as_ref()).await?;
+    let loaded = wanted(platform, &consent, present.as_ref()).await?;
+    let descriptor = &loaded.descriptor;
     let asks_for = descriptor.asks_for();
     let mut change = Mutation::begin(platform, principal).await?;
     let before = installations::hold(&mut change.tx, &consent.plugin).await?;
@@ -67,18 +115,167 @@ pub async fn enable(platform: &Platform, principal: &Principal, consent: Consent
         (None, None) => PermissionSet(asks_for.clone()),
     };
     check_grants(principal, &grants, &asks_for)?;
-    let document = serde_json::to_value(&grants).map_err(ServiceError::internal)?;
+    let settings =
+        consent.settings.or_else(|| before.as_ref().map(|i| i.settings.clone())).unwrap_or_else(|| json!({}));
+    check_settings(&loaded, &settings)?;
+    let grants = serde_json::to_value(&grants).map_err(ServiceError::internal)?;
     let (id, now) = (platform.clock.id(), change.now);
-    installations::enable(&mut change.tx, id, &consent.plugin, version_id, &document, now, by).await?;
+    let agreed = Agreed { plugin: &consent.plugin, version: loaded.version, grants: &grants, settings: &settings };
+    installations::enable(&mut change.tx, id, agreed, now, by).await?;
     if before.as_ref().is_none_or(|before| before.state != "enabled") {
         within_plan(platform, &mut change.tx).await?;
     }
-    schedules::install(platform, &mut change.tx, &descriptor, now).await?;
-    let after = installations::by_plugin(&mut change.tx, &consent.plugin)
-        .await?
-        .ok_or_else(|| ServiceError::internal("the installation is gone"))?;
-    change.note(changed("plugin.enabled", before.as_ref(), &after));
-    change.finish(InstallationView { installation: after, asks_for }).await
+    let mut secrets: Vec<&str> = Vec::new();
+    for (name, value) in &consent.secrets {
+        keep_secret(platform, &mut change, &loaded, name, value).await.map_err(|error| error.within("/secrets"))?;
+        secrets.push(name);
+    }
+    schedules::install(platform, &mut change.tx, descriptor, now).await?;
+    let after = installations::by_plugin(&mut change.tx, &consent.plugin).await?.ok_or_else(gone)?;
+    if let Some(step) = step(before.as_ref(), &after, !secrets.is_empty()) {
+        tell(platform, &mut change, descriptor, &step);
+    }
+    change.note(changed("plugin.enabled", before.as_ref(), &after, &secrets));
+    let view = view(&mut change.tx, after, &loaded).await?;
+    change.finish(view).await
+}
+
+/// Set what a plugin's administrators set, in the place of all that was.
+pub async fn configure(
+    platform: &Platform,
+    principal: &Principal,
+    plugin: &str,
+    settings: Json,
+) -> Result<InstallationView> {
+    let mut change = Mutation::begin(platform, principal).await?;
+    let before = installations::hold(&mut change.tx, plugin).await?.ok_or(ServiceError::NotFound)?;
+    let loaded = platform.catalog.load(&mut change.tx, &before).await?;
+    check_settings(&loaded, &settings).map_err(|error| error.beyond("/settings"))?;
+    let now = change.now;
+    installations::configure(&mut change.tx, plugin, &settings, now, principal.actor.user()).await?;
+    let after = installations::by_plugin(&mut change.tx, plugin).await?.ok_or_else(gone)?;
+    if before.settings != after.settings {
+        configured(platform, &mut change, &loaded, &before, &after, &[]);
+    }
+    let view = view(&mut change.tx, after, &loaded).await?;
+    change.finish(view).await
+}
+
+/// Set a secret.
+pub async fn set_secret(
+    platform: &Platform,
+    principal: &Principal,
+    plugin: &str,
+    name: &str,
+    secret: NewSecret,
+) -> Result<()> {
+    let mut change = Mutation::begin(platform, principal).await?;
+    let installation = installations::hold(&mut change.tx, plugin).await?.ok_or(ServiceError::NotFound)?;
+    let loaded = platform.catalog.load(&mut change.tx, &installation).await?;
+    if loaded.descriptor.secrets.iter().all(|secret| secret.name != name) {
+        return Err(ServiceError::NotFound);
+    }
+    let kept = keep_secret(platform, &mut change, &loaded, name, &secret.value).await;
+    kept.map_err(|error| error.beyond(&format!("/{name}")).within("/value"))?;
+    configured(platform, &mut change, &loaded, &installation, &installation, &[name]);
+    change.finish(()).await
+}
+
+/// Forget a secret.
+pub async fn delete_secret(platform: &Platform, principal: &Principal, plugin: &str, name: &str) -> Result<()> {
+    let mut change = Mutation::begin(platform, principal).await?;
+    let installation = installations::hold(&mut change.tx, plugin).await?.ok_or(ServiceError::NotFound)?;
+    let loaded = platform.catalog.load(&mut change.tx, &installation).await?;
+    if !plugin_secrets::delete(&mut change.tx, plugin, name).await? {
+        return Err(ServiceError::NotFound);
+    }
+    configured(platform, &mut change, &loaded, &installation, &installation, &[name]);
+    change.finish(()).await
+}
+
+/// What a secret is sealed under.
+pub(crate) fn secret_context(tenant: TenantId, plugin: &str, name: &str) -> String {
+    format!("secret {name} of {plugin} in {tenant}")
+}
+
+async fn keep_secret(
+    platform: &Platform,
+    change: &mut Mutation<'_>,
+    loaded: &Loaded,
+    name: &str,
+    SecretText(value): &SecretText,
+) -> Result<()> {
+    let plugin = &loaded.descriptor.name;
+    if loaded.descriptor.secrets.iter().all(|secret| secret.name != name) {
+        return Err(ServiceError::invalid(
+            &format!("/{name}"),
+            "undeclared",
+            "the plugin reads no secret of this name",
+        ));
+    }
+    if !(1..=SECRET_BYTES_MAX).contains(&value.len()) {
+        return Err(ServiceError::invalid(&format!("/{name}"), "length", format!("1 to {SECRET_BYTES_MAX} bytes")));
+    }
+    let tenant = change.tx.tenant();
+    let sealed = platform.secrets.seal(&secret_context(tenant, plugin, name), value.as_bytes())?;
+    let (now, by) = (change.now, change.by());
+    Ok(plugin_secrets::set(&mut change.tx, plugin, name, sealed, now, by).await?)
+}
+
+fn check_settings(loaded: &Loaded, settings: &Json) -> Result<()> {
+    if !settings.is_object() {
+        return Err(ServiceError::invalid("/settings", "type", "an object is needed"));
+    }
+    if settings.to_string().len() > SETTINGS_BYTES_MAX {
+        return Err(ServiceError::invalid("/settings", "length", format!("at most {SETTINGS_BYTES_MAX} bytes")));
+    }
+    let wrong = loaded.settings_violations(settings);
+    if wrong.is_empty() { Ok(()) } else { Err(ServiceError::Invalid(wrong).within("/settings")) }
+}
+
+const SETTINGS_BYTES_MAX: usize = 64 << 10;
+
+fn gone() -> ServiceError {
+    ServiceError::internal("the installation is gone")
+}
+
+/// What a change of an installation is for its plugin; nothing, where only grants changed.
+fn step(before: Option<&Installation>, after: &Installation, has_secrets: bool) -> Option<Step> {
+    match before {
+        Some(before) if before.version_id != after.version_id => Some(Step::Upgraded(before.version.clone())),
+        Some(before) if before.state == "enabled" => {
+            (before.settings != after.settings || has_secrets).then_some(Step::Configured)
+        }
+        _ => Some(Step::Enabled),
+    }
+}
+
+/// Tell the plugin of a step, where it wants to know.
+fn tell(platform: &Platform, change: &mut Mutation<'_>, descriptor: &Descriptor, step: &Step) {
+    let kind = match step {
+        Step::Enabled => StepKind::Enabled,
+        Step::Upgraded(_) => StepKind::Upgraded,
+        Step::Configured => StepKind::Configured,
+    };
+    if descriptor.is_told_of(kind) {
+        let job = lifecycle::job(platform, &descriptor.name, step, 0, change.now);
+        change.enqueue_for(descriptor.name.clone(), job);
+    }
+}
+
+/// Note that settings or secrets changed, and tell the plugin.
+fn configured(
+    platform: &Platform,
+    change: &mut Mutation<'_>,
+    loaded: &Loaded,
+    before: &Installation,
+    after: &Installation,
+    secrets: &[&str],
+) {
+    if after.state == "enabled" {
+        tell(platform, change, &loaded.descriptor, &Step::Configured);
+    }
+    change.note(changed("plugin.configured", Some(before), after, secrets));
 }
 
 /// Refuse when the plan has no room for the plugins that are enabled now.
@@ -98,7 +295,7 @@ pub async fn disable(platform: &Platform, principal: &Principal, plugin: &str) -
     let now = change.now;
     if installations::disable(&mut change.tx, plugin, now, principal.actor.user()).await? {
         let after = Installation { state: "disabled".to_owned(), ..before.clone() };
-        change.note(changed("plugin.disabled", Some(&before), &after));
+        change.note(changed("plugin.disabled", Some(&before), &after, &[]));
     }
     change.finish(()).await
 }
@@ -108,7 +305,8 @@ pub async fn list(platform: &Platform, principal: &Principal) -> Result<Vec<Inst
     let mut tx = platform.db.read(principal.tenant).await?;
     let mut views = Vec::new();
     for installation in installations::list(&mut tx).await? {
-        views.push(view(platform, &mut tx, installation).await?);
+        let loaded = platform.catalog.load(&mut tx, &installation).await?;
+        views.push(view(&mut tx, installation, &loaded).await?);
     }
     Ok(views)
 }
@@ -117,20 +315,27 @@ pub async fn list(platform: &Platform, principal: &Principal) -> Result<Vec<Inst
 pub async fn get(platform: &Platform, principal: &Principal, plugin: &str) -> Result<InstallationView> {
     let mut tx = platform.db.read(principal.tenant).await?;
     let installation = installations::by_plugin(&mut tx, plugin).await?.ok_or(ServiceError::NotFound)?;
-    view(platform, &mut tx, installation).await
+    let loaded = platform.catalog.load(&mut tx, &installation).await?;
+    view(&mut tx, installation, &loaded).await
 }
 
-async fn view(platform: &Platform, tx: &mut TenantTx, installation: Installation) -> Result<InstallationView> {
-    let asks_for = platform.catalog.load(tx, &installation).await?.descriptor.asks_for();
-    Ok(InstallationView { installation, asks_for })
+async fn view(tx: &mut TenantTx, installation: Installation, loaded: &Loaded) -> Result<InstallationView> {
+    let descriptor = &loaded.descriptor;
+    let asks_for = descriptor.asks_for();
+    let grants: PermissionSet = serde_json::from_value(installation.grants.clone()).map_err(ServiceError::internal)?;
+    let not_granted = asks_for.iter().filter(|asked| !grants.allows(asked)).cloned().collect();
+    let set = plugin_secrets::list(tx, &installation.plugin).await?;
+    let secret = |secret: &Secret| SecretView {
+        name: secret.name.clone(),
+        description: secret.description.clone(),
+        set_at: set.iter().find(|set| set.name == secret.name).map(|set| set.updated_at),
+    };
+    let secrets = descriptor.secrets.iter().map(secret).collect();
+    Ok(InstallationView { installation, asks_for, not_granted, settings_schema: descriptor.settings.clone(), secrets })
 }
 
 /// The version meant, and what it says of itself.
-async fn wanted(
-    platform: &Platform,
-    consent: &Consent,
-    present: Option<&Installation>,
-) -> Result<(VersionId, Descriptor)> {
+async fn wanted(platform: &Platform, consent: &Consent, present: Option<&Installation>) -> Result<Loaded> {
     let missing = |pointer: &str, what: &str| {
         ServiceError::invalid(pointer, "unknown", format!("there is no such {what} on this host"))
     };
@@ -145,8 +350,7 @@ async fn wanted(
     };
     let (pointer, what) = if named.is_some() { ("/version", "version") } else { ("/plugin", "plugin") };
     let version = version.ok_or_else(|| missing(pointer, what))?;
-    let descriptor: Descriptor = serde_json::from_value(version.descriptor).map_err(ServiceError::internal)?;
-    Ok((version.id, descriptor))
+    Loaded::read(version)
 }
 
 /// The grants of an installation that the version still asks for: consent is never widened
@@ -169,13 +373,20 @@ fn check_grants(principal: &Principal, grants: &PermissionSet, asks_for: &[Permi
     Ok(())
 }
 
-fn changed(what: &'static str, before: Option<&Installation>, after: &Installation) -> Change {
-    let shown = |i: &Installation| json!({ "version": i.version, "state": i.state, "grants": i.grants });
+fn changed(what: &'static str, before: Option<&Installation>, after: &Installation, secrets: &[&str]) -> Change {
+    let shown = |i: &Installation| json!({ "version": i.version, "state": i.state, "grants": i.grants, "settings": i.settings });
+    let mut changes = difference(&before.map_or(Json::Null, shown), &shown(after));
+    if !secrets.is_empty()
+        && let Some(changes) = changes.as_object_mut()
+    {
+        // Which were set, not to what.
+        changes.insert("secrets".to_owned(), json!({ "before": null, "after": secrets }));
+    }
     Change {
         what,
         resource_type: "installation",
         id: after.plugin.clone(),
-        changes: difference(&before.map_or(Json::Null, shown), &shown(after)),
+        changes,
         data: Some(json!({ "plugin": after.plugin, "version": after.version })),
     }
 }

@@ -3,7 +3,7 @@
 use chrono::TimeDelta;
 use purlin_store::{idempotency as answers, jobs, one_time_tokens, plugin_logs, sessions, workers};
 
-use crate::{Platform, Result, audit, idempotency, reports};
+use crate::{Platform, Result, audit, idempotency, plugin_files, reports};
 
 /// How long a session or a token that ended is remembered, so that its end can be told.
 const ENDED_KEPT: TimeDelta = TimeDelta::days(1);
@@ -23,8 +23,20 @@ pub async fn run(platform: &Platform) -> Result<()> {
     let jobs = platform.db.drop_job_history(now - platform.settings.job_history_life).await?;
     let audit_rows = audit::expire(platform).await?;
     let reports = reports::expire(platform).await?;
-    if lines + jobs + dead + sessions + tokens + answers + audit_rows + reports > 0 {
-        tracing::info!(lines, jobs, dead, sessions, tokens, answers, audit_rows, reports, "forgot what is old");
+    let unnamed = plugin_files::sweep(platform).await?;
+    if lines + jobs + dead + sessions + tokens + answers + audit_rows + reports + unnamed > 0 {
+        tracing::info!(
+            lines,
+            jobs,
+            dead,
+            sessions,
+            tokens,
+            answers,
+            audit_rows,
+            reports,
+            unnamed,
+            "forgot what is old"
+        );
     }
     Ok(())
 }

@@ -21,16 +21,17 @@ use crate::{
     access_cache::AccessCache,
     catalog::Catalog,
     checkpoints::KeepCheckpoints,
+    checks::Checkers,
     egress::SendHttp,
     events::Streams,
     files::KeepFiles,
+    guests::RunGuests,
     jobs::{BacklogMeter, Bell, ChainMeter, Resting, RunningPlugins},
     keys::Keyring,
     limiter::Limiter,
     mail::SendMail,
     password::Hasher,
     plugins::Inspect,
-    routes::AnswerRequests,
     secrets::Secrets,
     storage::StorageMeter,
     unit::Gathering,
@@ -73,8 +74,8 @@ pub struct Outside {
     pub bus: Option<Bus>,
     /// Looks into uploaded components.
     pub inspector: Arc<dyn Inspect>,
-    /// Runs the guests that answer requests.
-    pub guests: Arc<dyn AnswerRequests>,
+    /// Runs guests, beside jobs.
+    pub guests: Arc<dyn RunGuests>,
     /// Sends mails.
     pub mailer: Arc<dyn SendMail>,
     /// Sends requests to where tenants say.
@@ -99,8 +100,8 @@ pub struct Platform {
     pub bell: Bell,
     /// Looks into uploaded components.
     pub inspector: Arc<dyn Inspect>,
-    /// Runs the guests that answer requests.
-    pub(crate) guests: Arc<dyn AnswerRequests>,
+    /// Runs guests, beside jobs.
+    pub(crate) guests: Arc<dyn RunGuests>,
     /// Rings when a tenant was suspended by this process.
     pub suspended: Notify,
     pub(crate) mailer: Arc<dyn SendMail>,
@@ -121,6 +122,7 @@ pub struct Platform {
     pub(crate) hasher: Hasher,
     pub(crate) catalog: Catalog,
     pub(crate) running: RunningPlugins,
+    pub(crate) checkers: Checkers,
     pub(crate) backlog: BacklogMeter,
     pub(crate) chains: ChainMeter,
     pub(crate) resting: Resting,
@@ -181,6 +183,7 @@ impl Platform {
             hasher: Hasher::new()?,
             catalog: Catalog::default(),
             running: RunningPlugins::new(),
+            checkers: Checkers::new(),
             backlog: BacklogMeter::new(),
             chains: ChainMeter::new(),
             resting: Resting::new(),

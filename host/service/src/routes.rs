@@ -1,26 +1,27 @@
 //! HTTP routes of plugins: the guest answers, and what it did meanwhile is one unit of work,
 //! kept with an answer below 400 and only with one.
 
-use std::{pin::Pin, sync::Arc};
+use std::sync::Arc;
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use purlin_domain::{
     access::Authority,
     error::{HostError, Violation},
-    limits::GuestLimits,
+    guest::Ended,
     log::{LogLevel, LogLine, escape_control},
     principal::Principal,
-    route::{Ended, GuestRequest, GuestResponse},
+    route::{GuestRequest, GuestResponse},
 };
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::{
     Platform, Result, ServiceError, access,
+    guests::{Answer, Ran},
     idempotency::Replay,
     jobs::{Running, running},
     plugin_logs,
-    unit::{CommitError, Unit},
+    unit::{CommitError, Sent, Unit},
 };
 
 /// Headers of an answer at most, and bytes of them.
@@ -30,29 +31,6 @@ const HEADER_BYTES_MAX: usize = 16 << 10;
 const LINE_CHARS_MAX: usize = 2_000;
 /// Things told to be wrong with a request.
 const VIOLATIONS_MAX: usize = 100;
-
-/// Runs the guests that answer requests.
-pub trait AnswerRequests: Send + Sync {
-    /// Let the component of this digest answer a request, its calls answered by this unit.
-    fn answer<'a>(
-        &'a self,
-        platform: &'a Arc<Platform>,
-        digest: &'a str,
-        unit: Box<Unit>,
-        request: GuestRequest,
-        limits: GuestLimits,
-    ) -> Pin<Box<dyn Future<Output = Result<Answered>> + Send + 'a>>;
-}
-
-/// What came of it.
-pub struct Answered {
-    /// The guest's answer, or why the host ended it.
-    pub outcome: std::result::Result<std::result::Result<GuestResponse, HostError>, Ended>,
-    /// What it gathered.
-    pub unit: Option<Box<Unit>>,
-    /// What it logged.
-    pub log: Vec<LogLine>,
-}
 
 /// A request as it came in.
 #[derive(Clone, Debug)]
@@ -83,6 +61,7 @@ pub async fn answer(
     plugin: &str,
     asked: Asked,
 ) -> Result<GuestResponse> {
+    let sent = Sent::default();
     let mut reruns = 0;
     loop {
         let running = running(platform, principal.tenant, plugin).await?.ok_or(ServiceError::NotFound)?;
@@ -100,7 +79,7 @@ pub async fn answer(
             headers: asked.headers.clone(),
             body: asked.body.clone(),
         };
-        match attempt(platform, principal, &running, request).await {
+        match attempt(platform, principal, &running, request, &sent).await {
             Ok(response) => return Ok(response),
             Err(CommitError::Failed(error)) => return Err(error),
             Err(CommitError::LeaseLost) => return Err(ServiceError::internal("a request has no lease to lose")),
@@ -126,14 +105,15 @@ async fn attempt(
     principal: &Principal,
     running: &Running,
     request: GuestRequest,
+    sent: &Sent,
 ) -> std::result::Result<GuestResponse, CommitError> {
     // What the caller may, cut by what the tenant granted to the plugin.
     let authority = Authority { grants: running.authority.grants.clone(), ..Authority::clone(&principal.authority) };
     let acting = Principal { authority: Arc::new(authority), ..principal.clone() };
-    let unit = Box::new(Unit::for_route(platform, acting, running.plugin.clone()));
+    let unit = Box::new(Unit::for_route(platform, acting, running.plugin.clone(), sent.clone()));
     let digest = &running.plugin.loaded.digest;
-    let answered = platform.guests.answer(platform, digest, unit, request, GuestLimits::REQUEST).await?;
-    let Answered { outcome, unit, mut log } = answered;
+    let answered = platform.guests.answer(platform, digest, unit, request).await?;
+    let Ran { outcome, unit, mut log } = answered;
     let said = judge(platform, outcome, &mut log);
     let plugin = &running.plugin.installation.plugin;
     if let Err(error) = plugin_logs::append(platform, principal.tenant, plugin, None, log).await {
@@ -183,7 +163,7 @@ pub fn replayed(replay: Replay) -> Result<GuestResponse> {
 /// What the guest's answer comes to for the caller; what went wrong is told in the log.
 fn judge(
     platform: &Platform,
-    outcome: std::result::Result<std::result::Result<GuestResponse, HostError>, Ended>,
+    outcome: std::result::Result<Answer, Ended>,
     log: &mut Vec<LogLine>,
 ) -> Result<GuestResponse> {
     let mut note = |message: &str| {
@@ -216,7 +196,7 @@ fn judge(
 }
 
 /// A refusal in words of some length.
-fn shortened(error: HostError) -> HostError {
+pub(crate) fn shortened(error: HostError) -> HostError {
     let short = |text: String| text.chars().take(LINE_CHARS_MAX).collect::<String>();
     match error {
         HostError::Denied(what) => HostError::Denied(short(what)),

@@ -6,7 +6,10 @@
 
 mod commit;
 mod effects;
+mod fetch;
+mod files;
 mod reads;
+mod settings;
 mod together;
 mod writes;
 
@@ -14,19 +17,25 @@ use std::{collections::BTreeMap, pin::Pin, sync::Arc, time::Instant};
 
 use purlin_domain::{
     Json,
-    access::{Decision, Permission},
+    access::{Authority, Decision, Permission},
     audit::AuditEntry,
     error::HostError,
     event::{Cause, NewEvent},
+    guest::Step,
     id::{JobId, RecordId},
     job::NewJob,
     limits::{Limit, UnitLimits},
-    principal::Principal,
+    principal::{Actor, Principal},
     record::{CollectionRef, Record},
 };
 use purlin_store::jobs::Fence;
+use uuid::Uuid;
+
+use self::files::FileWrite;
 
 pub use commit::{Ack, CommitError};
+pub use fetch::Sent;
+pub(crate) use files::{content_key, forget_contents};
 pub(crate) use together::Gathering;
 
 use crate::{
@@ -84,6 +93,16 @@ pub struct Unit {
     told: Option<(Fence, Instant)>,
     /// What the request is answered, for a repetition of it.
     reply: Json,
+    /// Files about to be written, and the contents of those that were read.
+    files: BTreeMap<String, FileWrite>,
+    files_seen: BTreeMap<String, Uuid>,
+    /// Digests of the requests this run sent, and what all runs of the invocation sent.
+    fetches: Vec<[u8; 32]>,
+    sent: Sent,
+    /// The step to be taken again, with how often it was.
+    again: Option<(Step, u32)>,
+    /// Whether it only checks what another is about to write.
+    is_check: bool,
     /// How many jobs descend from the root cause already, once asked.
     chain_size: Option<i64>,
     plugins: BTreeMap<String, Arc<Loaded>>,
@@ -103,15 +122,34 @@ impl Unit {
         cause: Cause,
         plugin: Enabled,
         claim: Fence,
+        sent: Sent,
     ) -> Self {
         let unit = Self::new(platform, principal, cause, Some(plugin));
-        Self { told: Some((claim, Instant::now())), ..unit }
+        Self { told: Some((claim, Instant::now())), sent, ..unit }
     }
 
     /// The unit of a plugin that answers a request, for its caller.
-    pub(crate) fn for_route(platform: &Arc<Platform>, principal: Principal, plugin: Enabled) -> Self {
+    pub(crate) fn for_route(platform: &Arc<Platform>, principal: Principal, plugin: Enabled, sent: Sent) -> Self {
         let cause = Cause { user: principal.on_behalf_of, event: None, root: platform.clock.id(), depth: 0 };
-        Self::new(platform, principal, cause, Some(plugin))
+        Self { sent, ..Self::new(platform, principal, cause, Some(plugin)) }
+    }
+
+    /// The unit of a plugin that checks what this one is about to write: it sees that, and can
+    /// write nothing.
+    fn for_check(&self, plugin: &Enabled) -> Self {
+        let plan = self.principal.authority.plan.clone();
+        let authority = Authority { user: None, scopes: None, grants: Some(plugin.grants()), plan };
+        let principal = Principal {
+            actor: Actor::Plugin(plugin.installation.plugin.clone()),
+            on_behalf_of: self.cause.user,
+            authority: Arc::new(authority),
+            session: None,
+            operator: false,
+            idempotency: None,
+            ..self.principal.clone()
+        };
+        let unit = Self::new(&self.platform, principal, self.cause.clone(), Some(plugin.clone()));
+        Self { is_check: true, writes: self.writes.clone(), ..unit }
     }
 
     fn new(platform: &Arc<Platform>, principal: Principal, cause: Cause, plugin: Option<Enabled>) -> Self {
@@ -137,9 +175,54 @@ impl Unit {
             progress: None,
             told: None,
             reply: Json::Null,
+            files: BTreeMap::new(),
+            files_seen: BTreeMap::new(),
+            fetches: Vec::new(),
+            sent: Sent::default(),
+            again: None,
+            is_check: false,
             chain_size: None,
             plugins,
         }
+    }
+
+    /// Take this step again once this is committed; it was taken so often before.
+    pub fn again(&mut self, step: Step, rounds: u32) {
+        self.again = Some((step, rounds));
+    }
+
+    /// How much of each limit is used: its name, what there is, what is used.
+    pub fn used(&self) -> [(&'static str, usize, usize); 8] {
+        let limits = &self.limits;
+        [
+            ("writes", limits.writes, self.write_calls),
+            ("write-bytes", limits.write_bytes, self.write_bytes),
+            ("events", limits.events, self.events.len()),
+            ("jobs", limits.jobs, self.jobs.len()),
+            ("audit-entries", limits.audit_entries, self.audit.len()),
+            ("files", limits.files, self.files.len()),
+            ("fetches", limits.fetches, self.fetches.len()),
+            ("chain-depth", limits.chain_depth as usize, self.cause.depth as usize),
+        ]
+    }
+
+    /// How many effects were gathered.
+    pub fn effects(&self) -> usize {
+        self.writes.len()
+            + self.events.len()
+            + self.jobs.len()
+            + self.cancels.len()
+            + self.audit.len()
+            + self.files.len()
+            + usize::from(self.progress.is_some())
+    }
+
+    /// Refuse to write where nothing can be written.
+    fn writable(&self) -> HostResult<()> {
+        if self.is_check {
+            return Err(HostError::invalid("", "check", "nothing can be written or sent while a write is checked"));
+        }
+        Ok(())
     }
 
     /// Who acts.

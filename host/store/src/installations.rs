@@ -27,32 +27,70 @@ pub struct Installation {
     /// BLAKE3 of the version's component, in hex.
     #[serde(skip)]
     pub digest: String,
-    /// `enabled` or `disabled`.
+    /// `enabled`, `disabled`, or `paused` by the host, which says why.
     pub state: String,
     /// What was granted: a list of permissions.
     pub grants: Json,
+    /// What was set, without the defaults.
+    pub settings: Json,
+    /// The version that ran before, to which it can go back.
+    pub previous_version: Option<String>,
+    /// When it began to run the present version instead.
+    pub upgraded_at: Option<Timestamp>,
+    /// Why the host paused it, or went back to the version before.
+    pub reason: Option<String>,
     /// When it was first enabled.
     pub created_at: Timestamp,
     /// When it last changed.
     pub updated_at: Timestamp,
 }
 
-/// Switch a plugin on, or change its version and grants.
-pub async fn enable(
+/// What a tenant agrees to.
+#[derive(Clone, Copy, Debug)]
+pub struct Agreed<'a> {
+    /// The plugin.
+    pub plugin: &'a str,
+    /// The version.
+    pub version: VersionId,
+    /// What is granted.
+    pub grants: &'a Json,
+    /// What is set.
+    pub settings: &'a Json,
+}
+
+/// Switch a plugin on, or change its version, grants and settings. What it was before is kept
+/// when the version is another one.
+pub async fn enable(tx: &mut TenantTx, id: Uuid, agreed: Agreed<'_>, now: Timestamp, by: Option<UserId>) -> Result<()> {
+    tx.execute(
+        "INSERT INTO installations (tenant_id, id, plugin, version_id, state, grants, settings, created_at, updated_at, created_by, updated_by)
+         VALUES ($1, $2, $3, $4, 'enabled', $5, $6, $7, $7, $8, $8)
+         ON CONFLICT (tenant_id, plugin) DO UPDATE SET
+            previous_version_id = CASE WHEN installations.version_id <> excluded.version_id
+                THEN installations.version_id ELSE installations.previous_version_id END,
+            previous_grants = CASE WHEN installations.version_id <> excluded.version_id
+                THEN installations.grants ELSE installations.previous_grants END,
+            upgraded_at = CASE WHEN installations.version_id <> excluded.version_id
+                THEN excluded.updated_at ELSE installations.upgraded_at END,
+            version_id = excluded.version_id, state = 'enabled', reason = NULL,
+            grants = excluded.grants, settings = excluded.settings, updated_at = excluded.updated_at,
+            updated_by = excluded.updated_by",
+        params![id, agreed.plugin, agreed.version, agreed.grants, agreed.settings, now, by],
+    )
+    .await?;
+    Ok(())
+}
+
+/// Set what administrators set.
+pub async fn configure(
     tx: &mut TenantTx,
-    id: Uuid,
     plugin: &str,
-    version: VersionId,
-    grants: &Json,
+    settings: &Json,
     now: Timestamp,
     by: Option<UserId>,
 ) -> Result<()> {
     tx.execute(
-        "INSERT INTO installations (tenant_id, id, plugin, version_id, state, grants, created_at, updated_at, created_by, updated_by)
-         VALUES ($1, $2, $3, $4, 'enabled', $5, $6, $6, $7, $7)
-         ON CONFLICT (tenant_id, plugin) DO UPDATE SET version_id = excluded.version_id, state = 'enabled',
-            grants = excluded.grants, updated_at = excluded.updated_at, updated_by = excluded.updated_by",
-        params![id, plugin, version, grants, now, by],
+        "UPDATE installations SET settings = $3, updated_at = $4, updated_by = $5 WHERE tenant_id = $1 AND plugin = $2",
+        params![plugin, settings, now, by],
     )
     .await?;
     Ok(())
@@ -63,33 +101,34 @@ pub async fn disable(tx: &mut TenantTx, plugin: &str, now: Timestamp, by: Option
     let changed = tx
         .execute(
             "UPDATE installations SET state = 'disabled', updated_at = $3, updated_by = $4
-             WHERE tenant_id = $1 AND plugin = $2 AND state = 'enabled'",
+             WHERE tenant_id = $1 AND plugin = $2 AND state <> 'disabled'",
             params![plugin, now, by],
         )
         .await?;
     Ok(changed == 1)
 }
 
+macro_rules! installations {
+    ($($rest:literal),*) => {
+        concat!(
+            "SELECT i.id, i.plugin, v.version, i.version_id, v.digest, i.state, i.grants, i.settings, b.version AS previous_version,
+                i.upgraded_at, i.reason, i.created_at, i.updated_at
+             FROM installations i JOIN plugin_versions v ON v.id = i.version_id
+             LEFT JOIN plugin_versions b ON b.id = i.previous_version_id ",
+            $($rest),*
+        )
+    };
+}
+
 /// The tenant's plugins, by name.
 pub async fn list(tx: &mut TenantTx) -> Result<Vec<Installation>> {
-    tx.fetch_all(
-        "SELECT i.id, i.plugin, v.version, i.version_id, v.digest, i.state, i.grants, i.created_at, i.updated_at
-         FROM installations i JOIN plugin_versions v ON v.id = i.version_id
-         WHERE i.tenant_id = $1 ORDER BY i.plugin",
-        params![],
-    )
-    .await
+    tx.fetch_all(installations!("WHERE i.tenant_id = $1 ORDER BY i.plugin"), params![]).await
 }
 
 /// The tenant's installation of a plugin, with or without a lock on it.
 macro_rules! by_plugin {
     ($lock:literal) => {
-        concat!(
-            "SELECT i.id, i.plugin, v.version, i.version_id, v.digest, i.state, i.grants, i.created_at, i.updated_at
-             FROM installations i JOIN plugin_versions v ON v.id = i.version_id
-             WHERE i.tenant_id = $1 AND i.plugin = $2 ",
-            $lock
-        )
+        installations!("WHERE i.tenant_id = $1 AND i.plugin = $2 ", $lock)
     };
 }
 
@@ -101,9 +140,9 @@ pub async fn by_plugin(tx: &mut TenantTx, plugin: &str) -> Result<Option<Install
 /// The same, none either when the tenant is not active: what a plugin may do at this moment.
 pub async fn consent(tx: &mut TenantTx, plugin: &str) -> Result<Option<Installation>> {
     tx.fetch_optional(
-        "SELECT i.id, i.plugin, v.version, i.version_id, v.digest, i.state, i.grants, i.created_at, i.updated_at
-         FROM installations i JOIN plugin_versions v ON v.id = i.version_id JOIN tenants t ON t.id = i.tenant_id
-         WHERE i.tenant_id = $1 AND i.plugin = $2 AND t.status = 'active'",
+        installations!(
+            "JOIN tenants t ON t.id = i.tenant_id WHERE i.tenant_id = $1 AND i.plugin = $2 AND t.status = 'active'"
+        ),
         params![plugin],
     )
     .await

@@ -1,23 +1,19 @@
 //! `/jobs`.
 
-use std::io::Read;
-
 use axum::{
-    body::{Body as Bytes, Bytes as Chunk},
     extract::State,
     http::header::{CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_TYPE},
     response::{IntoResponse, Response},
 };
-use futures_util::stream;
 use purlin_domain::id::JobId;
 use purlin_service::jobs::{self, JobBatch, JobRequest, JobStatus, NewPause, RetryMany};
 use purlin_service::reports;
 use serde_json::json;
-use tokio::task::spawn_blocking;
 
 use crate::{
     App,
     caller::Caller,
+    download,
     extract::{Body, InPath, InQuery, Searched},
     problem::Problem,
     reply::{Answer, Reply},
@@ -89,8 +85,6 @@ pub(crate) async fn resume(
     Reply::none()
 }
 
-const CHUNK_BYTES: usize = 64 << 10;
-
 /// The file that a job made, read while the client takes it.
 pub(crate) async fn file(
     State(app): State<App>,
@@ -103,13 +97,5 @@ pub(crate) async fn file(
         (CONTENT_LENGTH, report.length.to_string()),
         (CONTENT_DISPOSITION, format!("attachment; filename=\"{}\"", report.name)),
     ];
-    let chunks = stream::try_unfold(report.bytes, |mut bytes| async move {
-        let read = move || {
-            let mut chunk = Vec::new();
-            bytes.by_ref().take(CHUNK_BYTES as u64).read_to_end(&mut chunk).map(|_| (chunk, bytes))
-        };
-        let (chunk, bytes) = spawn_blocking(read).await.map_err(std::io::Error::other)??;
-        Ok::<_, std::io::Error>((!chunk.is_empty()).then(|| (Chunk::from(chunk), bytes)))
-    });
-    Ok((headers, Bytes::from_stream(chunks)).into_response())
+    Ok((headers, download::body(report.bytes)).into_response())
 }

@@ -41,6 +41,7 @@ impl From<&Event> for wit::Event {
             type_: event.event_type.clone(),
             subject: event.subject.clone(),
             time: super::records::timestamp(event.time),
+            data_schema: event.dataschema.clone(),
             data: event.data.to_string(),
             actor: event.actor.map(|id| id.to_string()),
             caused_by: event.caused_by.map(|id| id.to_string()),

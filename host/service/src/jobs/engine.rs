@@ -7,8 +7,9 @@ use purlin_domain::{
     Json, Timestamp,
     audit::Origin,
     event::{Cause, Event},
+    guest::Step,
     id::{EventId, JobId, TenantId, UserId},
-    job::{DELIVERY, Failure, JobRun, backoff},
+    job::{DELIVERY, Failure, JobRun, LIFECYCLE, backoff},
     limits::{CRASHES_MAX, GuestLimits},
     log::escape_control,
     principal::{Actor, Principal},
@@ -24,8 +25,9 @@ use super::running::{self, Running};
 use crate::{
     Platform, Result, ServiceError,
     catalog::Enabled,
+    lifecycle,
     metrics::{self, RunOutcome},
-    unit::{Ack, Unit},
+    unit::{Ack, Sent, Unit},
 };
 
 /// How long a job waits at least that came over its tenant's rate.
@@ -165,6 +167,8 @@ pub enum Work {
     Event(Event),
     /// Run this job.
     Job(JobRun),
+    /// Take this step; it was taken so often before.
+    Step(Step, u32),
 }
 
 /// A claimed job with everything needed to run it.
@@ -176,6 +180,7 @@ pub struct Assignment<'a> {
     /// What bounds the guest.
     pub limits: GuestLimits,
     running: Arc<Running>,
+    sent: Sent,
 }
 
 /// Whether a claimed job can run now.
@@ -211,6 +216,9 @@ pub async fn begin<'a>(platform: &Platform, claimed: &'a Claimed) -> Result<Begu
             }
         };
         (Work::Event(event), GuestLimits::EVENT)
+    } else if claimed.kind == LIFECYCLE {
+        let taken = lifecycle::taken(claimed.payload.as_ref().unwrap_or(&Json::Null))?;
+        (Work::Step(taken.step, taken.rounds), GuestLimits::LIFECYCLE)
     } else {
         let kind = running.plugin.loaded.descriptor.job(&claimed.kind);
         let kind = kind.ok_or_else(|| {
@@ -226,7 +234,7 @@ pub async fn begin<'a>(platform: &Platform, claimed: &'a Claimed) -> Result<Begu
         };
         (Work::Job(run), GuestLimits::job(Duration::from_millis(kind.timeout_ms)))
     };
-    Ok(Begun::Ready(Box::new(Assignment { claimed, work, limits, running })))
+    Ok(Begun::Ready(Box::new(Assignment { claimed, work, limits, running, sent: Sent::default() })))
 }
 
 impl Assignment<'_> {
@@ -254,7 +262,8 @@ impl Assignment<'_> {
             root: self.claimed.root_id,
             depth: u32::try_from(self.claimed.depth).unwrap_or(u32::MAX).saturating_add(1),
         };
-        Unit::for_invocation(platform, principal, cause, self.running.plugin.clone(), self.claimed.fence())
+        let plugin = self.running.plugin.clone();
+        Unit::for_invocation(platform, principal, cause, plugin, self.claimed.fence(), self.sent.clone())
     }
 
     /// The acknowledgement of this claim.

@@ -3,13 +3,14 @@
 //! Units of one tenant that end at the same time may share one: then it holds all effects
 //! of all of them, or none.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use purlin_domain::{
     Json, Timestamp,
     audit::{AuditEntry, difference},
-    event::NewEvent,
+    event::{Cause, NewEvent},
     id::{RecordId, TenantId, UserId},
+    job::NewJob,
     record::CollectionRef,
 };
 use purlin_store::{
@@ -17,12 +18,21 @@ use purlin_store::{
     events::Publish,
     installations::{self, Installation},
     jobs::{self, Ended, Enqueue, Fence, Group},
-    records,
+    plugin_files, records,
 };
 use serde_json::json;
+use uuid::Uuid;
 
-use super::{Key, Unit, Write};
-use crate::{Platform, ServiceError, audit, events, idempotency, jobs::backlog, storage};
+use super::{
+    Key, Unit, Write,
+    files::{self, FileWrite},
+};
+use crate::{
+    Platform, ServiceError, audit, events, idempotency,
+    jobs::backlog,
+    lifecycle,
+    storage::{self, Kind},
+};
 
 /// The acknowledgement of the job or delivery that this unit did.
 #[derive(Clone, Debug)]
@@ -91,14 +101,17 @@ pub(super) async fn commit(endings: &[Ending]) -> Result<(), CommitError> {
         unit.check_result(ack.as_ref().and_then(|ack| ack.result.as_ref()))?;
     }
     let now = platform.now();
+    let puts = endings.iter().flat_map(|ending| ending.unit.files.values());
+    files::write_contents(platform, principal.tenant, puts).await?;
     let mut tx = platform.db.write(principal.tenant).await?;
     acknowledge(&mut tx, endings, now).await?;
     check_consent(&mut tx, endings).await?;
     let growth = endings.iter().map(|ending| ending.unit.growth()).sum();
     if growth != 0 {
-        storage::grow(platform, &mut tx, growth).await?;
+        storage::grow(platform, &mut tx, Kind::Records, growth).await?;
     }
     write_records(&mut tx, endings, now).await?;
+    let replaced = write_files(platform, &mut tx, endings).await?;
     let published = publish(platform, &mut tx, endings, now).await?;
     for Ending { unit, .. } in endings {
         for (id, plugin) in &unit.cancels {
@@ -113,6 +126,8 @@ pub(super) async fn commit(endings: &[Ending]) -> Result<(), CommitError> {
         let jobs = ending.unit.jobs.iter();
         queued.extend(jobs.map(|(job, plugin)| Enqueue { job, plugin, event: None, cause, by }));
     }
+    let steps = next_steps(platform, endings, now);
+    queued.extend(steps.iter().map(|(job, plugin, cause)| Enqueue { job, plugin, event: None, cause, by: None }));
     jobs::insert(&mut tx, &queued, now).await?;
     let entries = endings.iter().map(|ending| (&ending.unit.principal, ending.unit.audit_entries()));
     audit::append_all(platform, &mut tx, entries, now).await?;
@@ -122,6 +137,7 @@ pub(super) async fn commit(endings: &[Ending]) -> Result<(), CommitError> {
         }
     }
     tx.commit().await?;
+    files::forget_contents(platform, principal.tenant, replaced);
     let opens_lane = endings.iter().any(|ending| ending.ack.as_ref().is_some_and(|ack| ack.lane.is_some()));
     if published || opens_lane {
         platform.wake_workers();
@@ -236,6 +252,49 @@ async fn write_records(tx: &mut TenantTx, endings: &[Ending], now: Timestamp) ->
     Ok(records::insert_keys(tx, &claims, now).await?)
 }
 
+/// Put files in their places; the contents that no file names any more.
+async fn write_files(platform: &Platform, tx: &mut TenantTx, endings: &[Ending]) -> Result<Vec<Uuid>, CommitError> {
+    let (mut replaced, mut growth) = (Vec::new(), 0);
+    for ending in endings {
+        let unit = &ending.unit;
+        let Some(plugin) = unit.plugin.as_ref().map(|plugin| &plugin.installation.plugin) else { continue };
+        let keys: BTreeSet<&String> = unit.files_seen.keys().chain(unit.files.keys()).collect();
+        for key in keys {
+            let present = plugin_files::hold(tx, plugin, key).await?;
+            let content = present.as_ref().map(|file| file.id);
+            if unit.files_seen.get(key).is_some_and(|seen| content != Some(*seen)) {
+                return Err(CommitError::Conflict(format!("the file {key} changed meanwhile")));
+            }
+            let Some(write) = unit.files.get(key) else { continue };
+            growth -= present.map_or(0, |file| file.bytes);
+            replaced.extend(content);
+            match write {
+                FileWrite::Put { file, .. } => {
+                    growth += file.bytes;
+                    plugin_files::put(tx, plugin, file, ending.by()).await?;
+                }
+                FileWrite::Delete => plugin_files::delete(tx, plugin, key).await?,
+            }
+        }
+    }
+    if growth != 0 {
+        storage::grow(platform, tx, Kind::Files, growth).await?;
+    }
+    Ok(replaced)
+}
+
+/// The steps that are to be taken again, each the begin of a chain of its own.
+fn next_steps(platform: &Platform, endings: &[Ending], now: Timestamp) -> Vec<(NewJob, String, Cause)> {
+    let next = |ending: &Ending| {
+        let (step, rounds) = ending.unit.again.as_ref()?;
+        let plugin = ending.unit.plugin.as_ref()?.installation.plugin.clone();
+        let job = lifecycle::job(platform, &plugin, step, rounds + 1, now);
+        let cause = Cause { root: platform.clock.id(), event: None, depth: 0, ..ending.unit.cause.clone() };
+        Some((job, plugin, cause))
+    };
+    endings.iter().filter_map(next).collect()
+}
+
 /// Publish what the host has to tell of every write, and what the units had; whether there
 /// was anything.
 async fn publish(
@@ -266,6 +325,8 @@ impl Unit {
             && self.cancels.is_empty()
             && self.audit.is_empty()
             && self.progress.is_none()
+            && self.files.is_empty()
+            && self.again.is_none()
     }
 
     /// Refuse what a job returned when it is too large to be kept.

@@ -41,6 +41,7 @@ impl Unit {
         subject: Option<String>,
         data: Json,
     ) -> HostResult<EventId> {
+        self.writable()?;
         if plugin.loaded.descriptor.event(event_type).is_none() {
             return Err(HostError::invalid(
                 "/type",
@@ -98,6 +99,7 @@ impl Unit {
 
     /// Enqueue a job for whoever runs it, as its options say.
     pub(crate) async fn enqueue_as(&mut self, plugin: &str, job: NewJob, options: &JobOptions) -> HostResult<JobId> {
+        self.writable()?;
         check_options(options)?;
         self.payload_within(&job.payload)?;
         if let Some(key) = &options.unique_key
@@ -204,6 +206,7 @@ impl Unit {
 
     /// Cancel a job of the acting plugin that has not started.
     pub async fn cancel(&mut self, id: JobId) -> HostResult<()> {
+        self.writable()?;
         let plugin = self.acting()?;
         match self.job_state(id).await? {
             JobState::Cancelled => return Ok(()),
@@ -224,6 +227,7 @@ impl Unit {
     /// Tell how far the running job is. The last is kept with the commit; before that others
     /// are told now and then, past the unit, since it is of use to them only while it runs.
     pub async fn progress(&mut self, percent: u8, message: Option<String>) -> HostResult<()> {
+        self.writable()?;
         if percent > 100 {
             return Err(HostError::invalid("/percent", "range", "0 to 100"));
         }
@@ -246,6 +250,7 @@ impl Unit {
 
     /// Add an entry to the audit log, in the acting plugin's name space.
     pub fn record_audit(&mut self, entry: AuditEntry) -> HostResult<()> {
+        self.writable()?;
         let plugin = self.acting()?;
         let own = format!("{}.", plugin.installation.plugin);
         if !is_dotted(&entry.action) || !entry.action.starts_with(&own) {
@@ -270,7 +275,7 @@ impl Unit {
         Ok(())
     }
 
-    fn acting(&self) -> HostResult<Enabled> {
+    pub(super) fn acting(&self) -> HostResult<Enabled> {
         self.plugin.clone().ok_or_else(|| HostError::Unavailable("no plugin acts here".to_owned()))
     }
 }

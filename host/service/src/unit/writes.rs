@@ -1,8 +1,11 @@
 //! Record writes: checked at the call, gathered until the commit.
 
+use std::sync::Arc;
+
 use purlin_domain::{
     Json,
     error::HostError,
+    guest::{Verb, WriteToCheck},
     id::RecordId,
     limits::Limit,
     record::{CollectionRef, Record},
@@ -10,7 +13,7 @@ use purlin_domain::{
 use purlin_store::records;
 
 use super::{HostResult, Unit, Write, aside, unavailable};
-use crate::catalog::Loaded;
+use crate::{catalog::Loaded, checks};
 
 impl Unit {
     /// Create a record.
@@ -18,6 +21,7 @@ impl Unit {
         self.require(&of.resource(), "create")?;
         let id = self.platform.id();
         self.admit(of, id, &data).await?;
+        self.check(of, Verb::Create, id, None, Some(&data)).await?;
         let now = self.platform.now();
         let record = Record { id, version: 1, data, created_at: now, updated_at: now };
         self.writes.insert((of.clone(), id), Write::Create(record.clone()));
@@ -36,6 +40,7 @@ impl Unit {
         let current = self.find(of, id).await?;
         expect(&current, expected)?;
         self.admit(of, id, &data).await?;
+        self.check(of, Verb::Update, id, Some(&current.data), Some(&data)).await?;
         let key = (of.clone(), id);
         let now = self.platform.now();
         let write = match self.writes.remove(&key) {
@@ -60,6 +65,7 @@ impl Unit {
         expect(&current, expected)?;
         self.count_write(0)?;
         self.extend_chain().await?;
+        self.check(of, Verb::Delete, id, Some(&current.data), None).await?;
         let key = (of.clone(), id);
         match self.writes.remove(&key) {
             Some(Write::Create(_)) => {}
@@ -86,7 +92,31 @@ impl Unit {
         self.check_unique(of, id, data, &owner).await
     }
 
+    /// Let the plugins that check such a write say what is wrong with it. What they read is
+    /// guarded as if this unit had read it.
+    async fn check(
+        &mut self,
+        of: &CollectionRef,
+        verb: Verb,
+        id: RecordId,
+        before: Option<&Json>,
+        after: Option<&Json>,
+    ) -> HostResult<()> {
+        let (platform, tenant) = (Arc::clone(&self.platform), self.principal.tenant);
+        for plugin in aside(checks::checkers(&platform, tenant, of, verb)).await? {
+            let unit = Box::new(self.for_check(&plugin));
+            let (collection, actor) = (of.resource(), self.cause.user);
+            let write = WriteToCheck { collection, verb, id, before: before.cloned(), after: after.cloned(), actor };
+            let checked = aside(checks::run(&platform, &plugin, unit, write)).await?;
+            for (key, version) in checked.seen {
+                self.stale |= *self.seen.entry(key).or_insert(version) != version;
+            }
+        }
+        Ok(())
+    }
+
     fn count_write(&mut self, bytes: usize) -> HostResult<()> {
+        self.writable()?;
         if self.write_calls >= self.limits.writes {
             return Err(HostError::Limit(Limit::Writes));
         }

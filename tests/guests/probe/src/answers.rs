@@ -1,6 +1,6 @@
 //! Answers to requests, good ones and bad ones.
 
-use purlin_sdk::{Error, Request, Response, Value, events, json, records};
+use purlin_sdk::{Error, Failure, Request, Response, Value, events, json, records};
 
 use crate::{Note, hostile};
 
@@ -76,4 +76,9 @@ pub(crate) fn go_wrong(how: &str) -> Result<Response, Error> {
         }
         _ => Err(Error::NotFound),
     }
+}
+
+/// How a failure of a script is answered.
+pub(crate) fn refusal(failure: Failure) -> Error {
+    Error::Conflict(format!("{failure:?}"))
 }

@@ -1,13 +1,16 @@
 //! A fixture: does, on request, what plugins do well and what they must not.
 
 mod answers;
+mod checks;
 mod hostile;
+mod script;
 
 use std::time::Duration;
 
 use purlin_sdk::{
-    Collection, Descriptor, Error, Event, EventType, Failure, Job, JobKind, Plugin, RecordChange, Request, Response,
-    Route, Value, access, audit, events, identity, jobs, json, log, records, tenancy,
+    Collection, Descriptor, Error, Event, EventType, Failure, Job, JobKind, Outcome, Plugin, RecordChange, Request,
+    Response, Route, Step, Told, Value, Verb, Violation, Write, access, audit, events, identity, jobs, json, log,
+    records, settings, tenancy,
 };
 use serde::{Deserialize, Serialize};
 
@@ -20,7 +23,7 @@ struct Note {
 
 struct Probe;
 
-const KINDS: [&str; 20] = [
+const KINDS: [&str; 21] = [
     "probe.echo",
     "probe.spin",
     "probe.grow",
@@ -41,6 +44,7 @@ const KINDS: [&str; 20] = [
     "probe.effect",
     "probe.sleep",
     "probe.tell",
+    "probe.script",
 ];
 
 impl Plugin for Probe {
@@ -70,6 +74,22 @@ impl Plugin for Probe {
             .route(Route::new("POST", "/notes", "probe.notes:create").summary("Create a note"))
             .route(Route::new("POST", "/counters/{key}", "probe.effects:update").summary("Count one more"))
             .route(Route::new("GET", "/break/{how}", "probe.tools:use").summary("Go wrong"))
+            .route(Route::new("POST", "/script", "probe.tools:use").summary("Make calls"))
+            .check("notes", &[Verb::Create, Verb::Update, Verb::Delete])
+            .check("inventory.items", &[Verb::Create])
+            .settings(json!({
+                "type": "object",
+                "properties": {
+                    "greeting": { "type": "string", "default": "hello" },
+                    "count": { "type": "integer", "minimum": 0 },
+                },
+                "additionalProperties": false,
+            }))
+            .secret("token", "A key of another service")
+            .sends_to("localhost")
+            .sends_to("*.example.com")
+            .on(Told::Configured)
+            .keeps_files()
             .requests("users:read")
             .requests("inventory.items:read");
         for method in ["GET", "POST", "PUT", "PATCH", "DELETE"] {
@@ -112,9 +132,20 @@ impl Plugin for Probe {
             "/echo/{word}" => answers::echo(&request),
             "/notes" => answers::note(&request),
             "/counters/{key}" => answers::count(&request),
+            "/script" => Response::json(&script::run(&request.json::<Value>()?).map_err(answers::refusal)?),
             "/break/{how}" => answers::go_wrong(request.param("how")),
             _ => Err(Error::NotFound),
         }
+    }
+
+    fn before_write(write: Write) -> Result<(), Vec<Violation>> {
+        checks::check(&write)
+    }
+
+    fn on_lifecycle(step: Step) -> Result<Outcome, Failure> {
+        let greeting = settings::get::<Value>()?["greeting"].clone();
+        effect(&json!({ "key": format!("{step:?} {greeting}") }))?;
+        Ok(Outcome::Done)
     }
 
     fn run_job(job: Job) -> Result<Option<Value>, Failure> {
@@ -165,6 +196,7 @@ impl Plugin for Probe {
             "probe.read-own-writes" => read_own_writes(),
             "probe.get" => get(&payload),
             "probe.too-many-writes" => too_many_writes(),
+            "probe.script" => script::run(&payload).map(Some),
             "probe.look-around" => Ok(Some(look_around(&payload))),
             other => Err(Failure::reject(format!("{other} is unknown"))),
         }
