@@ -27,7 +27,7 @@ pub struct Guests {
 impl Guests {
     pub fn build() -> Result<Self> {
         let mut names = plugins::all()?;
-        names.push("probe".to_owned());
+        names.extend(["probe".to_owned(), "story".to_owned()]);
         let components = plugins::build(&names)?;
         let directory = components.first().and_then(|(_, path)| path.parent()).context("there are no plugins")?;
         Ok(Self { directory: fs::canonicalize(directory)?, names })

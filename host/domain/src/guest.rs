@@ -1,5 +1,7 @@
 //! What is asked of a plugin beside events, jobs and requests, and what comes of an invocation.
 
+use std::time::Duration;
+
 use crate::{
     Json,
     id::{RecordId, UserId},
@@ -18,6 +20,19 @@ pub enum Ended {
     /// The host could not answer one of its calls.
     #[error("the host was unavailable: {0}")]
     Unavailable(String),
+}
+
+/// What one invocation took.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Usage {
+    /// Wall-clock time.
+    pub wall: Duration,
+    /// CPU time.
+    pub cpu: Duration,
+    /// Bytes of memory at its end.
+    pub memory_bytes: usize,
+    /// Calls to the host.
+    pub host_calls: u32,
 }
 
 /// What is about to happen to a record.

@@ -32,6 +32,8 @@ pub struct Plan {
     pub weight: u32,
     /// Bytes of record data at most.
     pub storage_bytes_max: Option<u64>,
+    /// Seconds of CPU time that plugins take within a day (UTC), at most.
+    pub cpu_seconds_per_day_max: Option<u64>,
     /// Bytes of files that plugins keep, at most.
     pub file_bytes_max: Option<u64>,
     /// Days that rows of the audit log are kept; for ever when missing.
@@ -62,6 +64,7 @@ impl Default for Plans {
             queued_jobs_max: None,
             weight: weight(),
             storage_bytes_max,
+            cpu_seconds_per_day_max: None,
             file_bytes_max: storage_bytes_max,
             audit_days,
         };
@@ -71,6 +74,7 @@ impl Default for Plans {
                 Plan {
                     jobs_at_once_max: Some(2),
                     queued_jobs_max: Some(1_000),
+                    cpu_seconds_per_day_max: Some(600),
                     ..plan(Some(5), Some(2), Some(60), Some(100 << 20), Some(30))
                 },
             ),
@@ -78,6 +82,7 @@ impl Default for Plans {
                 DEFAULT.to_owned(),
                 Plan {
                     queued_jobs_max: Some(100_000),
+                    cpu_seconds_per_day_max: Some(36_000),
                     weight: 2,
                     ..plan(Some(10_000), Some(50), Some(6_000), Some(10 << 30), Some(365))
                 },
@@ -99,6 +104,7 @@ impl Plans {
             queued_jobs_max: Some(0),
             weight: weight(),
             storage_bytes_max: Some(0),
+            cpu_seconds_per_day_max: Some(0),
             file_bytes_max: Some(0),
             audit_days: None,
         })

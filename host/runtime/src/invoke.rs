@@ -6,7 +6,7 @@ use purlin_domain::{
     Json,
     error::{HostError, Violation},
     event::Event,
-    guest::{Ended, Step, Verb, WriteToCheck},
+    guest::{Ended, Step, Usage, Verb, WriteToCheck},
     job::{Failure, JobRun},
     limits::{GuestLimits, Limit},
     log::{LogLine, escape_control},
@@ -137,17 +137,6 @@ impl Ask for WriteToCheck {
     }
 }
 
-/// What one invocation took.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Usage {
-    /// CPU time.
-    pub cpu: Duration,
-    /// Bytes of memory at its end.
-    pub memory_bytes: usize,
-    /// Calls to the host.
-    pub host_calls: u32,
-}
-
 /// How an invocation went.
 pub struct Invocation<H, A = Done> {
     /// The guest's answer, or why the host ended it.
@@ -218,7 +207,9 @@ impl<H: Host> Runtime<H> {
             tokio::time::timeout(limits.wall, called).await
         };
         let state = store.data();
-        let usage = Usage { cpu: meter.used(), memory_bytes: state.limiter.used(), host_calls: state.host_calls() };
+        let wall = state.began.elapsed();
+        let usage =
+            Usage { wall, cpu: meter.used(), memory_bytes: state.limiter.used(), host_calls: state.host_calls() };
         let outcome = match answer {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(error)) => Err(ended(&error, state.limiter.refused)),

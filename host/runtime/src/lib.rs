@@ -23,5 +23,5 @@ pub use compile::{Compiler, compile_stdin_to_stdout};
 pub use error::RuntimeError;
 pub use host::Host;
 pub use inspect::{Inspected, digest};
-pub use invoke::{Call, Invocation, Returned, Usage};
+pub use invoke::{Call, Invocation, Returned};
 pub use runtime::{Config, Prepared, Runtime};

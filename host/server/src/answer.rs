@@ -40,8 +40,8 @@ impl Answerer {
         invocation: impl Future<Output = Invocation<UnitHost, A>> + Send + 'static,
     ) -> Result<Ran<A>> {
         let mut task = AbortOnDrop(self.guests.spawn(invocation));
-        let Invocation { outcome, host, log, .. } = (&mut task.0).await.map_err(ServiceError::internal)?;
-        Ok(Ran { outcome, unit: host.map(|UnitHost(unit)| unit), log })
+        let Invocation { outcome, host, log, usage } = (&mut task.0).await.map_err(ServiceError::internal)?;
+        Ok(Ran { outcome, unit: host.map(|UnitHost(unit)| unit), log, usage })
     }
 }
 

@@ -6,14 +6,15 @@ use std::{sync::Arc, time::Duration};
 use purlin_domain::{
     Json,
     clock::Clock,
-    guest::Ended,
+    guest::{Ended, Usage},
     job::{CORE, Failure},
     log::{LogLevel, LogLine, escape_control},
 };
 use purlin_runtime::{Call, Invocation, Prepared, Returned, Runtime};
 use purlin_service::{
-    Platform, ServiceError,
+    Platform, ServiceError, breaker,
     jobs::{self, Assignment, Begun, Claimed, Work},
+    ledger::{Invoked, Trigger, Went},
     lifecycle::ROUNDS_MAX,
     metrics, native, plugin_logs, plugins,
     unit::{CommitError, Unit},
@@ -110,6 +111,7 @@ impl Invoker {
             let invocation =
                 self.call(assignment, Arc::clone(&prepared)).await.map_err(|why| failed(Failure::Retry(why)))?;
             let Invocation { outcome, host, mut log, usage } = invocation;
+            self.enter(assignment, &outcome, host.as_ref(), usage).await;
             // What it stumbled over may be the platform, not itself.
             if !matches!(outcome, Ok(Ok(_))) && host.as_ref().is_some_and(|UnitHost(unit)| unit.was_let_down()) {
                 return Err(Failed { why: Why::GivenBack(PAUSE), log });
@@ -169,6 +171,25 @@ impl Invoker {
                 }
             }
         }
+    }
+
+    /// Enter in the ledger how it went.
+    async fn enter(
+        &self,
+        assignment: &Assignment<'_>,
+        outcome: &Result<Result<Returned, Failure>, Ended>,
+        host: Option<&UnitHost>,
+        usage: Usage,
+    ) {
+        let unit = host.map(|UnitHost(unit)| &**unit);
+        let went = match outcome {
+            Ok(Ok(_)) => Went::Well,
+            Ok(Err(_)) if unit.is_some_and(Unit::was_let_down) => Went::LetDown,
+            Ok(Err(_)) => Went::Failed,
+            Err(ended) => Went::of(ended),
+        };
+        let invoked = Invoked { trigger: trigger(assignment), went, usage, gathered: Invoked::gathered(unit) };
+        breaker::ended(&self.platform, assignment.claimed.tenant_id, assignment.plugin(), invoked).await;
     }
 
     fn may_rerun(&self, reruns: u32) -> bool {
@@ -250,6 +271,17 @@ impl Invoker {
         }
         RunEnd::Written
     }
+}
+
+/// What a run is entered as in the ledger.
+fn trigger(assignment: &Assignment<'_>) -> Trigger {
+    let claimed = assignment.claimed;
+    let (kind, subject) = match &assignment.work {
+        Work::Event(event) => ("event", event.event_type.clone()),
+        Work::Job(run) => ("job", run.kind.clone()),
+        Work::Step(step, _) => ("step", format!("{step:?}")),
+    };
+    Trigger { kind, subject, job: Some(claimed.id), root: claimed.root_id }
 }
 
 /// The result of a job; of a step that goes on, that it is to be taken again.

@@ -7,7 +7,7 @@ use purlin_domain::clock::{Clock, SystemClock};
 use purlin_domain::limits::UnitLimits;
 use purlin_runtime::{Compiler, Runtime};
 use purlin_service::{
-    Outside, Platform, Settings, audit, events, jobs, keys, operator,
+    Outside, Platform, Settings, audit, events, jobs, keys, ledger, operator,
     store::{Db, bus::Bus, migrate},
 };
 use tokio::{
@@ -93,6 +93,9 @@ pub(crate) async fn serve(config: Config, part: Part) -> Result<(), String> {
 
     worker.await.map_err(|e| e.to_string())?;
     drop((guests, looks));
+    if let Err(error) = ledger::write(&platform).await {
+        tracing::warn!(%error, "what plugins used lastly could not be written down");
+    }
     platform.db.close().await;
     Ok(())
 }
@@ -124,6 +127,15 @@ fn look_after(platform: &Arc<Platform>, config: &Config) -> JoinSet<()> {
             tokio::time::sleep(keys::REFRESH_EVERY).await;
             if let Err(error) = keys::refresh(&of_keys).await {
                 tracing::warn!(%error, "the signing keys could not be read; those known are used");
+            }
+        }
+    });
+    let of_ledger = Arc::clone(platform);
+    looks.spawn(async move {
+        loop {
+            tokio::time::sleep(ledger::WRITTEN_EVERY).await;
+            if let Err(error) = ledger::write(&of_ledger).await {
+                tracing::warn!(%error, "what plugins used within a second could not be written down");
             }
         }
     });

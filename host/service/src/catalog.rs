@@ -220,9 +220,14 @@ impl Enabled {
 
 /// The tenant's enabled plugins.
 pub(crate) async fn enabled(platform: &Platform, tx: &mut TenantTx) -> Result<Vec<Enabled>> {
+    Ok(listening(platform, tx).await?.into_iter().filter(|plugin| plugin.installation.state == "enabled").collect())
+}
+
+/// Those that are told of events: also where the host paused them, so that none is lost.
+pub(crate) async fn listening(platform: &Platform, tx: &mut TenantTx) -> Result<Vec<Enabled>> {
     let mut all = Vec::new();
     for installation in installations::list(tx).await? {
-        if installation.state == "enabled" {
+        if installation.state != "disabled" {
             let loaded = platform.catalog.load(tx, &installation).await?;
             all.push(Enabled { installation: Arc::new(installation), loaded });
         }

@@ -15,9 +15,10 @@ use purlin_domain::{
 use serde_json::json;
 
 use crate::{
-    Platform, Result, catalog,
+    Platform, Result, breaker, catalog,
     catalog::Enabled,
     guests::{Checked, Ran},
+    ledger::{Invoked, Trigger, Went},
     plugin_logs, routes,
     unit::Unit,
 };
@@ -74,9 +75,16 @@ pub(crate) async fn run(
     write: WriteToCheck,
 ) -> std::result::Result<Box<Unit>, HostError> {
     let tenant = unit.principal().tenant;
-    let name = &plugin.installation.plugin;
+    let (name, subject, root) = (&plugin.installation.plugin, write.collection.clone(), unit.cause().root);
     let ran = platform.guests.check(platform, &plugin.loaded.digest, unit, write).await?;
-    let Ran { outcome, unit, mut log } = ran;
+    let Ran { outcome, unit, mut log, usage } = ran;
+    let went = match &outcome {
+        Ok(Ok(())) => Went::Well,
+        Ok(Err(_)) => Went::Failed,
+        Err(ended) => Went::of(ended),
+    };
+    let trigger = Trigger { kind: "check", subject, job: None, root };
+    breaker::ended(platform, tenant, plugin, Invoked { trigger, went, usage, gathered: [0; 3] }).await;
     let verdict: std::result::Result<Checked, HostError> = outcome.map_err(|ended| {
         let message = escape_control(&format!("checking a write: {ended}"));
         let fields = json!({ "host": true });

@@ -56,7 +56,7 @@ pub(crate) async fn publish(platform: &Platform, tx: &mut TenantTx, new: &[Publi
         types::check(published.event)?;
     }
     let mut deliveries = Vec::new();
-    for plugin in catalog::enabled(platform, tx).await? {
+    for plugin in catalog::listening(platform, tx).await? {
         for published in new {
             let event = published.event;
             let Some(subscription) = subscription(&plugin, &event.event_type) else { continue };

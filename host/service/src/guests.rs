@@ -5,7 +5,7 @@ use std::{pin::Pin, sync::Arc};
 
 use purlin_domain::{
     error::{HostError, Violation},
-    guest::{Ended, WriteToCheck},
+    guest::{Ended, Usage, WriteToCheck},
     log::LogLine,
     route::{GuestRequest, GuestResponse},
 };
@@ -49,4 +49,6 @@ pub struct Ran<A> {
     pub unit: Option<Box<Unit>>,
     /// What it logged.
     pub log: Vec<LogLine>,
+    /// What it took.
+    pub usage: Usage,
 }

@@ -1,5 +1,7 @@
 //! Switching plugins on and off in a tenant, with consent.
 
+mod life;
+
 use std::collections::BTreeMap;
 
 use purlin_domain::{
@@ -27,6 +29,9 @@ use crate::{
     change::{Change, Mutation},
     lifecycle, schedules,
 };
+
+pub use life::{ConfirmPurge, Purge, purge, purge_preview, resume, roll_back, uninstall};
+pub(crate) use life::{PURGE, pause_by_host, roll_back_by_host, run_purge};
 
 /// What a tenant's administrator agrees to.
 #[derive(Debug, Deserialize, JsonSchema)]

@@ -1,9 +1,9 @@
 //! What has to be done now and then: forget what is old, prepare next months' partitions.
 
 use chrono::TimeDelta;
-use purlin_store::{idempotency as answers, jobs, one_time_tokens, plugin_logs, sessions, workers};
+use purlin_store::{idempotency as answers, jobs, one_time_tokens, plugin_logs, plugin_usage, sessions, workers};
 
-use crate::{Platform, Result, audit, idempotency, plugin_files, reports};
+use crate::{Platform, Result, audit, idempotency, ledger::HOURS_KEPT, plugin_files, reports};
 
 /// How long a session or a token that ended is remembered, so that its end can be told.
 const ENDED_KEPT: TimeDelta = TimeDelta::days(1);
@@ -15,6 +15,8 @@ pub async fn run(platform: &Platform) -> Result<()> {
     let mut tx = platform.db.platform().await?;
     let lines = plugin_logs::delete_before(&mut tx, now - platform.settings.plugin_log_life).await?;
     let dead = jobs::delete_dead_before(&mut tx, now - platform.settings.dead_letter_life).await?;
+    let invocations = now - platform.settings.plugin_log_life;
+    let used = plugin_usage::delete_before(&mut tx, invocations, now - HOURS_KEPT).await?;
     workers::delete_before(&mut tx, now - ENDED_KEPT).await?;
     let sessions = sessions::delete_expired(&mut tx, now - ENDED_KEPT).await?;
     let tokens = one_time_tokens::delete_expired(&mut tx, now - ENDED_KEPT).await?;
@@ -24,7 +26,8 @@ pub async fn run(platform: &Platform) -> Result<()> {
     let audit_rows = audit::expire(platform).await?;
     let reports = reports::expire(platform).await?;
     let unnamed = plugin_files::sweep(platform).await?;
-    if lines + jobs + dead + sessions + tokens + answers + audit_rows + reports + unnamed > 0 {
+    let rest = audit_rows + reports + unnamed + used;
+    if lines + jobs + dead + sessions + tokens + answers + rest > 0 {
         tracing::info!(
             lines,
             jobs,
@@ -35,6 +38,7 @@ pub async fn run(platform: &Platform) -> Result<()> {
             audit_rows,
             reports,
             unnamed,
+            used,
             "forgot what is old"
         );
     }

@@ -29,6 +29,7 @@ use crate::{
     auth::{RESET, VERIFY},
     change::{Change, Mutation},
     events as events_service,
+    installations::{self, PURGE},
     limiter::{self, Rate},
     mail::{self, Letter, SendError},
     opaque, reports,
@@ -123,6 +124,7 @@ pub async fn run(platform: &Arc<Platform>, claimed: &Claimed) -> Result<Ended> {
         webhooks::KIND => webhooks::deliver(platform, claimed).await,
         events_service::REPLAY => return events_service::run_replay(platform, claimed).await.map(Ended::Written),
         reports::KIND => return reports::run(platform, claimed).await.map(Ended::Written),
+        PURGE => return installations::run_purge(platform, claimed).await.map(Ended::Written),
         ERASE => return erase(platform, claimed).await.map(Ended::Written),
         _ => send(platform, claimed).await,
     };

@@ -19,6 +19,7 @@ use uuid::Uuid;
 
 use crate::{
     access_cache::AccessCache,
+    breaker::Breaker,
     catalog::Catalog,
     checkpoints::KeepCheckpoints,
     checks::Checkers,
@@ -28,6 +29,7 @@ use crate::{
     guests::RunGuests,
     jobs::{BacklogMeter, Bell, ChainMeter, Resting, RunningPlugins},
     keys::Keyring,
+    ledger::Ledger,
     limiter::Limiter,
     mail::SendMail,
     password::Hasher,
@@ -122,6 +124,8 @@ pub struct Platform {
     pub(crate) hasher: Hasher,
     pub(crate) catalog: Catalog,
     pub(crate) running: RunningPlugins,
+    pub(crate) breaker: Breaker,
+    pub(crate) ledger: Ledger,
     pub(crate) checkers: Checkers,
     pub(crate) backlog: BacklogMeter,
     pub(crate) chains: ChainMeter,
@@ -183,6 +187,8 @@ impl Platform {
             hasher: Hasher::new()?,
             catalog: Catalog::default(),
             running: RunningPlugins::new(),
+            breaker: Breaker::new(),
+            ledger: Ledger::new(),
             checkers: Checkers::new(),
             backlog: BacklogMeter::new(),
             chains: ChainMeter::new(),

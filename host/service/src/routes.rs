@@ -16,10 +16,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::{
-    Platform, Result, ServiceError, access,
+    Platform, Result, ServiceError, access, breaker,
     guests::{Answer, Ran},
     idempotency::Replay,
     jobs::{Running, running},
+    ledger::{Invoked, Trigger, Went},
     plugin_logs,
     unit::{CommitError, Sent, Unit},
 };
@@ -112,8 +113,20 @@ async fn attempt(
     let acting = Principal { authority: Arc::new(authority), ..principal.clone() };
     let unit = Box::new(Unit::for_route(platform, acting, running.plugin.clone(), sent.clone()));
     let digest = &running.plugin.loaded.digest;
+    let subject = format!("{} {}", request.method, request.route);
     let answered = platform.guests.answer(platform, digest, unit, request).await?;
-    let Ran { outcome, unit, mut log } = answered;
+    let Ran { outcome, unit, mut log, usage } = answered;
+    let was_let_down = unit.as_ref().is_some_and(|unit| unit.was_let_down());
+    let went = match &outcome {
+        Ok(Ok(response)) if response.status < 400 => Went::Well,
+        Ok(_) if was_let_down => Went::LetDown,
+        Ok(_) => Went::Failed,
+        Err(ended) => Went::of(ended),
+    };
+    let root = unit.as_ref().map(|unit| unit.cause().root).unwrap_or_default();
+    let gathered = Invoked::gathered(unit.as_deref());
+    let trigger = Trigger { kind: "route", subject, job: None, root };
+    breaker::ended(platform, principal.tenant, &running.plugin, Invoked { trigger, went, usage, gathered }).await;
     let said = judge(platform, outcome, &mut log);
     let plugin = &running.plugin.installation.plugin;
     if let Err(error) = plugin_logs::append(platform, principal.tenant, plugin, None, log).await {

@@ -217,6 +217,16 @@ impl Unit {
             + usize::from(self.progress.is_some())
     }
 
+    /// How many requests it sent.
+    pub fn fetched(&self) -> usize {
+        self.fetches.len()
+    }
+
+    /// Bytes of the records and files it gathered.
+    pub fn written_bytes(&self) -> usize {
+        self.write_bytes
+    }
+
     /// Refuse to write where nothing can be written.
     fn writable(&self) -> HostResult<()> {
         if self.is_check {

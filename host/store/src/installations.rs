@@ -39,7 +39,7 @@ pub struct Installation {
     pub upgraded_at: Option<Timestamp>,
     /// Why the host paused it, or went back to the version before.
     pub reason: Option<String>,
-    /// When it was first enabled.
+    /// When it was first enabled, since it was last uninstalled.
     pub created_at: Timestamp,
     /// When it last changed.
     pub updated_at: Timestamp,
@@ -118,6 +118,57 @@ macro_rules! installations {
             $($rest),*
         )
     };
+}
+
+/// Let a plugin rest that the host has reason to stop, if it still runs this version; whether it did.
+pub async fn pause(tx: &mut TenantTx, plugin: &str, version: VersionId, reason: &str, now: Timestamp) -> Result<bool> {
+    let changed = tx
+        .execute(
+            "UPDATE installations SET state = 'paused', reason = $4, updated_at = $5, updated_by = NULL
+             WHERE tenant_id = $1 AND plugin = $2 AND version_id = $3 AND state = 'enabled'",
+            params![plugin, version, reason, now],
+        )
+        .await?;
+    Ok(changed == 1)
+}
+
+/// Let a plugin run again that was paused.
+pub async fn resume(tx: &mut TenantTx, plugin: &str, now: Timestamp, by: Option<UserId>) -> Result<()> {
+    tx.execute(
+        "UPDATE installations SET state = 'enabled', reason = NULL, updated_at = $3, updated_by = $4
+         WHERE tenant_id = $1 AND plugin = $2 AND state = 'paused'",
+        params![plugin, now, by],
+    )
+    .await?;
+    Ok(())
+}
+
+/// Run the version before this one again, with what was granted to it; whether there was one,
+/// and this one still ran.
+pub async fn roll_back(
+    tx: &mut TenantTx,
+    plugin: &str,
+    version: VersionId,
+    reason: Option<&str>,
+    now: Timestamp,
+    by: Option<UserId>,
+) -> Result<bool> {
+    let reason = reason.map(str::to_owned);
+    let changed = tx
+        .execute(
+            "UPDATE installations SET version_id = previous_version_id, grants = previous_grants, previous_version_id = NULL,
+                previous_grants = NULL, upgraded_at = NULL, reason = $4, updated_at = $5, updated_by = $6
+             WHERE tenant_id = $1 AND plugin = $2 AND version_id = $3 AND previous_version_id IS NOT NULL",
+            params![plugin, version, reason, now, by],
+        )
+        .await?;
+    Ok(changed == 1)
+}
+
+/// Forget that a plugin was installed.
+pub async fn delete(tx: &mut TenantTx, plugin: &str) -> Result<()> {
+    tx.execute("DELETE FROM installations WHERE tenant_id = $1 AND plugin = $2", params![plugin]).await?;
+    Ok(())
 }
 
 /// The tenant's plugins, by name.

@@ -142,6 +142,12 @@ pub async fn delete(tx: &mut TenantTx, plugin: &str, kind: &str) -> Result<bool>
     Ok(gone == 1)
 }
 
+/// Remove the schedules of a plugin.
+pub async fn delete_all(tx: &mut TenantTx, plugin: &str) -> Result<()> {
+    tx.execute("DELETE FROM schedules WHERE tenant_id = $1 AND plugin = $2", params![plugin]).await?;
+    Ok(())
+}
+
 /// What schedules can be filtered and sorted by.
 pub fn fields() -> Vec<Field> {
     let filter_only = |name: &str, field_type| Field { sortable: false, ..Field::column(name, field_type) };

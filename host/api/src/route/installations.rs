@@ -3,12 +3,13 @@
 use axum::{
     extract::State,
     http::header::{
-        CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS,
+        CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE, LOCATION, X_CONTENT_TYPE_OPTIONS,
     },
     response::{IntoResponse, Response},
 };
 use purlin_service::{
-    installations::{self, Consent, NewSecret},
+    installations::{self, ConfirmPurge, Consent, NewSecret},
+    ledger,
     plugin_files::{self, Download},
     plugin_logs,
 };
@@ -88,6 +89,59 @@ pub(crate) async fn file(
         (X_CONTENT_TYPE_OPTIONS, "nosniff".to_owned()),
     ];
     Ok((headers, download::body(bytes)).into_response())
+}
+
+pub(crate) async fn roll_back(
+    State(app): State<App>,
+    Caller(caller): Caller,
+    InPath(plugin): InPath<String>,
+) -> Answer {
+    Reply::ok(installations::roll_back(&app, &caller, &plugin).await?)
+}
+
+pub(crate) async fn resume(State(app): State<App>, Caller(caller): Caller, InPath(plugin): InPath<String>) -> Answer {
+    Reply::ok(installations::resume(&app, &caller, &plugin).await?)
+}
+
+pub(crate) async fn uninstall(
+    State(app): State<App>,
+    Caller(caller): Caller,
+    InPath(plugin): InPath<String>,
+) -> Answer {
+    installations::uninstall(&app, &caller, &plugin).await?;
+    Reply::none()
+}
+
+pub(crate) async fn purge_preview(
+    State(app): State<App>,
+    Caller(caller): Caller,
+    InPath(plugin): InPath<String>,
+) -> Answer {
+    Reply::ok(installations::purge_preview(&app, &caller, &plugin).await?)
+}
+
+pub(crate) async fn purge(
+    State(app): State<App>,
+    Caller(caller): Caller,
+    InPath(plugin): InPath<String>,
+    Body(confirm): Body<ConfirmPurge>,
+) -> Result<Response, Problem> {
+    let job = installations::purge(&app, &caller, &plugin, &confirm).await?;
+    let location = format!("/api/v1/jobs/{}", job.id);
+    Ok(([(LOCATION, location)], Reply::accepted(job)?).into_response())
+}
+
+pub(crate) async fn usage(State(app): State<App>, Caller(caller): Caller, InPath(plugin): InPath<String>) -> Answer {
+    Reply::ok(json!({ "data": ledger::usage(&app, &caller, &plugin).await? }))
+}
+
+pub(crate) async fn invocations(
+    State(app): State<App>,
+    Caller(caller): Caller,
+    InPath(plugin): InPath<String>,
+    InQuery(query): InQuery,
+) -> Answer {
+    Reply::ok(ledger::invocations(&app, &caller, &plugin, &query).await?)
 }
 
 pub(crate) async fn disable(State(app): State<App>, Caller(caller): Caller, InPath(plugin): InPath<String>) -> Answer {

@@ -32,6 +32,8 @@ use crate::{
 
 /// How long a job waits at least that came over its tenant's rate.
 const LATER_MIN: Duration = Duration::from_secs(1);
+/// The longest, so that another plan is noticed.
+const LATER_MAX: Duration = Duration::from_secs(60);
 
 /// Characters of a stored error at most.
 const ERROR_CHARS_MAX: usize = 2_000;
@@ -198,7 +200,7 @@ pub async fn begin<'a>(platform: &Platform, claimed: &'a Claimed) -> Result<Begu
     let Some(running) = running else { return Ok(Begun::Later(Duration::ZERO)) };
     let within = Box::pin(running.within_rate(platform, claimed.tenant_id)).await;
     if let Err(ServiceError::TooMany { retry_after, .. }) = within {
-        let pause = retry_after.max(LATER_MIN);
+        let pause = retry_after.clamp(LATER_MIN, LATER_MAX);
         // None of its plugins' jobs is claimed meanwhile. Those that were are spread out, so
         // that they do not come back together again and again.
         platform.resting.rest(claimed.tenant_id, pause);

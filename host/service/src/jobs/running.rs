@@ -11,6 +11,7 @@ use purlin_store::tenants;
 use crate::{
     Platform, Result, ServiceError, catalog,
     catalog::Enabled,
+    ledger,
     limiter::{self, Rate},
 };
 
@@ -26,8 +27,11 @@ pub(crate) struct Running {
 }
 
 impl Running {
-    /// Refuse an invocation beyond the tenant's rate.
+    /// Refuse an invocation beyond the tenant's rate, or beyond its CPU time of the day.
     pub(crate) async fn within_rate(&self, platform: &Platform, tenant: TenantId) -> Result<()> {
+        if let Some(rest) = ledger::spent_until(platform, tenant, self.plan.cpu_seconds_per_day_max).await? {
+            return Err(ServiceError::TooMany { limit: 0, retry_after: rest, reset_after: rest });
+        }
         let Some(ceiling) = self.plan.invocations_per_minute_max else { return Ok(()) };
         if ceiling == 0 {
             let minute = Duration::from_secs(60);

@@ -86,6 +86,9 @@ async fn ready(platform: &Platform, tx: &mut TenantTx, job: &Job) -> Result<(&'s
     }
     if job.plugin != CORE {
         let installation = installations::by_plugin(tx, &job.plugin).await?;
+        if let Some(reason) = installation.as_ref().and_then(|i| i.reason.as_ref().filter(|_| i.state == "paused")) {
+            return Ok(("paused", format!("the host paused the plugin {}: {reason}", job.plugin)));
+        }
         if installation.is_none_or(|i| i.state != "enabled") {
             return Ok(("disabled", format!("the plugin {} is not enabled", job.plugin)));
         }

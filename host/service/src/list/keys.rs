@@ -7,8 +7,8 @@ use purlin_domain::{
 };
 use purlin_store::{
     api_keys::ApiKey, audit::AuditRow, invitations::Invitation, jobs::JobSummary, permissions::CataloguePermission,
-    plugin_files::Stored, plugin_logs::PluginLog, roles::Role, schedules::Schedule, sessions::Session, tenants::Tenant,
-    users::User, webhooks::Webhook,
+    plugin_files::Stored, plugin_logs::PluginLog, plugin_usage::Invocation, roles::Role, schedules::Schedule,
+    sessions::Session, tenants::Tenant, users::User, webhooks::Webhook,
 };
 use uuid::Uuid;
 
@@ -94,6 +94,7 @@ sortable! {
     purlin_domain::event::Event { "id" => |r| r.id.0, "created_at" => |r| r.time }
     JobSummary { "id" => |r| r.id.0 }
     Schedule { "id" => |r| r.id, "created_at" => |r| r.created_at }
+    Invocation { "id" => |r| r.id, "created_at" => |r| r.created_at }
     Stored { "id" => |r| r.id, "key" => |r| &r.key, "updated_at" => |r| r.updated_at }
     Webhook { "id" => |r| r.id, "created_at" => |r| r.created_at }
     User {
