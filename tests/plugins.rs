@@ -4,5 +4,6 @@ mod contract;
 mod inventory;
 mod life;
 mod limits;
+mod released;
 mod routes;
 mod transaction;

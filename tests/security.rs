@@ -2,6 +2,7 @@ mod audit_chain;
 mod coverage;
 mod crowd;
 mod floods;
+mod hostile;
 mod injection;
 mod isolation;
 mod mail;

@@ -1,6 +1,7 @@
 //! What tests start from: a database of their own, a host over it, clients of that host.
 
 mod client;
+pub mod corpus;
 mod database;
 mod host;
 mod ledger;
@@ -58,7 +59,16 @@ pub async fn furnish(host: &Host, slug: &str) -> Client {
              INSERT INTO jobs (tenant_id, id, kind, plugin, payload, state, run_at, attempt, attempts_max, crashes, run_lease,
                 root_id, depth, finished_at, created_at, updated_at)
              SELECT id, {id}, 'inventory.valuation', 'inventory', '{{}}', 'dead', created_at, 1, 1, 0, 1, id, 0, created_at,
-                created_at, updated_at FROM tenants WHERE slug = '{slug}'",
+                created_at, updated_at FROM tenants WHERE slug = '{slug}';
+             INSERT INTO plugin_secrets SELECT id, 'inventory', 'key-of-{slug}', {sealed}, created_at, updated_at, NULL, NULL
+                FROM tenants WHERE slug = '{slug}';
+             INSERT INTO plugin_files SELECT id, 'inventory', 'of-{slug}', {id}, 'text/plain', 7, 'x', created_at, updated_at, NULL, NULL
+                FROM tenants WHERE slug = '{slug}';
+             INSERT INTO plugin_usage SELECT id, 'inventory', {never}, 1, 0, 1, 1, 1, 0, 0, created_at, updated_at
+                FROM tenants WHERE slug = '{slug}';
+             INSERT INTO plugin_invocations SELECT id, {id}, 'inventory', '1.0.0', 'job', 'of {slug}', 'ok', NULL, 1, 1, 1, 1, 1, NULL,
+                NULL, created_at FROM tenants WHERE slug = '{slug}'",
+            sealed = if host.database.is_postgres() { "'\\x01'" } else { "x'01'" },
             no = if host.database.is_postgres() { "false" } else { "0" },
         ))
         .await;

@@ -22,7 +22,16 @@ async fn enabling_grants_what_is_asked_for_or_less_never_more(database: Database
     assert_eq!(some["grants"], json!(["probe.notes:read"]));
     assert_eq!(
         some["asks_for"],
-        json!(["probe.notes:*", "probe.effects:*", "probe.tools:use", "users:read", "inventory.items:read"])
+        json!([
+            "probe.notes:*",
+            "probe.effects:*",
+            "probe.tools:use",
+            "users:read",
+            "inventory.items:read",
+            "egress.localhost:fetch",
+            "egress.*.example.com:fetch",
+            "inventory.items:check"
+        ])
     );
     let silent = ada.post("/api/v1/installations", &json!({ "plugin": "probe" })).await.expect(201);
     assert_eq!(silent["grants"], some["grants"], "silence does not widen consent");

@@ -10,13 +10,13 @@ use std::fmt::{Debug, Write};
 use purlin_domain::{
     Timestamp,
     filter::Filter,
-    id::{ApiKeyId, InvitationId, JobId, RecordId, RoleId, SessionId, TenantId, UserId},
+    id::{ApiKeyId, InvitationId, JobId, RecordId, RoleId, SessionId, TenantId, UserId, VersionId},
     record::CollectionRef,
 };
 use purlin_store::{
     Config, Db, Slice, TenantTx, api_keys, audit, audit_chain, events, idempotency, installations, invitations,
-    job_pauses, jobs, mutants, one_time_tokens, plugin_logs, records, roles, schedules, second_factors, sessions,
-    standing, tenants, usage, users, webhooks,
+    job_pauses, jobs, mutants, one_time_tokens, plugin_data, plugin_files, plugin_logs, plugin_secrets, plugin_usage,
+    records, roles, schedules, second_factors, sessions, standing, tenants, usage, users, webhooks,
 };
 use serde_json::json;
 use sqlx::{ConnectOptions, Row, SqliteConnection, sqlite::SqliteConnectOptions};
@@ -41,6 +41,7 @@ struct Theirs {
     dead: JobId,
     webhook: Uuid,
     schedule: Uuid,
+    version: VersionId,
     token: (Uuid, String, String),
     code: String,
     hash: String,
@@ -72,6 +73,7 @@ async fn theirs(conn: &mut SqliteConnection, tenant: TenantId) -> Theirs {
         dead: JobId(one(conn, "SELECT id FROM jobs WHERE tenant_id = $1 AND state = 'dead'").await),
         webhook: one(conn, "SELECT id FROM webhooks WHERE tenant_id = $1").await,
         schedule: one(conn, "SELECT id FROM schedules WHERE tenant_id = $1").await,
+        version: VersionId(one(conn, "SELECT version_id FROM installations WHERE tenant_id = $1").await),
         token: (token.get(0), token.get(1), token.get(2)),
         code: sqlx::query_scalar("SELECT code_hash FROM recovery_codes WHERE tenant_id = $1").bind(tenant.0).fetch_one(&mut *conn).await.unwrap(),
         hash: sqlx::query_scalar("SELECT password_hash FROM users WHERE tenant_id = $1 AND password_hash <> ''")
@@ -96,6 +98,7 @@ async fn ask(tx: &mut TenantTx, t: &Theirs, theirs: &str, told: &mut String) {
     let everything = Filter::everything();
     let all = Slice::first(&everything, &[], 200);
     let (email, guest) = (format!("admin@{theirs}.example"), format!("guest@{theirs}.example"));
+    let (secret, file) = (format!("key-of-{theirs}"), format!("of-{theirs}"));
     let answered = idempotency::Answered { request_hash: "x".to_owned(), response: vec![1] };
     let actor = format!("user:{}", t.user);
     let far: Timestamp = "2099-01-01T00:00:00Z".parse().unwrap();
@@ -164,6 +167,20 @@ async fn ask(tx: &mut TenantTx, t: &Theirs, theirs: &str, told: &mut String) {
         records::count(tx, &items, &everything);
         records::holder_of_key(tx, &items, "mutant", "theirs");
         plugin_logs::list(tx, "inventory", &all);
+        plugin_secrets::list(tx, "inventory");
+        plugin_secrets::sealed(tx, "inventory", &secret);
+        plugin_files::by_key(tx, "inventory", &file);
+        plugin_files::hold(tx, "inventory", &file);
+        plugin_files::list(tx, "inventory", "", "", 100);
+        plugin_files::page(tx, "inventory", &all);
+        plugin_files::size(tx, "inventory");
+        plugin_files::bytes(tx);
+        plugin_usage::of_plugin(tx, "inventory", long_ago);
+        plugin_usage::cpu_us(tx, long_ago);
+        plugin_usage::page(tx, "inventory", &all);
+        plugin_data::records(tx, "inventory");
+        plugin_data::jobs(tx, "inventory");
+        plugin_data::waiting_jobs(tx, "inventory", 100);
         standing::of_user(tx, t.user);
         standing::of_session(tx, t.user, t.session, long_ago);
         usage::users(tx);
@@ -249,6 +266,10 @@ async fn ask(tx: &mut TenantTx, t: &Theirs, theirs: &str, told: &mut String) {
         second_factors::use_recovery_code(tx, t.user, &t.code);
         invitations::update(tx, &invitation, t.now);
         events::erase_subject(tx, "mutant", &json!({ "erased": true }));
+        installations::configure(tx, "inventory", &json!({ "a": 1 }), t.now, None);
+        installations::pause(tx, "inventory", t.version, "x", t.now);
+        installations::resume(tx, "inventory", t.now, None);
+        installations::roll_back(tx, "inventory", t.version, None, t.now, None);
         installations::disable(tx, "inventory", t.now, None);
         jobs::finish(tx, running, None, &jobs::Outcome::Succeeded { result: None, progress: None }, t.now);
         jobs::finish_all(tx, &[ended, ended], t.now);
@@ -271,6 +292,14 @@ async fn ask(tx: &mut TenantTx, t: &Theirs, theirs: &str, told: &mut String) {
     }
     ask! {
         jobs::discard(tx, t.dead, t.now);
+        plugin_secrets::delete(tx, "inventory", &secret);
+        plugin_secrets::delete_all(tx, "inventory");
+        plugin_files::delete(tx, "inventory", &file);
+        plugin_files::delete_all(tx, "inventory");
+        schedules::delete_all(tx, "inventory");
+        plugin_data::erase_records(tx, "inventory", 100);
+        plugin_data::erase_rest(tx, "inventory");
+        installations::delete(tx, "inventory");
         job_pauses::delete(tx, "*", "never.runs");
         schedules::delete(tx, "inventory", "inventory.valuation");
         webhooks::delete(tx, t.webhook);
@@ -386,6 +415,7 @@ async fn every_statement_that_forgets_its_tenant_is_noticed() {
              UPDATE tenants SET updated_at = '2026-06-01T00:00:00+00:00' WHERE slug = 'bolts';
              UPDATE webhooks SET updated_at = '2026-06-01T00:00:00+00:00';
              UPDATE schedules SET updated_at = '2026-06-01T00:00:00+00:00', next_at = '2026-06-01T00:00:00+00:00';
+             UPDATE installations SET previous_version_id = version_id, previous_grants = grants;
              PRAGMA wal_checkpoint(TRUNCATE)",
         )
         .await;

@@ -130,6 +130,11 @@ impl Host {
         tenant
     }
 
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// End the process as a power cut would.
     pub fn kill(&mut self) {
         self.child.kill().unwrap();

@@ -136,7 +136,7 @@ pub async fn pause(tx: &mut TenantTx, plugin: &str, version: VersionId, reason: 
 pub async fn resume(tx: &mut TenantTx, plugin: &str, now: Timestamp, by: Option<UserId>) -> Result<()> {
     tx.execute(
         "UPDATE installations SET state = 'enabled', reason = NULL, updated_at = $3, updated_by = $4
-         WHERE tenant_id = $1 AND plugin = $2 AND state = 'paused'",
+         WHERE tenant_id = $1 AND plugin = $2",
         params![plugin, now, by],
     )
     .await?;

@@ -180,10 +180,10 @@ pub async fn purge(
     plugin: &str,
     confirm: &ConfirmPurge,
 ) -> Result<Enqueued> {
+    let preview = purge_preview(platform, principal, plugin).await?;
     if confirm.confirm != plugin {
         return Err(ServiceError::invalid("/confirm", "confirm", "repeat the name of the plugin"));
     }
-    let preview = purge_preview(platform, principal, plugin).await?;
     let mut change = Mutation::begin(platform, principal).await?;
     let present = installations::hold(&mut change.tx, plugin).await?;
     if present.is_some_and(|installation| installation.state != "disabled") {
