@@ -98,7 +98,7 @@ impl Hostile {
                 (func $realloc (export "cabi_realloc") (param i32 i32 i32 i32) (result i32) {realloc})
                 (func (export "{GUEST}#describe") (result i32) {describe})
                 (func (export "{GUEST}#on-event") (param i32) (result i32) {NOTHING})
-                (data (i32.const 36) "\\c8\\00")
+                (data (i32.const 36) "\c8\00")
                 (func (export "{GUEST}#run-job") (param i32 i32 i32 i32 i32 i32 i32 i32) (result i32) {NOTHING})
                 (func $run (export "{GUEST}#handle-request") (param i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32) (result i32) {body})
                 (func (export "{GUEST}#before-write") (param i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32) (result i32) {NOTHING})

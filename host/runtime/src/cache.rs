@@ -41,13 +41,15 @@ impl Cache {
             tracing::warn!(file = %file.display(), "a compiled component is damaged; it will be compiled again");
             return Ok(None);
         };
-        deserialize(engine, artifact).map(Some)
+        deserialize(engine, artifact).map(Some).map_err(RuntimeError::failed)
     }
 
     /// Keep a compiled component. Written beside and moved in place, so that a reader
     /// never sees half of it.
     pub(crate) fn store(&self, engine: &Engine, digest: &str, artifact: &[u8]) -> Result<Component, RuntimeError> {
-        let component = deserialize(engine, artifact)?;
+        // It was compiled, so what is wrong with it is that it asks for more than guests get.
+        let component =
+            deserialize(engine, artifact).map_err(|error| RuntimeError::refused("limits", format!("{error:#}")))?;
         let file = self.file(digest);
         let beside = file.with_extension(format!("{}.part", std::process::id()));
         let written = fs::OpenOptions::new()
@@ -78,9 +80,9 @@ impl Cache {
     unsafe_code,
     reason = "wasmtime trusts artifacts; these come from our own compiler through a pipe or a checksummed file in a directory only the host writes"
 )]
-fn deserialize(engine: &Engine, artifact: &[u8]) -> Result<Component, RuntimeError> {
+fn deserialize(engine: &Engine, artifact: &[u8]) -> wasmtime::Result<Component> {
     // SAFETY: `artifact` was made by `compile` of this program with the same engine
     // settings: it comes straight from the compiling process, or from a file in the
     // host's own directory whose checksum was verified.
-    unsafe { Component::deserialize(engine, artifact) }.map_err(RuntimeError::failed)
+    unsafe { Component::deserialize(engine, artifact) }
 }

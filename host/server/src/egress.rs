@@ -222,6 +222,108 @@ mod tests {
         assert!(local.check("http://10.0.0.1/").is_err());
     }
 
+    /// The spellings of an IPv4 address that resolvers and libraries take.
+    fn spellings(address: [u8; 4]) -> Vec<String> {
+        let [a, b, c, d] = address;
+        let all = u32::from_be_bytes(address);
+        let (low24, low16) = (all & 0x00ff_ffff, all & 0xffff);
+        let (high, low) = (all >> 16, all & 0xffff);
+        vec![
+            format!("{a}.{b}.{c}.{d}"),
+            format!("{a}.{b}.{low16}"),
+            format!("{a}.{low24}"),
+            format!("{all}"),
+            format!("{all:#x}"),
+            format!("{all:#010X}").replace("0X", "0x"),
+            format!("0{all:o}"),
+            format!("{a:#x}.{b:#x}.{c:#x}.{d:#x}"),
+            format!("0{a:o}.0{b:o}.0{c:o}.0{d:o}"),
+            format!("000{a:o}.0{b:o}.{c}.{d:#x}"),
+            format!("{a}.{b}.{c}.{d}."),
+            format!("{a}%2e{b}%2E{c}%2e{d}"),
+            format!("{a}。{b}。{c}。{d}"),
+            format!("{a}．{b}｡{c}.{d}"),
+            format!("[::ffff:{a}.{b}.{c}.{d}]"),
+            format!("[::ffff:{high:x}:{low:x}]"),
+            format!("[0:0:0:0:0:ffff:{high:x}:{low:x}]"),
+            format!("[::{a}.{b}.{c}.{d}]"),
+            format!("[64:ff9b::{a}.{b}.{c}.{d}]"),
+            format!("[2002:{high:x}:{low:x}::1]"),
+            format!("user@{a}.{b}.{c}.{d}"),
+            format!("example.com@{a}.{b}.{c}.{d}"),
+        ]
+    }
+
+    #[tokio::test]
+    async fn no_spelling_of_an_inner_address_is_connected_to() {
+        let sentinel = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = sentinel.local_addr().unwrap().port();
+        let open = Egress::new(Vec::new()).unwrap();
+        let inner = [
+            [127, 0, 0, 1],
+            [127, 255, 0, 3],
+            [0, 0, 0, 0],
+            [10, 0, 0, 1],
+            [172, 16, 0, 1],
+            [172, 31, 255, 254],
+            [192, 168, 1, 1],
+            [169, 254, 169, 254],
+            [100, 64, 0, 1],
+            [192, 0, 0, 8],
+            [198, 18, 0, 1],
+            [224, 0, 0, 1],
+            [255, 255, 255, 255],
+        ];
+        let mut hosts: Vec<String> = inner.into_iter().flat_map(spellings).collect();
+        let others = [
+            "localhost",
+            "LOCALHOST",
+            "localhost.",
+            "%6cocalhost",
+            "ⓛocalhost",
+            "[::1]",
+            "[::]",
+            "[0:0:0:0:0:0:0:1]",
+            "[fe80::1]",
+            "[fc00::1]",
+            "[fd12:3456::1]",
+            "[ff02::1]",
+            "[::ffff:0:7f00:1]",
+            "0",
+            "0x0",
+        ];
+        hosts.extend(others.map(str::to_owned));
+        for host in &hosts {
+            for scheme in ["https", "http"] {
+                let url = format!("{scheme}://{host}:{port}/");
+                let request = FetchRequest {
+                    method: "GET".to_owned(),
+                    url: url.clone(),
+                    headers: Vec::new(),
+                    body: Vec::new(),
+                    timeout: None,
+                };
+                let refused = open.fetch(request, 1_000).await;
+                // What no resolver here knows leads nowhere either.
+                let is_refused = match &refused {
+                    Err(FetchError::Refused("/url", _)) => true,
+                    Err(FetchError::Failed(why)) => why.contains("failed to lookup"),
+                    _ => false,
+                };
+                assert!(is_refused, "{url}: {refused:?}");
+                let posted = open.post(Post { url: url.clone(), headers: Vec::new(), body: Vec::new() }).await;
+                let is_refused = match &posted {
+                    Err(PostError::Refused(_)) => true,
+                    Err(PostError::Failed(why)) => why.contains("failed to lookup"),
+                    Ok(_) => false,
+                };
+                assert!(is_refused, "{url}: {posted:?}");
+            }
+        }
+        let came = tokio::time::timeout(Duration::from_millis(200), sentinel.accept()).await;
+        assert!(came.is_err() && hosts.len() >= 200, "{} spellings, {came:?}", hosts.len());
+    }
+
     #[tokio::test]
     async fn a_name_that_resolves_to_here_is_refused() {
         let open = Egress::new(Vec::new()).unwrap();
