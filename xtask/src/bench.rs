@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 use serde_json::json;
 
 use crate::{
-    bench_audit, bench_engine,
+    bench_audit, bench_engine, bench_runtime,
     client::{Client, text},
     host::{Host, OPERATOR_PASSWORD},
     plugins, private, shell,
@@ -20,7 +20,8 @@ pub fn run(what: &str) -> Result<()> {
         "start" => starts(),
         "audit" => bench_audit::run(),
         "engine" => bench_engine::run(),
-        other => bail!("`{other}` is no bench; they are start, audit and engine"),
+        "runtime" => bench_runtime::run(),
+        other => bail!("`{other}` is no bench; they are start, audit, engine and runtime"),
     }
 }
 

@@ -54,6 +54,11 @@ impl Host {
         bail!("the host does not answer")
     }
 
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Ask it to stop, and wait; fail if it had ended before.
     pub fn stop(mut self) -> Result<()> {
         if let Some(status) = self.child.try_wait()? {

@@ -4,6 +4,7 @@
 mod bench;
 mod bench_audit;
 mod bench_engine;
+mod bench_runtime;
 mod client;
 mod coverage;
 mod demo;

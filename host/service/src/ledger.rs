@@ -127,6 +127,18 @@ struct Hour {
     write_bytes: i64,
 }
 
+impl Hour {
+    fn add(&mut self, other: &Self) {
+        self.invocations += other.invocations;
+        self.failures += other.failures;
+        self.wall_us = self.wall_us.saturating_add(other.wall_us);
+        self.cpu_us = self.cpu_us.saturating_add(other.cpu_us);
+        self.host_calls += other.host_calls;
+        self.fetches += other.fetches;
+        self.write_bytes = self.write_bytes.saturating_add(other.write_bytes);
+    }
+}
+
 #[derive(Default)]
 struct Pending {
     hours: BTreeMap<(TenantId, String, Timestamp), Hour>,
@@ -174,16 +186,15 @@ pub(crate) fn record(platform: &Platform, tenant: TenantId, of: &Installation, i
     }
     let hour = now.duration_trunc(TimeDelta::hours(1)).unwrap_or(now);
     let mut pending = platform.ledger.lock();
-    let sum = pending.hours.entry((tenant, plugin.to_owned(), hour)).or_default();
-    sum.invocations += 1;
-    sum.failures += i64::from(went != Went::Well);
-    sum.wall_us = sum.wall_us.saturating_add(micros(usage.wall));
-    sum.cpu_us = sum.cpu_us.saturating_add(micros(usage.cpu));
-    sum.host_calls += i64::from(usage.host_calls);
-    sum.fetches += number(fetches);
-    if went == Went::Well {
-        sum.write_bytes += number(write_bytes);
-    }
+    pending.hours.entry((tenant, plugin.to_owned(), hour)).or_default().add(&Hour {
+        invocations: 1,
+        failures: i64::from(went != Went::Well),
+        wall_us: micros(usage.wall),
+        cpu_us: micros(usage.cpu),
+        host_calls: i64::from(usage.host_calls),
+        fetches: number(fetches),
+        write_bytes: if went == Went::Well { number(write_bytes) } else { 0 },
+    });
     let is_ill = usize::from(went != Went::Well);
     let kept = pending.kept.entry((tenant, plugin.to_owned())).or_default();
     let most = [WELL_KEPT, ILL_KEPT];
@@ -204,14 +215,29 @@ pub(crate) fn record(platform: &Platform, tenant: TenantId, of: &Installation, i
     }));
 }
 
-/// Write what was added since the last time.
+/// Write what was added since the last time; what cannot be written is, the next time.
 pub async fn write(platform: &Platform) -> Result<()> {
     let Pending { hours, rows, .. } = std::mem::take(&mut *platform.ledger.lock());
     if hours.is_empty() {
         return Ok(());
     }
+    let written = write_down(platform, &hours, rows).await;
+    if written.is_err() {
+        let mut pending = platform.ledger.lock();
+        for (of, hour) in hours {
+            pending.hours.entry(of).or_default().add(&hour);
+        }
+    }
+    written
+}
+
+async fn write_down(
+    platform: &Platform,
+    hours: &BTreeMap<(TenantId, String, Timestamp), Hour>,
+    rows: Vec<Json>,
+) -> Result<()> {
     let entries: Json = hours
-        .into_iter()
+        .iter()
         .map(|((tenant, plugin, hour), sum)| {
             json!({
                 "t": tenant.0.simple().to_string(), "p": plugin, "h": hour.to_rfc3339(),

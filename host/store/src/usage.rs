@@ -9,10 +9,10 @@ pub async fn users(tx: &mut TenantTx) -> Result<i64> {
     Ok(count)
 }
 
-/// Enabled plugins.
+/// Enabled plugins, those that the host paused among them.
 pub async fn plugins(tx: &mut TenantTx) -> Result<i64> {
     let (count,): (i64,) = tx
-        .fetch_one("SELECT count(*) FROM installations WHERE tenant_id = $1 AND state = 'enabled'", params![])
+        .fetch_one("SELECT count(*) FROM installations WHERE tenant_id = $1 AND state <> 'disabled'", params![])
         .await?;
     Ok(count)
 }

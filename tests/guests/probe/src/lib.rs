@@ -107,6 +107,10 @@ impl Plugin for Probe {
             events::publish("probe.pinged", None, &json!({ "depth": event.depth }))?;
             return Ok(());
         }
+        if event.kind == "probe.nodded" {
+            log::info(format!("may write notes: {}", access::check("probe.notes", "create")));
+            return Ok(());
+        }
         if event.kind == "probe.idle" {
             return Ok(());
         }
