@@ -38,7 +38,9 @@ pub fn run() -> Result<()> {
     let mut bench = shell::cargo();
     // With the package of the host, so that what both are built from is built once.
     bench.args(["bench", "--package", "purlin", "--package", "purlin-runtime", "--bench", "invoke", "--"]);
-    let measured = shell::run(bench.arg(probe).arg(&host).arg(&directory));
+    // A bench runs in the folder of its package.
+    let [probe, binary] = [probe.as_path(), host.as_path()].map(fs::canonicalize);
+    let measured = shell::run(bench.arg(probe?).arg(binary?).arg(&directory));
     drop(fs::remove_dir_all(&directory));
     measured?;
     let services = Services::find()?;
