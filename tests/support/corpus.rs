@@ -220,7 +220,7 @@ pub fn crafted() -> Vec<Hostile> {
             ..new("large-from-the-start", Refused("memory"), "(i32.const 32)")
         },
         new("many-tables", Refused("table"), "(i32.const 32)").with(&"(table 1 funcref)\n".repeat(40)),
-        new("loop-at-the-start", Refused("cpu"), "(i32.const 32)").with("(func $start (loop $l (br $l))) (start $start)"),
+        new("loop-at-the-start", Refused("limit was met"), "(i32.const 32)").with("(func $start (loop $l (br $l))) (start $start)"),
         new("trap-at-the-start", Refused("describe"), "(i32.const 32)").with("(func $start unreachable) (start $start)"),
         Hostile { describe: Some("(i32.const -4)"), ..new("description-beyond-memory", Refused("describe"), "(i32.const 32)") },
         Hostile { describe: Some("(i32.const 17)"), ..new("description-out-of-line", Refused("describe"), "(i32.const 32)") },
@@ -232,7 +232,7 @@ pub fn crafted() -> Vec<Hostile> {
             describe: Some("(drop (memory.grow (i32.const 100))) (i32.store (i32.const 20) (i32.const 6000000)) (i32.const 16)"),
             ..new("description-too-long", Refused("describe"), "(i32.const 32)")
         },
-        Hostile { describe: Some("(loop $l (br $l)) unreachable"), ..new("description-never", Refused("cpu"), "(i32.const 32)") },
+        Hostile { describe: Some("(loop $l (br $l)) unreachable"), ..new("description-never", Refused("limit was met"), "(i32.const 32)") },
         Hostile { realloc: Some("(loop $l (br $l)) unreachable"), ..new("realloc-never", cpu, "(i32.const 32)") },
         Hostile { realloc: Some("unreachable"), ..new("realloc-traps", trap, "(i32.const 32)") },
         Hostile { realloc: Some("(i32.const -16)"), ..new("realloc-beyond-memory", trap, "(i32.const 32)") },
