@@ -30,6 +30,7 @@ use crate::{
     unit::forget_contents,
     users::Enqueued,
 };
+
 /// The kind of the job that erases what a plugin has.
 pub(crate) const PURGE: &str = "purge_plugin";
 /// Rows and files erased in one transaction.

@@ -109,9 +109,11 @@ impl Unit {
         self.fetches.push(digest);
         let repeated = self.principal.idempotency.as_ref().map(|key| key.key.as_bytes());
         let origin = repeated.unwrap_or(self.principal.origin.request_id.as_bytes());
+        // A caller's key is the caller's own.
+        let actor = format!("{}:{}", self.principal.actor.kind(), self.principal.actor.name());
         let tenant = self.principal.tenant.0;
         let plugin = plugin.installation.plugin.as_bytes();
-        let parts = [tenant.as_bytes(), plugin, origin, &digest, &before.to_le_bytes()];
+        let parts = [tenant.as_bytes(), plugin, actor.as_bytes(), origin, &digest, &before.to_le_bytes()];
         let mac = self.platform.secrets.mac(Use::Request, &parts);
         Ok(mac[..16].iter().map(|byte| format!("{byte:02x}")).collect())
     }
