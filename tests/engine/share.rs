@@ -1,14 +1,15 @@
 //! Who waits, and who is told of.
 
 use purlin_domain::{
-    id::TenantId,
+    event::Cause,
+    id::{JobId, TenantId},
     job::{NewJob, Queue},
 };
-use purlin_store::jobs::{self, Group, Want};
+use purlin_store::jobs::{self, Enqueue, Group, Want};
 use purlin_test_macros::db_test;
 use uuid::Uuid;
 
-use super::support::{Engine, LONG};
+use super::support::{Engine, LONG, SHORT};
 use crate::support::Database;
 
 fn from_the_start() -> [(Queue, Option<Group>); 3] {
@@ -99,4 +100,54 @@ async fn within_a_tenant_priority_decides_across_kinds_and_then_who_was_first(da
         tx.commit().await.unwrap();
     }
     assert_eq!(order, [4, 3, 1, 2, 5]);
+}
+
+#[db_test]
+async fn what_is_added_as_leased_runs_under_that_lease_unless_it_is_paused(database: Database) {
+    let engine = Engine::over(database).await;
+    let is_embedded = engine.db.is_embedded();
+    let lease = jobs::Lease { worker: Uuid::from_u128(1), length: LONG };
+    let cause = Cause { user: None, event: None, root: Uuid::from_u128(7), depth: 0 };
+    let paused = NewJob { kind: "other".to_owned(), ..engine.job(2) };
+    let new = [engine.job(1), paused];
+    let pause = purlin_store::job_pauses::JobPause {
+        queue: "*".to_owned(),
+        kind: "other".to_owned(),
+        reason: "test".to_owned(),
+        created_at: engine.now,
+    };
+    let add = async |new: &[NewJob]| -> Vec<(JobId, String)> {
+        let rows: Vec<Enqueue<'_>> = new.iter().map(|job| Enqueue::core(job, &cause)).collect();
+        let tx = engine.db.write(engine.tenant).await.unwrap();
+        jobs::insert_leased(tx, &rows, lease, engine.now).await.unwrap()
+    };
+    let mut tx = engine.db.write(engine.tenant).await.unwrap();
+    purlin_store::job_pauses::insert(&mut tx, &pause, None).await.unwrap();
+    tx.commit().await.unwrap();
+
+    let leased = add(&new).await;
+    let ready = Some(("ready".to_owned(), 0, 0));
+    assert_eq!(engine.state(2).await, ready, "what is paused waits");
+    if is_embedded {
+        assert!(leased.is_empty());
+        assert_eq!(engine.state(1).await, ready, "the embedded database only adds");
+        return;
+    }
+    let (id, place) = &leased[0];
+    assert_eq!((leased.len(), *id), (1, new[0].id));
+    assert_eq!(engine.state(1).await, Some(("running".to_owned(), 1, 0)));
+    assert!(engine.claim(2, LONG, Queue::Default, 10).await.is_empty(), "nobody else is given it");
+    assert_eq!(engine.rescue(2).await, 0, "its lease holds");
+    let claimed = jobs::Claimed::of(engine.tenant, &Enqueue::core(&new[0], &cause), lease, place.clone());
+    assert!(engine.finish(claimed.fence(), None, &super::support::done()).await);
+    assert!(!engine.finish(claimed.fence(), None, &super::support::done()).await, "it ended once");
+
+    // One whose worker died before it heard of it is taken back like any other.
+    let lost = jobs::Lease { length: SHORT, ..lease };
+    let job = [engine.job(3)];
+    let rows: Vec<Enqueue<'_>> = job.iter().map(|job| Enqueue::core(job, &cause)).collect();
+    let tx = engine.db.write(engine.tenant).await.unwrap();
+    assert_eq!(jobs::insert_leased(tx, &rows, lost, engine.now).await.unwrap().len(), 1);
+    assert_eq!(engine.rescue(2).await, 1);
+    assert_eq!(engine.state(3).await, Some(("ready".to_owned(), 0, 1)));
 }

@@ -120,9 +120,12 @@ impl Worker {
         let mut dispatching =
             tokio::spawn(dispatch(self.invoker.clone(), floor.clone(), taken, acks, held_until.clone(), stop.clone()));
         self.claim(&floor, &held, &held_until, &hand, &mut stop).await;
+        // Nobody is offered anything from here on. What waits here was not begun; what runs
+        // may end.
+        let late: Vec<Hold> = platform.bell.close().iter().map(|job| held.hold(job)).collect();
         drop(hand);
-        // What waits here was not begun; what runs may end.
-        if timeout(self.grace, &mut dispatching).await.is_err() {
+        let ended = timeout(self.grace, &mut dispatching).await;
+        if ended.is_err() {
             tracing::warn!("jobs did not end in time; they will be run again");
             // Nothing may go on here that is given to others.
             dispatching.abort();
@@ -130,6 +133,7 @@ impl Worker {
         let last = async {
             let _ = acknowledging.await;
             give_back(&platform, held.all()).await;
+            drop((late, ended));
         };
         if timeout(LAST_WORDS, last).await.is_err() {
             tracing::warn!("what was left could not be given back; it is when its leases end");
@@ -203,9 +207,42 @@ impl Worker {
                 }
             }
             if !taken.is_more {
-                self.wait(platform, floor, For::Jobs, stop).await;
+                self.rest(&claimer, floor, held, held_until, hand, stop).await;
             } else if count == 0 {
                 self.wait(platform, floor, For::Either, stop).await;
+            }
+        }
+    }
+
+    /// Wait for a hint that there are jobs; meanwhile take those that are added as leased.
+    async fn rest(
+        &self,
+        claimer: &Claimer,
+        floor: &Floor,
+        held: &Held,
+        held_until: &watch::Receiver<Instant>,
+        hand: &mpsc::Sender<(Claimed, Hold)>,
+        stop: &mut watch::Receiver<bool>,
+    ) {
+        let bell = &self.invoker.platform.bell;
+        loop {
+            let free = floor.slots.available_permits().saturating_sub(floor.waiting.load(Ordering::Acquire));
+            let until = sure_until(*held_until.borrow()).into_std();
+            if let Some(offer) = claimer.offer(free, until) {
+                bell.offer(offer);
+            }
+            self.wait(&self.invoker.platform, floor, For::Jobs, stop).await;
+            let handed = bell.withdraw();
+            let is_alone = !handed.is_empty() && !bell.has_rung();
+            floor.waiting.fetch_add(handed.len(), Ordering::AcqRel);
+            for job in handed {
+                let hold = held.hold(&job);
+                if hand.send((job, hold)).await.is_err() {
+                    return;
+                }
+            }
+            if !is_alone {
+                return;
             }
         }
     }
@@ -244,23 +281,30 @@ enum For {
     Either,
 }
 
-/// Give claimed jobs to workers as these get free, until no more are claimed and all ended.
+/// Give claimed jobs to workers as these get free, until no more are claimed and all ended;
+/// the claims of those that were not begun.
 async fn dispatch(
     invoker: Invoker,
     floor: Floor,
     mut taken: mpsc::Receiver<(Claimed, Hold)>,
     acks: mpsc::Sender<(End, Hold)>,
     held_until: watch::Receiver<Instant>,
-    stop: watch::Receiver<bool>,
-) {
+    mut stop: watch::Receiver<bool>,
+) -> Vec<Hold> {
     let mut running = JoinSet::new();
+    let mut left = Vec::new();
     while let Some((job, hold)) = taken.recv().await {
         while running.try_join_next().is_some() {}
-        let Ok(slot) = Arc::clone(&floor.slots).acquire_owned().await else { break };
-        if *stop.borrow() {
+        let slot = tokio::select! {
+            biased;
+            _ = stop.wait_for(|stop| *stop) => None,
+            slot = Arc::clone(&floor.slots).acquire_owned() => slot.ok(),
+        };
+        let Some(slot) = slot else {
             // What was not begun is for others; what runs may end.
-            break;
-        }
+            left.push(hold);
+            continue;
+        };
         floor.waiting.fetch_sub(1, Ordering::AcqRel);
         let (invoker, floor, acks, held_until) = (invoker.clone(), floor.clone(), acks.clone(), held_until.clone());
         running.spawn(async move {
@@ -268,8 +312,8 @@ async fn dispatch(
             drop(slot);
         });
     }
-    drop(taken);
     while running.join_next().await.is_some() {}
+    left
 }
 
 /// One claimed job, until it ended or was stopped.

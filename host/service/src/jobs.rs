@@ -6,6 +6,7 @@ pub(crate) mod chains;
 mod claimer;
 mod engine;
 mod manage;
+pub(crate) mod offers;
 mod resting;
 mod running;
 mod why;
@@ -24,7 +25,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 pub(crate) use backlog::BacklogMeter;
-pub use bell::Bell;
+pub use bell::{Bell, Offer};
 pub(crate) use chains::ChainMeter;
 pub use claimer::{Claimer, Load, Taken};
 pub use engine::{

@@ -128,21 +128,22 @@ impl TenantTx {
         let mut rows = items(columns, rows)?;
         match self.later.iter_mut().find(|later| later.head == head && later.tail == tail) {
             Some(later) => later.rows.append(&mut rows),
-            None => self.later.push(Later { head, tail, rows }),
+            None => self.later.push(Later { head: head.into(), tail: tail.into(), rows }),
         }
         Ok(())
     }
 
     /// Write the rows that wait.
     pub(crate) async fn write_later(&mut self) -> Result<()> {
-        match self.take_later("") {
+        match self.take_later("", "") {
             Some((sql, values)) => self.conn.execute(sql, values).await.map(drop),
             None => Ok(()),
         }
     }
 
-    /// One insert of all rows that wait, each table's with this suffix.
-    pub(crate) fn take_later(&mut self, suffix: &str) -> Option<(SqlStr, Vec<Value>)> {
+    /// One insert of all rows that wait, each table's with this suffix, and the last one's
+    /// with what it returns.
+    pub(crate) fn take_later(&mut self, suffix: &str, returning: &str) -> Option<(SqlStr, Vec<Value>)> {
         let mut statements = Vec::new();
         let mut values = vec![self.tenant.bind()];
         for Later { head, tail, rows } in std::mem::take(&mut self.later) {
@@ -152,7 +153,7 @@ impl TenantTx {
         let last = statements.pop()?;
         let others: Vec<String> = statements.iter().enumerate().map(|(i, sql)| format!("w{i} AS ({sql})")).collect();
         let with = if others.is_empty() { String::new() } else { format!("WITH {} ", others.join(", ")) };
-        Some((AssertSqlSafe(with + &last).into_sql_str(), values))
+        Some((AssertSqlSafe(with + &last + returning).into_sql_str(), values))
     }
 
     /// The same, but rows whose key is taken, by others or by each other, are left out; the
@@ -230,7 +231,7 @@ fn insert_document(table: &str, columns: &[&'static str], row: &[Value]) -> (Str
 }
 
 /// Rows as the items of such a document.
-fn items(columns: &[&'static str], rows: Vec<Vec<Value>>) -> Result<Vec<Json>> {
+pub(crate) fn items(columns: &[&'static str], rows: Vec<Vec<Value>>) -> Result<Vec<Json>> {
     let item = |row: Vec<Value>| -> Result<Json> {
         let given =
             columns.iter().zip(row).filter_map(|(name, value)| Some(((*name).to_owned(), as_json(value).transpose()?)));

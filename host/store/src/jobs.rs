@@ -24,7 +24,7 @@ use uuid::Uuid;
 
 pub use claim::{Claimed, Group, InUse, Lease, Look, Want, claim, in_use, look};
 pub use due::{next_due, promote};
-pub use enqueue::{Enqueue, chain_size, insert, queued, unfinished_with_key};
+pub use enqueue::{Enqueue, chain_size, insert, insert_leased, is_leasable, queued, unfinished_with_key};
 pub use finish::{
     Done, Ended, Fence, Outcome, finish, finish_all, finish_many, headless_lanes, reopen_lane, tell_progress,
 };

@@ -9,10 +9,10 @@ use sqlx::{
     AssertSqlSafe, Connection, Executor, Pool, Postgres, Row, SqlStr, Transaction,
     pool::PoolConnection,
     postgres::{PgConnectOptions, PgPoolOptions, PgSslMode},
-    query_with, raw_sql,
+    query_as_with, query_with, raw_sql,
 };
 
-use crate::{PlatformTx, Result, StoreError, TenantTx, nodelay, value::params};
+use crate::{Entity, PlatformTx, Result, StoreError, TenantTx, nodelay, value::params};
 
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
 /// A connection that was not used for this long is asked whether it still is one.
@@ -143,6 +143,12 @@ pub(crate) async fn execute_alone(pool: &Pool<Postgres>, sql: SqlStr, values: Ve
     let mut conn = pool.acquire().await?;
     query_with(sql, SqlxValues(Values(values))).execute(&mut *conn).await?;
     Ok(())
+}
+
+/// The same for one that returns rows.
+pub(crate) async fn fetch_alone<T: Entity>(pool: &Pool<Postgres>, sql: SqlStr, values: Vec<Value>) -> Result<Vec<T>> {
+    let mut conn = pool.acquire().await?;
+    Ok(query_as_with(sql, SqlxValues(Values(values))).fetch_all(&mut *conn).await?)
 }
 
 pub(crate) async fn begin_platform(pool: &Pool<Postgres>) -> Result<Transaction<'static, Postgres>> {

@@ -1,5 +1,7 @@
 //! A transaction, or a read, of one tenant.
 
+use std::borrow::Cow;
+
 use purlin_domain::{Json, id::TenantId};
 use sea_query::Value;
 #[cfg(not(feature = "mutants"))]
@@ -7,7 +9,8 @@ use sqlx::SqlSafeStr;
 use sqlx::SqlStr;
 
 use crate::{
-    Result,
+    Entity, Result,
+    built::items,
     conn::{Conn, delegate_statements},
     postgres,
     value::Bind,
@@ -26,9 +29,19 @@ pub struct TenantTx {
 
 /// An insert of rows, before and after the document that holds them.
 pub(crate) struct Later {
-    pub(crate) head: String,
-    pub(crate) tail: String,
+    pub(crate) head: Cow<'static, str>,
+    pub(crate) tail: Cow<'static, str>,
     pub(crate) rows: Vec<Json>,
+}
+
+impl Later {
+    pub(crate) fn new(
+        (head, tail): (&'static str, &'static str),
+        columns: &[&'static str],
+        rows: Vec<Vec<Value>>,
+    ) -> Result<Self> {
+        Ok(Self { head: head.into(), tail: tail.into(), rows: items(columns, rows)? })
+    }
 }
 
 impl TenantTx {
@@ -47,13 +60,26 @@ impl TenantTx {
     pub async fn commit(mut self) -> Result<()> {
         if let Conn::PostgresToBegin(pool) = &self.conn {
             let pool = pool.clone();
-            return match self.take_later(postgres::NAMES_TENANT) {
+            return match self.take_later(postgres::NAMES_TENANT, "") {
                 Some((sql, values)) => postgres::execute_alone(&pool, sql, values).await,
                 None => Ok(()),
             };
         }
         self.write_later().await?;
         self.conn.commit().await
+    }
+
+    /// The same with one more insert in the end; what that returns. PostgreSQL alone.
+    pub(crate) async fn commit_with<T: Entity>(mut self, last: Later, returning: &str) -> Result<Vec<T>> {
+        self.later.push(last);
+        let names_tenant = if matches!(self.conn, Conn::PostgresToBegin(_)) { postgres::NAMES_TENANT } else { "" };
+        let Some((sql, values)) = self.take_later(names_tenant, returning) else { return Ok(Vec::new()) };
+        if let Conn::PostgresToBegin(pool) = &self.conn {
+            return postgres::fetch_alone(pool, sql, values).await;
+        }
+        let rows = self.conn.fetch_all(sql, values).await?;
+        self.conn.commit().await?;
+        Ok(rows)
     }
 
     #[cfg(not(feature = "mutants"))]

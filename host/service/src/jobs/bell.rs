@@ -1,8 +1,11 @@
 //! The bell of the claimer of a process: somebody may have work for it.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::{
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Instant,
+};
 
-use purlin_store::jobs::Group;
+use purlin_store::jobs::{Claimed, Group, Lease};
 use tokio::sync::Notify;
 
 /// Groups remembered at most, beyond which it was rung for any.
@@ -20,6 +23,21 @@ pub struct Bell {
 struct Heard {
     any: bool,
     groups: Vec<Group>,
+    offer: Option<Offer>,
+    handed: Vec<Claimed>,
+    is_closed: bool,
+}
+
+/// What a claimer that has nothing to do offers those who add jobs: they may add them as
+/// leased by it, which saves the claim.
+#[derive(Clone, Copy, Debug)]
+pub struct Offer {
+    /// The lease.
+    pub lease: Lease,
+    /// For so many jobs.
+    pub places: usize,
+    /// Until then.
+    pub until: Instant,
 }
 
 impl Bell {
@@ -54,7 +72,52 @@ impl Bell {
 
     /// The groups that it was rung for, unless it may be any.
     pub(crate) fn take(&self) -> Option<Vec<Group>> {
-        let Heard { any, groups } = std::mem::take(&mut *self.lock());
+        let mut heard = self.lock();
+        let (any, groups) = (std::mem::take(&mut heard.any), std::mem::take(&mut heard.groups));
         (!any && !groups.is_empty()).then_some(groups)
+    }
+
+    /// Whether it was rung for anybody since that was last asked.
+    pub fn has_rung(&self) -> bool {
+        let heard = self.lock();
+        heard.any || !heard.groups.is_empty()
+    }
+
+    /// Offer this, until it is withdrawn.
+    pub fn offer(&self, offer: Offer) {
+        self.lock().offer = Some(offer);
+    }
+
+    /// Offer nothing more; the jobs that were added under the offer.
+    pub fn withdraw(&self) -> Vec<Claimed> {
+        let mut heard = self.lock();
+        heard.offer = None;
+        std::mem::take(&mut heard.handed)
+    }
+
+    /// The same, for good: nobody is there any more to take a job.
+    pub fn close(&self) -> Vec<Claimed> {
+        self.lock().is_closed = true;
+        self.withdraw()
+    }
+
+    /// Take up the offer for so many jobs, where it holds.
+    pub(crate) fn accept(&self, count: usize) -> Option<Lease> {
+        let mut heard = self.lock();
+        let offer = heard.offer.as_mut().filter(|offer| count <= offer.places && Instant::now() < offer.until)?;
+        offer.places -= count;
+        Some(offer.lease)
+    }
+
+    /// Hand jobs over that were added as leased; those that nobody is there to take.
+    pub(crate) fn hand(&self, jobs: Vec<Claimed>) -> Vec<Claimed> {
+        let mut heard = self.lock();
+        if heard.is_closed {
+            return jobs;
+        }
+        heard.handed.extend(jobs);
+        drop(heard);
+        self.rung.notify_one();
+        Vec::new()
     }
 }

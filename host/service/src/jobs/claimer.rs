@@ -16,6 +16,7 @@ use purlin_store::{
 };
 use uuid::Uuid;
 
+use super::bell::Offer;
 use crate::{Platform, Result};
 
 /// Groups looked at in one round, in each queue.
@@ -147,6 +148,14 @@ impl Claimer {
             job.plan = group.map(|g| g.plan.clone()).unwrap_or_default();
         }
         Ok(Taken { jobs: in_turns(claimed), is_more })
+    }
+
+    /// What may be offered to those who add jobs, where there is nothing to divide: nobody
+    /// waited a moment ago, and so many workers are free.
+    pub fn offer(&self, free: usize, until: Instant) -> Option<Offer> {
+        let fresh_until = self.looked_at.filter(|_| self.is_idle && free > 0)? + LOOKED_EVERY;
+        let until = until.min(fresh_until);
+        (until > Instant::now()).then_some(Offer { lease: self.lease, places: free, until })
     }
 
     /// The groups to claim of without a look, since there is nothing to divide: those of a

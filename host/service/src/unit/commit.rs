@@ -29,7 +29,7 @@ use super::{
 };
 use crate::{
     Platform, ServiceError, audit, events, idempotency,
-    jobs::backlog,
+    jobs::{backlog, offers},
     lifecycle,
     storage::{self, Kind},
 };
@@ -128,7 +128,11 @@ pub(super) async fn commit(endings: &[Ending]) -> Result<(), CommitError> {
     }
     let steps = next_steps(platform, endings, now);
     queued.extend(steps.iter().map(|(job, plugin, cause)| Enqueue { job, plugin, event: None, cause, by: None }));
-    jobs::insert(&mut tx, &queued, now).await?;
+    // Where workers have nothing to do, they are given the new jobs with the commit.
+    let lease = if published { None } else { offers::accept(platform, principal.tenant, &queued, now) };
+    if lease.is_none() {
+        jobs::insert(&mut tx, &queued, now).await?;
+    }
     let entries = endings.iter().map(|ending| (&ending.unit.principal, ending.unit.audit_entries()));
     audit::append_all(platform, &mut tx, entries, now).await?;
     for Ending { unit, .. } in endings {
@@ -136,12 +140,21 @@ pub(super) async fn commit(endings: &[Ending]) -> Result<(), CommitError> {
             idempotency::keep(platform, &mut tx, &unit.principal, key, &unit.reply, now).await?;
         }
     }
-    tx.commit().await?;
+    let leased = match lease {
+        Some(lease) => jobs::insert_leased(tx, &queued, lease, now).await?,
+        None => {
+            tx.commit().await?;
+            Vec::new()
+        }
+    };
     files::forget_contents(platform, principal.tenant, replaced);
+    if let Some(lease) = lease {
+        offers::hand(platform, principal.tenant, &queued, lease, &leased).await;
+    }
     let opens_lane = endings.iter().any(|ending| ending.ack.as_ref().is_some_and(|ack| ack.lane.is_some()));
     if published || opens_lane {
         platform.wake_workers();
-    } else if !queued.is_empty() {
+    } else if queued.len() > leased.len() {
         wake_workers_for(platform, principal.tenant, &queued, now);
     }
     if queued.iter().any(|e| e.job.run_at > now) {

@@ -12,7 +12,7 @@ use serde_json::json;
 use sqlx::FromRow;
 use uuid::Uuid;
 
-use super::finish::Fence;
+use super::{enqueue::Enqueue, finish::Fence};
 use crate::{PlatformTx, Result, value::params};
 
 /// Jobs of one kind of one tenant that wait for a worker.
@@ -65,6 +65,8 @@ macro_rules! may_run {
         )
     };
 }
+
+pub(super) use may_run;
 
 macro_rules! runnable {
     () => {
@@ -242,6 +244,34 @@ pub struct Claimed {
 }
 
 impl Claimed {
+    /// A new job that was added as leased, and where its row lies.
+    pub fn of(tenant: TenantId, new: &Enqueue<'_>, lease: Lease, place: String) -> Self {
+        let Enqueue { job, plugin, event, cause, .. } = new;
+        Self {
+            tenant_id: tenant,
+            id: job.id,
+            kind: job.kind.clone(),
+            plugin: (*plugin).to_owned(),
+            payload: Some(job.payload.clone()),
+            queue: job.queue,
+            run_at: job.run_at,
+            attempt: 1,
+            attempts_max: i64::from(job.attempts_max),
+            crashes: 0,
+            run_lease: 1,
+            worker: lease.worker,
+            place,
+            event_id: event.map(|event| event.0),
+            ordering_key: job.ordering_key.clone(),
+            webhook_id: job.webhook,
+            caused_by: cause.user.map(|user| user.0),
+            root_id: cause.root,
+            depth: i64::from(cause.depth),
+            event: None,
+            plan: String::new(),
+        }
+    }
+
     /// What this claim's writes must still find.
     pub fn fence(&self) -> Fence {
         Fence { job: self.id, run_lease: self.run_lease, worker: self.worker }

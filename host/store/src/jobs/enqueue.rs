@@ -9,7 +9,8 @@ use purlin_domain::{
 use sea_query::Value;
 use uuid::Uuid;
 
-use crate::{Result, TenantTx, postgres, value::params};
+use super::claim::{Lease, may_run};
+use crate::{Result, TenantTx, postgres, tenant_tx::Later, value::params};
 
 /// Which plugin a new job is for, and which event it delivers.
 #[derive(Clone, Debug)]
@@ -90,6 +91,53 @@ pub async fn insert(tx: &mut TenantTx, jobs: &[Enqueue<'_>], now: Timestamp) -> 
     let inserted = tx.insert_unless_taken("jobs", &COLUMNS, heads, HEADS).await?;
     let behind = ordered.iter().filter(|e| !inserted.contains(&e.job.id.0)).map(|e| row(e, "waiting")).collect();
     tx.insert_many("jobs", &COLUMNS, behind).await
+}
+
+/// The insert of jobs that are leased at once where they may run, before and after the
+/// document that holds their rows; a row says how long its lease is.
+const LEASED: (&str, &str) = (
+    "INSERT INTO jobs (tenant_id, id, kind, plugin, payload, queue, priority, state, run_at, attempt, attempts_max, crashes,
+        run_lease, worker, leased_until, started_at, event_id, schedule_id, webhook_id, caused_by, root_id, depth,
+        blocks_lane, created_at, updated_at, created_by, updated_by)
+     SELECT $1, r.id, r.kind, r.plugin, d.row->'payload', r.queue, r.priority, CASE WHEN m.may_run THEN 'running' ELSE 'ready' END,
+        r.run_at, CASE WHEN m.may_run THEN 1 ELSE 0 END, r.attempts_max, 0, CASE WHEN m.may_run THEN 1 ELSE 0 END,
+        CASE WHEN m.may_run THEN r.worker END,
+        CASE WHEN m.may_run THEN statement_timestamp() + CAST(d.row->>'seconds' AS double precision) * interval '1 second' END,
+        CASE WHEN m.may_run THEN r.created_at END, r.event_id, r.schedule_id, r.webhook_id, r.caused_by, r.root_id,
+        r.depth, r.blocks_lane, r.created_at, r.updated_at, r.created_by, r.updated_by
+     FROM jsonb_array_elements(",
+    concat!(
+        ") d(row) CROSS JOIN LATERAL jsonb_populate_record(CAST(NULL AS jobs), d.row) r CROSS JOIN LATERAL (SELECT ",
+        may_run!("r.queue", "$1", "r.plugin", "r.kind"),
+        " AS may_run) m"
+    ),
+);
+
+/// Whether a job can be added as leased: it is due, and no key holds it back.
+pub fn is_leasable(job: &NewJob, now: Timestamp) -> bool {
+    job.run_at <= now && job.unique_key.is_none() && job.ordering_key.is_none()
+}
+
+/// Add jobs that are [leasable](is_leasable) as leased, each as far as it may run, and commit:
+/// the statement that writes them is the last of the transaction. Those that are leased, and
+/// where their rows lie. The embedded database only adds them.
+pub async fn insert_leased(
+    mut tx: TenantTx,
+    jobs: &[Enqueue<'_>],
+    lease: Lease,
+    now: Timestamp,
+) -> Result<Vec<(JobId, String)>> {
+    if !tx.conn.is_postgres() {
+        insert(&mut tx, jobs, now).await?;
+        tx.commit().await?;
+        return Ok(Vec::new());
+    }
+    let (columns, length) = ([&COLUMNS[..], &["worker", "seconds"]].concat(), lease.length.as_secs_f64());
+    let row = |e: &Enqueue<'_>| [row(e, "ready", now), params![lease.worker, length]].concat();
+    let last = Later::new(LEASED, &columns, jobs.iter().map(row).collect())?;
+    let rows: Vec<(Uuid, String)> =
+        tx.commit_with(last, " RETURNING id, CASE WHEN state = 'running' THEN CAST(ctid AS text) ELSE '' END").await?;
+    Ok(rows.into_iter().filter(|(_, place)| !place.is_empty()).map(|(id, place)| (JobId(id), place)).collect())
 }
 
 fn row(e: &Enqueue<'_>, state: &str, now: Timestamp) -> Vec<Value> {
