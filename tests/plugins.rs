@@ -1,6 +1,7 @@
 mod authority;
 mod chains;
 mod contract;
+mod data;
 mod inventory;
 mod life;
 mod limits;

@@ -220,6 +220,22 @@ pub struct Collection {
     unique: Vec<Vec<String>>,
     filterable: Vec<String>,
     sortable: Vec<String>,
+    searchable: Vec<String>,
+    references: Vec<Reference>,
+    personal_data: Option<PersonalData>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+struct Reference {
+    property: String,
+    to: String,
+    on_delete: Option<&'static str>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+struct PersonalData {
+    properties: Vec<String>,
+    subject: Option<String>,
 }
 
 impl Collection {
@@ -233,6 +249,9 @@ impl Collection {
             unique: Vec::new(),
             filterable: Vec::new(),
             sortable: Vec::new(),
+            searchable: Vec::new(),
+            references: Vec::new(),
+            personal_data: None,
         }
     }
 
@@ -257,6 +276,35 @@ impl Collection {
     /// Lists may sort by these properties: strings, numbers or booleans.
     pub fn sortable(mut self, properties: &[&str]) -> Self {
         self.sortable.extend(owned(properties));
+        self
+    }
+
+    /// A search for words (`?q=`) looks through these properties: strings.
+    pub fn searchable(mut self, properties: &[&str]) -> Self {
+        self.searchable.extend(owned(properties));
+        self
+    }
+
+    /// This property holds the id of a record of another collection, or nothing: one of the
+    /// plugin's own by its name, whose records cannot be deleted while one refers to them, or
+    /// another plugin's as `plugin.collection`, which the plugin requests to read.
+    pub fn references(mut self, property: &str, to: &str) -> Self {
+        self.references.push(Reference { property: property.to_owned(), to: to.to_owned(), on_delete: None });
+        self
+    }
+
+    /// The same, but the other record can be deleted; whoever refers to it keeps its id.
+    pub fn references_loosely(mut self, property: &str, to: &str) -> Self {
+        let on_delete = Some("keep");
+        self.references.push(Reference { property: property.to_owned(), to: to.to_owned(), on_delete });
+        self
+    }
+
+    /// These properties are personal data, about the user whose id the filterable property
+    /// `subject` holds, or about somebody else. None of them is required.
+    pub fn personal_data(mut self, properties: &[&str], subject: Option<&str>) -> Self {
+        let subject = subject.map(str::to_owned);
+        self.personal_data = Some(PersonalData { properties: owned(properties), subject });
         self
     }
 }

@@ -65,11 +65,12 @@ async fn the_valuation_adds_up_more_items_than_a_page_holds(database: Database) 
 }
 
 #[db_test]
-async fn a_movement_of_an_unknown_item_is_a_dead_letter_at_once(database: Database) {
+async fn a_job_about_an_unknown_item_is_a_dead_letter_at_once(database: Database) {
     let host = Host::start(database).await;
     let ada = host.tenant_with("acme", "inventory").await;
-    ada.create("inventory/movements", json!({ "item_id": "01930000-0000-7000-8000-000000000000", "quantity": 1 }))
-        .await;
+    let payload = json!({ "item_id": "01930000-0000-7000-8000-000000000000" });
+    let job = json!({ "kind": "inventory.suggest-reorder", "payload": payload });
+    ada.post("/api/v1/jobs", &job).await.expect(202);
     ada.settle().await;
     let dead = ada.rows("/api/v1/jobs?filter[state]=dead").await;
     assert_eq!((dead.len(), &dead[0]["last_error"], &dead[0]["attempt"]), (1, &json!("not found"), &json!(1)));

@@ -95,6 +95,32 @@ async fn an_upgrade_that_asks_for_more_runs_on_the_old_grants_until_an_administr
 }
 
 #[db_test]
+async fn a_version_that_refuses_old_records_has_to_do_something_about_them(database: Database) {
+    let host = Host::start(database).await;
+    upload(&host, b"ADE").await;
+    let ada = host.tenant("acme").await;
+    enable(&ada, "1.0.0").await;
+    let long = ada.create("story/tales", json!({ "text": "x".repeat(200), "by": "ada" })).await;
+    let wanted = json!({ "plugin": "story", "version": "2.1.0" });
+    let refused = ada.post("/api/v1/installations", &wanted).await;
+    let pointer = refused.body["errors"][0]["pointer"].as_str().unwrap_or_default();
+    assert_eq!(pointer, "/version/collections/0/schema/properties/text/maxLength", "{:#}", refused.body);
+    assert_eq!(refused.problem(422), "invalid");
+
+    enable(&ada, "2.0.0").await;
+    let done = |view: &Value| view["last_step"]["rounds"] == 2 && view["last_step"]["state"] == "succeeded";
+    let view = wait_until(&ada, "it is done with the upgrade", done).await;
+    let step = &view["last_step"];
+    assert_eq!((&step["step"], &step["progress"]), (&json!("upgraded"), &json!(66)), "{step:#}");
+    let tale = format!("/api/v1/apps/story/tales/{long}");
+    assert_eq!(ada.get(&tale).await.expect(200)["data"]["by"], "ada", "it is still there");
+    assert_eq!(ada.patch(&tale, &json!({ "by": "bob" })).await.status, 422, "what is written is written anew");
+    ada.patch(&tale, &json!({ "text": "short" })).await.expect(200);
+    // Where it goes back to is what wrote it.
+    ada.post("/api/v1/installations/story/rollback", &json!({})).await.expect(200);
+}
+
+#[db_test]
 async fn a_new_version_that_keeps_trapping_goes_back_and_nothing_is_lost(database: Database) {
     let host = Host::start(database).await;
     upload(&host, b"ABC").await;

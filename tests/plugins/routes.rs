@@ -139,7 +139,7 @@ async fn a_plugin_does_for_a_caller_no_more_than_both_may(database: Database) {
     let consent = json!({ "plugin": "probe", "grants": ["probe.effects:*", "users:read"] });
     ada.post("/api/v1/installations", &consent).await.expect(201);
     // The caller may create notes; the plugin was not granted that.
-    assert_eq!(ada.post(&format!("{APP}/notes"), &json!({ "text": "a" })).await.problem(403), "forbidden");
+    assert_eq!(ada.post(&format!("{APP}/notes"), &json!({ "text": "a" })).await.problem(403), "not_granted");
     // The plugin was granted to look people up; the caller may not.
     let role = ada.post("/api/v1/roles", &json!({ "name": "breaker" })).await.expect(201);
     let role = format!("/api/v1/roles/{}", role["id"].as_str().unwrap());

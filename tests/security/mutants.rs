@@ -16,7 +16,7 @@ use purlin_domain::{
 use purlin_store::{
     Config, Db, Slice, TenantTx, api_keys, audit, audit_chain, events, idempotency, installations, invitations,
     job_pauses, jobs, mutants, one_time_tokens, plugin_data, plugin_files, plugin_logs, plugin_secrets, plugin_usage,
-    records, roles, schedules, second_factors, sessions, standing, tenants, usage, users, webhooks,
+    record_references, records, roles, schedules, second_factors, sessions, standing, tenants, usage, users, webhooks,
 };
 use serde_json::json;
 use sqlx::{ConnectOptions, Row, SqliteConnection, sqlite::SqliteConnectOptions};
@@ -36,6 +36,7 @@ struct Theirs {
     event: Uuid,
     audit: Uuid,
     item: RecordId,
+    movement: RecordId,
     permission: Uuid,
     job_root: Uuid,
     dead: JobId,
@@ -67,6 +68,9 @@ async fn theirs(conn: &mut SqliteConnection, tenant: TenantId) -> Theirs {
         job: JobId(one(conn, "SELECT id FROM jobs WHERE tenant_id = $1 AND state = 'ready'").await),
         event: one(conn, "SELECT id FROM events WHERE tenant_id = $1").await,
         audit: one(conn, "SELECT id FROM audit_log WHERE tenant_id = $1").await,
+        movement: RecordId(
+            one(conn, "SELECT id FROM records WHERE tenant_id = $1 AND collection = 'movements'").await,
+        ),
         item: RecordId(one(conn, "SELECT id FROM records WHERE tenant_id = $1 AND collection = 'items'").await),
         permission: one(conn, "SELECT permission_id FROM role_permissions rp JOIN roles r ON r.id = rp.role_id WHERE r.tenant_id = $1 AND r.name = 'mutant'").await,
         job_root: one(conn, "SELECT root_id FROM jobs WHERE tenant_id = $1").await,
@@ -95,6 +99,7 @@ async fn ask(tx: &mut TenantTx, t: &Theirs, theirs: &str, told: &mut String) {
         ($($call:expr;)*) => {$( tell(told, stringify!($call), $call.await); )*};
     }
     let items = CollectionRef { plugin: "inventory".to_owned(), collection: "items".to_owned() };
+    let movements = CollectionRef { plugin: "inventory".to_owned(), collection: "movements".to_owned() };
     let everything = Filter::everything();
     let all = Slice::first(&everything, &[], 200);
     let (email, guest) = (format!("admin@{theirs}.example"), format!("guest@{theirs}.example"));
@@ -143,6 +148,7 @@ async fn ask(tx: &mut TenantTx, t: &Theirs, theirs: &str, told: &mut String) {
         installations::consent(tx, "inventory");
         installations::hold(tx, "inventory");
         jobs::by_id(tx, t.job);
+        jobs::last_of_kind(tx, "inventory", "mutant");
         jobs::list(tx, &all);
         jobs::chain_size(tx, t.job_root);
         jobs::unfinished_with_key(tx, "mutant", "theirs");
@@ -162,10 +168,12 @@ async fn ask(tx: &mut TenantTx, t: &Theirs, theirs: &str, told: &mut String) {
         webhooks::target(tx, t.webhook);
         webhooks::list(tx, &all);
         records::by_id(tx, &items, t.item);
+        records::exists(tx, &items, t.item);
         records::hold_version(tx, &items, t.item);
         records::list(tx, &items, &all);
         records::count(tx, &items, &everything);
         records::holder_of_key(tx, &items, "mutant", "theirs");
+        record_references::to(tx, &items, t.item, 100);
         plugin_logs::list(tx, "inventory", &all);
         plugin_secrets::list(tx, "inventory");
         plugin_secrets::sealed(tx, "inventory", &secret);
@@ -289,6 +297,9 @@ async fn ask(tx: &mut TenantTx, t: &Theirs, theirs: &str, told: &mut String) {
         records::update(tx, &items, t.item, 1, &json!({}), t.now, None);
         records::update(tx, &items, t.item, 2, &json!({}), t.now, None);
         records::delete_keys(tx, &items, t.item);
+        record_references::delete_of(tx, &movements, t.movement);
+        record_references::keep_only(tx, "inventory", &[]);
+        record_references::erase(tx, "inventory", 100);
     }
     ask! {
         jobs::discard(tx, t.dead, t.now);
@@ -361,7 +372,10 @@ async fn run(original: &std::path::Path, own: TenantId, t: &Theirs, other: Tenan
     let mut told = String::new();
     let mut tx = db.write(own).await.unwrap();
     ask(&mut tx, t, "bolts", &mut told).await;
-    tx.commit().await.unwrap();
+    if let Err(error) = tx.commit().await {
+        // What the database itself refuses is noticed, too.
+        write!(told, "refused: {error}").unwrap();
+    }
     db.close().await;
     told + &dump(&file, other).await
 }
@@ -425,7 +439,7 @@ async fn every_statement_that_forgets_its_tenant_is_noticed() {
     assert_eq!(clean, run(&file, own, &theirs, other).await, "asked again, the same is answered");
     let mut bolts = String::new();
     write!(bolts, "{}", dump(&file, other).await).unwrap();
-    assert!(clean.ends_with(&bolts), "nothing of theirs was touched");
+    assert!(clean.ends_with(&bolts) && !clean.contains("refused: "), "nothing of theirs was touched");
     let all = mutants::seen();
     let mut unnoticed = Vec::new();
     for statement in &all {

@@ -69,6 +69,7 @@ impl<S: Send + Sync> FromRequestParts<S> for InQuery {
                         value.parse().map_err(|_| Problem::bad_parameter(&name, "this is not a number of rows"))?;
                     query.size = Some(size);
                 }
+                "q" => query.words = Some(value),
                 "page[after]" => query.after = Some(value),
                 "page[before]" => query.before = Some(value),
                 _ => query.parameters.push(filter(name, value)?),
@@ -120,7 +121,7 @@ fn filter(name: String, value: String) -> Result<Parameter, Problem> {
         _ => {
             return Err(Problem::bad_parameter(
                 &name,
-                "use filter[field]=…, filter[field][op]=…, sort, page[size], page[after] or page[before]",
+                "use filter[field]=…, filter[field][op]=…, q, sort, page[size], page[after] or page[before]",
             ));
         }
     };

@@ -110,6 +110,7 @@ impl From<ServiceError> for Problem {
             },
             ServiceError::KeyReused => Self::new(StatusCode::UNPROCESSABLE_ENTITY, "idempotency_key_reused", detail),
             ServiceError::Repeated => Self::new(StatusCode::CONFLICT, "repeated", detail),
+            ServiceError::NotGranted(_) => Self::new(StatusCode::FORBIDDEN, "not_granted", detail),
             ServiceError::Forbidden(_) => Self::new(StatusCode::FORBIDDEN, "forbidden", detail),
             ServiceError::Closed(code, _) => Self::new(StatusCode::FORBIDDEN, code, detail),
             ServiceError::NotFound => Self::new(StatusCode::NOT_FOUND, "not_found", "there is no such thing here"),

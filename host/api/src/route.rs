@@ -240,6 +240,7 @@ pub fn operations() -> Vec<Operation> {
         post("/api/v1/apps/{plugin}/{collection}", Collection("create"), "Create a record; the body is its data").by(apps::create).takes::<Value>().gives::<Record>().answers(StatusCode::CREATED),
         get("/api/v1/apps/{plugin}/{collection}/{id}", Collection("read"), "A record").by(apps::get).gives::<Record>(),
         patch("/api/v1/apps/{plugin}/{collection}/{id}", Collection("update"), "Change a record by a JSON Merge Patch (RFC 7396) of its data").by(apps::patch).takes::<Value>().gives::<Record>().conditional(),
+        post("/api/v1/apps/{plugin}/{collection}/{id}/erase", Collection("delete"), "Erase what is personal of a record, and of the events about it").by(apps::erase).gives::<Record>().answers(StatusCode::OK),
         delete("/api/v1/apps/{plugin}/{collection}/{id}", Collection("delete"), "Delete a record").by(apps::delete).conditional(),
     ]
 }

@@ -1,6 +1,9 @@
 //! What a plugin says of itself: the JSON document its `describe` returns.
 
 mod collection;
+mod evolution;
+mod personal;
+mod reference;
 mod route;
 mod wants;
 
@@ -9,6 +12,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 pub use collection::{BASE_FIELDS, COLLECTION_ACTIONS, Collection};
+pub use personal::{MASKED, PersonalData};
+pub use reference::{OnDelete, Reference};
 pub use route::{OwnPermission, Route};
 pub use wants::{CHECK, Check, FETCH, FILES, Secret, StepKind, egress};
 
@@ -262,7 +267,7 @@ impl Descriptor {
             found.extend(job.violations(&format!("/jobs/{i}"), &own));
         }
         for (i, collection) in self.collections.iter().enumerate() {
-            found.extend(collection.violations(&format!("/collections/{i}")));
+            found.extend(collection.violations(&format!("/collections/{i}"), self));
         }
         for (i, permission) in self.permissions.iter().enumerate() {
             found.extend(permission.violations(&format!("/permissions/{i}"), self));
@@ -357,6 +362,22 @@ mod tests {
     }
 
     #[test]
+    fn a_reference_leads_to_its_own_plugin_or_to_one_that_it_asks_to_read() {
+        let shop = descriptor(|d| {
+            d["collections"][0]["schema"]["properties"]["contact"] = json!({ "type": ["string", "null"] });
+            d["collections"][0]["references"] =
+                json!([{ "property": "contact", "to": "crm.contacts" }, { "property": "sku", "to": "items" }]);
+            d["requests"] = json!(["crm.contacts:read"]);
+        });
+        assert_eq!(shop.violations(), []);
+        let [contact, item] = shop.collections[0].references.as_slice() else { panic!() };
+        assert_eq!((contact.target("shop").resource().as_str(), contact.restricts("shop")), ("crm.contacts", false));
+        assert_eq!((item.target("shop").resource().as_str(), item.restricts("shop")), ("shop.items", true));
+        assert!(contact.id(&json!({ "contact": null })).is_none());
+        assert!(contact.id(&json!({ "contact": "x" })).unwrap().is_err());
+    }
+
+    #[test]
     fn a_sound_descriptor_has_no_violations() {
         let shop = descriptor(|_| {});
         assert_eq!(shop.violations(), []);
@@ -396,6 +417,19 @@ mod tests {
             flaw(|d| d["collections"][0]["filterable"] = json!(["tags"])).as_deref(),
             Some("/collections/0/schema")
         );
+        for (member, bad) in [
+            ("searchable", json!(["tags"])),
+            ("references", json!([{ "property": "tags", "to": "items" }])),
+            ("references", json!([{ "property": "sku", "to": "orders" }])),
+            ("references", json!([{ "property": "sku", "to": "crm.contacts" }])),
+            ("personal_data", json!({ "properties": [] })),
+            ("personal_data", json!({ "properties": ["sku"] })),
+            ("personal_data", json!({ "properties": ["tags"], "subject": "owner" })),
+        ] {
+            let found = descriptor(|d| d["collections"][0][member] = bad.clone()).violations();
+            let at = format!("/collections/0/{member}");
+            assert!(found.first().is_some_and(|v| v.pointer.starts_with(&at)), "{member}: {bad} gives {found:?}");
+        }
         assert_eq!(
             flaw(|d| d["collections"][0]["unique"] = json!([["tags"]])).as_deref(),
             Some("/collections/0/unique")

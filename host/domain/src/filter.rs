@@ -58,6 +58,8 @@ pub struct Field {
     pub sortable: bool,
     /// Whether a row may be without it.
     pub nullable: bool,
+    /// Whether a search for words looks through it.
+    pub searchable: bool,
 }
 
 impl Field {
@@ -70,6 +72,7 @@ impl Field {
             filterable: true,
             sortable: true,
             nullable: false,
+            searchable: false,
         }
     }
 

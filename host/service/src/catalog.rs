@@ -11,7 +11,7 @@ use percent_encoding::percent_decode_str;
 use purlin_domain::{
     Json,
     access::{Permission, PermissionSet},
-    descriptor::{Descriptor, FILES, Route},
+    descriptor::{Descriptor, FILES, PersonalData, Reference, Route},
     error::Violation,
     id::VersionId,
 };
@@ -157,6 +157,16 @@ impl Loaded {
     /// What is wrong with a record of this collection.
     pub(crate) fn record_violations(&self, collection: &str, data: &Json) -> Vec<Violation> {
         self.collections.get(collection).map(|v| schema::violations(v, data)).unwrap_or_default()
+    }
+
+    /// What the records of a collection refer to.
+    pub(crate) fn references(&self, collection: &str) -> impl Iterator<Item = &Reference> {
+        self.descriptor.collection(collection).into_iter().flat_map(|collection| &collection.references)
+    }
+
+    /// What is personal in the records of a collection.
+    pub(crate) fn personal_data(&self, collection: &str) -> Option<&PersonalData> {
+        self.descriptor.collection(collection)?.personal_data.as_ref()
     }
 
     /// What is wrong with these settings, once the defaults are filled in.

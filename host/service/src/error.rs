@@ -42,6 +42,9 @@ pub enum ServiceError {
     /// The caller lacks this permission within its own tenant.
     #[error("permission {0} is missing")]
     Forbidden(String),
+    /// The tenant did not grant this permission to the plugin that needs it.
+    #[error("the tenant did not grant {0} to the plugin")]
+    NotGranted(String),
     /// This host does not offer it: a stable code, and words.
     #[error("{1}")]
     Closed(&'static str, &'static str),
@@ -130,7 +133,8 @@ impl From<StoreError> for ServiceError {
 impl From<HostError> for ServiceError {
     fn from(error: HostError) -> Self {
         match error {
-            HostError::Denied(permission) | HostError::NotGranted(permission) => Self::Forbidden(permission),
+            HostError::Denied(permission) => Self::Forbidden(permission),
+            HostError::NotGranted(permission) => Self::NotGranted(permission),
             HostError::NotFound => Self::NotFound,
             HostError::Conflict(detail) => Self::Conflict("conflict", detail),
             HostError::Invalid(violations) => Self::Invalid(violations),
@@ -145,6 +149,7 @@ impl From<ServiceError> for HostError {
     fn from(error: ServiceError) -> Self {
         match error {
             ServiceError::Forbidden(permission) => Self::Denied(permission),
+            ServiceError::NotGranted(permission) => Self::NotGranted(permission),
             ServiceError::Closed(_, detail) => Self::Denied(detail.to_owned()),
             ServiceError::NotFound => Self::NotFound,
             ServiceError::Conflict(_, detail) => Self::Conflict(detail),

@@ -1,6 +1,7 @@
 //! Switching plugins on and off in a tenant, with consent.
 
 mod life;
+mod upgrade;
 
 use std::collections::BTreeMap;
 
@@ -32,6 +33,7 @@ use crate::{
 
 pub use life::{ConfirmPurge, Purge, purge, purge_preview, resume, roll_back, uninstall};
 pub(crate) use life::{PURGE, pause_by_host, roll_back_by_host, run_purge};
+pub use upgrade::StepView;
 
 /// What a tenant's administrator agrees to.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -97,6 +99,9 @@ pub struct InstallationView {
     pub settings_schema: Option<Json>,
     /// The secrets it reads, and which of them are set.
     pub secrets: Vec<SecretView>,
+    /// The last step in its life that it was told of, and how far it is with it; null where it
+    /// was told of none, or that is forgotten.
+    pub last_step: Option<StepView>,
 }
 
 /// Enable a plugin, or change the version, the grants or the settings of an enabled one.
@@ -113,6 +118,11 @@ pub async fn enable(platform: &Platform, principal: &Principal, consent: Consent
             "conflict",
             "somebody else changed this installation at the same moment".to_owned(),
         ));
+    }
+    if let Some(before) = before.as_ref().filter(|before| before.version_id != loaded.version) {
+        let running = platform.catalog.load(&mut change.tx, before).await?;
+        upgrade::check_records(&running, &loaded).map_err(|error| error.within("/version"))?;
+        upgrade::let_go(&mut change.tx, &loaded).await?;
     }
     let grants = match (consent.grants, &before) {
         (Some(grants), _) => grants,
@@ -336,7 +346,9 @@ async fn view(tx: &mut TenantTx, installation: Installation, loaded: &Loaded) ->
         set_at: set.iter().find(|set| set.name == secret.name).map(|set| set.updated_at),
     };
     let secrets = descriptor.secrets.iter().map(secret).collect();
-    Ok(InstallationView { installation, asks_for, not_granted, settings_schema: descriptor.settings.clone(), secrets })
+    let last_step = upgrade::last_step(tx, &installation.plugin).await?;
+    let settings_schema = descriptor.settings.clone();
+    Ok(InstallationView { installation, asks_for, not_granted, settings_schema, secrets, last_step })
 }
 
 /// The version meant, and what it says of itself.

@@ -34,6 +34,7 @@ pub mod native;
 mod opaque;
 pub mod operator;
 pub mod password;
+pub mod personal;
 mod platform;
 pub mod plugin_files;
 pub mod plugin_logs;

@@ -51,6 +51,8 @@ pub struct ListQuery {
     pub after: Option<String>,
     /// The cursor that the page precedes.
     pub before: Option<String>,
+    /// Words that must all be in what is searchable.
+    pub words: Option<String>,
     /// Whether to count all that passes.
     pub count: bool,
     /// Nothing created before this, when the caller does not say how far to go back.
@@ -63,6 +65,9 @@ pub struct ListQuery {
 pub struct Search {
     /// A filter tree: `{"field", "op", "value"}`, `{"and": […]}`, `{"or": […]}` or `{"not": …}`.
     pub filter: Option<Json>,
+    /// Words that must all be in the properties that are searchable, for collections that have
+    /// such.
+    pub q: Option<String>,
     /// Sort keys, a `-` before those that descend.
     #[serde(default)]
     pub sort: Vec<String>,
@@ -87,6 +92,7 @@ impl From<Search> for ListQuery {
     fn from(search: Search) -> Self {
         Self {
             tree: search.filter,
+            words: search.q,
             sort: search.sort,
             size: search.page.size,
             after: search.page.after,
@@ -232,11 +238,37 @@ fn filter(query: &ListQuery, fields: &[Field]) -> Result<Filter> {
             texts.into_iter().map(|text| Operand::parse(wanted, text)).collect::<std::result::Result<_, _>>();
         parts.push(Filter::predicate(field, op, operands.map_err(bad)?, "").map_err(|v| bad(v.detail))?);
     }
+    if let Some(words) = &query.words {
+        parts.extend(having(words, fields)?);
+    }
     if let Some(tree) = &query.tree {
         parts.push(Filter::parse(tree, fields).map_err(in_filter)?);
     }
     Ok(Filter::And(parts))
 }
+
+/// Each of the words is in one of the searchable fields, whatever its case.
+fn having(words: &str, fields: &[Field]) -> Result<Vec<Filter>> {
+    let bad = |detail: String| Err(ServiceError::BadParameter("q".to_owned(), detail));
+    let searchable: Vec<&Field> = fields.iter().filter(|field| field.searchable).collect();
+    if searchable.is_empty() {
+        return bad("this list has no searchable fields".to_owned());
+    }
+    let words: Vec<&str> = words.split_whitespace().collect();
+    if words.len() > WORDS_MAX || words.iter().any(|word| word.len() > WORD_BYTES_MAX) {
+        return bad(format!("at most {WORDS_MAX} words of at most {WORD_BYTES_MAX} bytes"));
+    }
+    let in_one = |word: &&str| {
+        let pattern = Operand::Text(format!("*{}*", word.trim_matches('*')));
+        let has = |field: &&Field| Filter::Is((*field).clone(), Op::Ilike, vec![pattern.clone()]);
+        Filter::Or(searchable.iter().map(has).collect())
+    };
+    Ok(words.iter().map(in_one).collect())
+}
+
+/// Words of a search, and bytes of one, at most.
+const WORDS_MAX: usize = 10;
+const WORD_BYTES_MAX: usize = 100;
 
 fn in_filter(violation: Violation) -> ServiceError {
     ServiceError::Invalid(vec![Violation { pointer: format!("/filter{}", violation.pointer), ..violation }])

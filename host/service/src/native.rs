@@ -32,7 +32,7 @@ use crate::{
     installations::{self, PURGE},
     limiter::{self, Rate},
     mail::{self, Letter, SendError},
-    opaque, reports,
+    opaque, personal, reports,
     tenants::default_settings,
     webhooks,
 };
@@ -199,8 +199,11 @@ async fn erase(platform: &Platform, claimed: &Claimed) -> Result<bool> {
     let origin = Origin { request_id: claimed.id.to_string(), ..Origin::default() };
     let principal =
         Principal { on_behalf_of: claimed.caused_by.map(UserId), ..Principal::system(claimed.tenant_id, origin) };
+    // Where the user was not deleted, or came back, nothing is erased.
+    let is_deleted = users::is_deleted(&mut platform.db.read(claimed.tenant_id).await?, user).await?;
+    let records = if is_deleted { personal::erase_about(platform, &principal, user).await? } else { 0 };
     let mut tx = platform.db.write(claimed.tenant_id).await?;
-    let done = Outcome::Succeeded { result: Some(json!({ "erased": user })), progress: None };
+    let done = Outcome::Succeeded { result: Some(json!({ "erased": user, "records": records })), progress: None };
     if !jobs::finish(&mut tx, claimed.fence(), claimed.ordering_key.as_deref(), &done, now).await? {
         return Ok(false);
     }

@@ -7,7 +7,13 @@ use std::{
 };
 
 use purlin_domain::{
-    Json, access::Permission, audit::Origin, id::JobId, job::JobState, principal::Principal, record::CollectionRef,
+    Json,
+    access::Permission,
+    audit::Origin,
+    id::{JobId, UserId},
+    job::JobState,
+    principal::Principal,
+    record::CollectionRef,
 };
 use purlin_store::jobs::{self, Claimed, Outcome};
 use serde::{Deserialize, Serialize};
@@ -18,7 +24,7 @@ use crate::{
     Platform, Result, ServiceError, audit,
     files::NewFile,
     list::{ListPage, ListQuery, SIZE_MAX},
-    records, users,
+    personal, records, users,
 };
 
 /// The kind of the jobs that make reports.
@@ -32,9 +38,11 @@ const HISTORY_SLACK: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Order {
-    /// `users`, `audit-logs`, or `apps/{plugin}/{collection}`.
+    /// `users`, `audit-logs`, `apps/{plugin}/{collection}` or `personal-data`.
     of: String,
     format: Format,
+    /// Whose personal data.
+    user: Option<UserId>,
     /// A filter tree, as `POST …/search` takes it.
     filter: Option<Json>,
 }
@@ -50,13 +58,15 @@ enum Source {
     Users,
     Audit,
     Collection(CollectionRef),
+    /// What is personal of this user.
+    Person(UserId),
 }
 
 impl Order {
     fn read(payload: &Json) -> Result<Self> {
         serde_json::from_value(payload.clone()).map_err(|error| {
             let why = format!(
-                "a report takes `of` (users, audit-logs, apps/PLUGIN/COLLECTION), `format` (csv, ndjson) and `filter`: {error}"
+                "a report takes `of` (users, audit-logs, apps/PLUGIN/COLLECTION, personal-data), `format` (csv, ndjson) and `filter` or `user`: {error}"
             );
             ServiceError::invalid("/payload", "shape", why)
         })
@@ -65,13 +75,28 @@ impl Order {
     fn source(&self) -> Result<Source> {
         let parts: Vec<&str> = self.of.split('/').collect();
         match parts.as_slice() {
+            ["personal-data"] => {
+                let user = self.user.ok_or_else(|| ServiceError::invalid("/payload/user", "required", "whose?"))?;
+                if self.format != Format::Ndjson || self.filter.is_some() {
+                    let why = "personal data is of many kinds: take ndjson, and no filter";
+                    return Err(ServiceError::invalid("/payload/format", "format", why));
+                }
+                Ok(Source::Person(user))
+            }
+            _ if self.user.is_some() => {
+                Err(ServiceError::invalid("/payload/user", "unknown", "only a report of personal-data is about a user"))
+            }
             ["users"] => Ok(Source::Users),
             ["audit-logs"] => Ok(Source::Audit),
             ["apps", plugin, collection] => Ok(Source::Collection(CollectionRef {
                 plugin: (*plugin).to_owned(),
                 collection: (*collection).to_owned(),
             })),
-            _ => Err(ServiceError::invalid("/payload/of", "unknown", "users, audit-logs or apps/PLUGIN/COLLECTION")),
+            _ => Err(ServiceError::invalid(
+                "/payload/of",
+                "unknown",
+                "users, audit-logs, apps/PLUGIN/COLLECTION or personal-data",
+            )),
         }
     }
 }
@@ -82,6 +107,8 @@ pub(crate) fn needs(payload: &Json) -> Result<Permission> {
         Source::Users => "users".to_owned(),
         Source::Audit => "audit".to_owned(),
         Source::Collection(of) => of.resource(),
+        // It shows what any plugin keeps.
+        Source::Person(_) => "*".to_owned(),
     };
     Ok(Permission::new(resource, "read"))
 }
@@ -196,6 +223,7 @@ async fn page(
     match source {
         Source::Users => json_rows(users::list(platform, principal, query).await?),
         Source::Audit => json_rows(audit::list(platform, principal, query).await?),
+        Source::Person(user) => personal::export(platform, principal, *user, query.after.as_deref()).await,
         Source::Collection(of) => json_rows(records::list(platform, principal, of, query).await?),
     }
 }

@@ -9,6 +9,7 @@ mod effects;
 mod fetch;
 mod files;
 mod reads;
+mod references;
 mod settings;
 mod together;
 mod writes;

@@ -47,6 +47,10 @@ impl From<sqlx::Error> for StoreError {
             let name = database.constraint().map_or_else(|| database.message().to_owned(), str::to_owned);
             return Self::Taken(name);
         }
+        // Whoever checked it found what is referred to, or nobody who refers.
+        if database.is_foreign_key_violation() {
+            return Self::Race(error);
+        }
         match database.code().as_deref().map(classify) {
             Some(Class::Race) => Self::Race(error),
             Some(Class::Unavailable) => Self::Unavailable(error),

@@ -182,6 +182,18 @@ pub async fn by_id(tx: &mut TenantTx, id: JobId) -> Result<Option<Job>> {
     .await
 }
 
+/// The newest job of a plugin of this kind.
+pub async fn last_of_kind(tx: &mut TenantTx, plugin: &str, kind: &str) -> Result<Option<Job>> {
+    tx.fetch_optional(
+        "SELECT id, kind, plugin, payload, state, queue, priority, run_at, attempt, attempts_max, crashes, last_error, result,
+            progress, progress_message, event_id, unique_key, ordering_key, schedule_id, webhook_id, caused_by, started_at,
+            finished_at, cancel_at, created_at, updated_at
+         FROM all_jobs WHERE tenant_id = $1 AND plugin = $2 AND kind = $3 ORDER BY id DESC LIMIT 1",
+        params![plugin, kind],
+    )
+    .await
+}
+
 /// What jobs can be filtered and sorted by.
 pub fn fields() -> Vec<Field> {
     let filter_only = |name: &str, field_type| Field { sortable: false, ..Field::column(name, field_type) };

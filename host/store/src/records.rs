@@ -53,6 +53,17 @@ pub async fn by_id(tx: &mut TenantTx, of: &CollectionRef, id: RecordId) -> Resul
     Ok(row.map(Record::from))
 }
 
+/// Whether there is a record of this id.
+pub async fn exists(tx: &mut TenantTx, of: &CollectionRef, id: RecordId) -> Result<bool> {
+    let row: Option<(i64,)> = tx
+        .fetch_optional(
+            "SELECT version FROM records WHERE tenant_id = $1 AND plugin = $2 AND collection = $3 AND id = $4",
+            params![&of.plugin, &of.collection, id],
+        )
+        .await?;
+    Ok(row.is_some())
+}
+
 /// The version a record has now, held so until the transaction ends.
 pub async fn hold_version(tx: &mut TenantTx, of: &CollectionRef, id: RecordId) -> Result<Option<i64>> {
     let sql = if tx.conn.is_postgres() {

@@ -54,6 +54,7 @@ pub fn items() -> Collection {
         .unique(&["sku"])
         .filterable(&["sku", "name", "stock"])
         .sortable(&["sku", "name", "stock"])
+        .searchable(&["sku", "name"])
 }
 
 pub fn movements() -> Collection {
@@ -67,7 +68,10 @@ pub fn movements() -> Collection {
         "required": ["item_id", "quantity"],
         "additionalProperties": false,
     });
-    Collection::new("movements", schema).title("Stock movements").filterable(&["item_id", "quantity"])
+    Collection::new("movements", schema)
+        .title("Stock movements")
+        .filterable(&["item_id", "quantity"])
+        .references("item_id", "items")
 }
 
 pub fn suggestions() -> Collection {
@@ -79,7 +83,10 @@ pub fn suggestions() -> Collection {
         "required": ["item_id", "sku", "quantity"],
         "additionalProperties": false,
     });
-    Collection::new("suggestions", schema).title("Reorder suggestions").filterable(&["item_id", "sku"])
+    Collection::new("suggestions", schema)
+        .title("Reorder suggestions")
+        .filterable(&["item_id", "sku"])
+        .references_loosely("item_id", "items")
 }
 
 pub fn valuations() -> Collection {

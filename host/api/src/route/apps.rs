@@ -12,7 +12,7 @@ use axum::{
 };
 use purlin_domain::{id::RecordId, record::CollectionRef, route::GuestResponse};
 use purlin_service::{
-    ServiceError, records,
+    ServiceError, personal, records,
     routes::{self, Asked},
 };
 use serde_json::Value;
@@ -107,6 +107,14 @@ pub(crate) async fn patch(
     Body(patch): Body<Value>,
 ) -> Answer {
     Reply::ok(records::patch(&app, &caller, &collection(plugin, name), id, patch, expected).await?)
+}
+
+pub(crate) async fn erase(
+    State(app): State<App>,
+    Caller(caller): Caller,
+    InPath((plugin, name, id)): OfRecord,
+) -> Answer {
+    Reply::ok(personal::erase(&app, &caller, &collection(plugin, name), id).await?)
 }
 
 pub(crate) async fn delete(

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::{Descriptor, PersonalData, Reference};
 use crate::{
     Json,
     error::Violation,
@@ -29,13 +30,49 @@ pub struct Collection {
     /// Properties that lists may sort by; text, number or boolean.
     #[serde(default)]
     pub sortable: Vec<String>,
+    /// Properties of type string that a search for words looks through.
+    #[serde(default)]
+    pub searchable: Vec<String>,
+    /// Properties that hold the id of another record.
+    #[serde(default)]
+    pub references: Vec<Reference>,
+    /// Which properties are personal data, and whose.
+    #[serde(default)]
+    pub personal_data: Option<PersonalData>,
 }
 
 /// What can be done to the records of a collection.
 pub const COLLECTION_ACTIONS: [&str; 4] = ["create", "read", "update", "delete"];
 
 impl Collection {
-    pub(super) fn violations(&self, at: &str) -> Vec<Violation> {
+    pub(super) fn violations(&self, at: &str, of: &Descriptor) -> Vec<Violation> {
+        let mut found = self.shape_violations(at);
+        found.extend(self.list_violations(at));
+        for (i, reference) in self.references.iter().enumerate() {
+            found.extend(reference.violations(&format!("{at}/references/{i}"), self, of));
+        }
+        found.extend(self.personal_data.iter().flat_map(|data| data.violations(&format!("{at}/personal_data"), self)));
+        found
+    }
+
+    /// What is wrong with how lists are to find its records.
+    fn list_violations(&self, at: &str) -> Vec<Violation> {
+        let mut found = Vec::new();
+        let mut check = |holds: bool, pointer: &str, detail: String| {
+            if !holds {
+                found.push(Violation::new(format!("{at}{pointer}"), "descriptor", detail));
+            }
+        };
+        check(self.searchable.len() <= SEARCHABLE_MAX, "/searchable", format!("at most {SEARCHABLE_MAX} properties"));
+        for name in &self.searchable {
+            let holds = is_word(name) && self.field_type(name) == Some(FieldType::Text);
+            check(holds, "/searchable", format!("`{name}` needs to be a property of type string"));
+        }
+        check(self.references.len() <= REFERENCES_MAX, "/references", format!("at most {REFERENCES_MAX} references"));
+        found
+    }
+
+    fn shape_violations(&self, at: &str) -> Vec<Violation> {
         let mut found = Vec::new();
         let mut check = |holds: bool, pointer: &str, detail: String| {
             if !holds {
@@ -62,9 +99,7 @@ impl Collection {
             );
         }
         check(self.unique.len() <= 10, "/unique", "at most 10 unique keys".to_owned());
-        let required = |name: &String| {
-            self.schema.get("required").and_then(Json::as_array).is_some_and(|r| r.iter().any(|v| v == name))
-        };
+        let required = |name: &String| self.requires(name);
         for key in &self.unique {
             check(
                 !key.is_empty() && key.iter().all(|name| self.field_type(name).is_some() && required(name)),
@@ -73,6 +108,17 @@ impl Collection {
             );
         }
         found
+    }
+
+    /// Whether a property may hold text.
+    pub(super) fn is_text(&self, name: &str) -> bool {
+        let allowed = self.schema.get("properties").and_then(|all| all.get(name)?.get("type"));
+        allowed.is_some_and(|t| t == "string" || t.as_array().is_some_and(|any| any.iter().any(|t| t == "string")))
+    }
+
+    /// Whether every record must have a property.
+    pub(super) fn requires(&self, name: &str) -> bool {
+        self.schema.get("required").and_then(Json::as_array).is_some_and(|r| r.iter().any(|v| v == name))
     }
 
     fn field_type(&self, name: &str) -> Option<FieldType> {
@@ -88,7 +134,13 @@ impl Collection {
     pub fn fields(&self) -> Vec<Field> {
         let mut fields: Vec<Field> =
             BASE_FIELDS.iter().map(|(name, field_type)| Field::column(name, *field_type)).collect();
-        for name in self.filterable.iter().chain(self.sortable.iter().filter(|s| !self.filterable.contains(s))) {
+        let mut names: Vec<&String> = Vec::new();
+        for name in self.filterable.iter().chain(&self.sortable).chain(&self.searchable) {
+            if !names.contains(&name) {
+                names.push(name);
+            }
+        }
+        for name in names {
             if let Some(field_type) = self.field_type(name) {
                 fields.push(Field {
                     name: name.clone(),
@@ -97,6 +149,7 @@ impl Collection {
                     filterable: self.filterable.contains(name),
                     sortable: self.sortable.contains(name),
                     nullable: true,
+                    searchable: self.searchable.contains(name),
                 });
             }
         }
@@ -111,6 +164,9 @@ impl Collection {
         self.unique.iter().map(|key| (key.join("+"), digest(key.iter().map(value).collect()))).collect()
     }
 }
+
+const SEARCHABLE_MAX: usize = 10;
+const REFERENCES_MAX: usize = 20;
 
 /// The fields of every record, whatever its collection.
 pub const BASE_FIELDS: [(&str, FieldType); 3] =

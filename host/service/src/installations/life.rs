@@ -16,13 +16,13 @@ use purlin_store::{
     installations::{self, Installation},
     jobs::{self, Claimed, Outcome},
     plugin_data::{self, RecordsOf},
-    plugin_files, plugin_secrets,
+    plugin_files, plugin_secrets, record_references,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::{InstallationView, changed, gone, tell, view};
+use super::{InstallationView, changed, gone, tell, upgrade, view};
 use crate::{
     Platform, Result, ServiceError,
     change::{Change, Mutation},
@@ -80,6 +80,7 @@ async fn go_back(
     let after = installations::by_plugin(&mut change.tx, &before.plugin).await?.ok_or_else(gone)?;
     let loaded = platform.catalog.load(&mut change.tx, &after).await?;
     schedules::install(platform, &mut change.tx, &loaded.descriptor, now).await?;
+    upgrade::let_go(&mut change.tx, &loaded).await?;
     if after.state == "enabled" {
         tell(platform, change, &loaded.descriptor, &Step::Upgraded(before.version.clone()));
     }
@@ -241,7 +242,10 @@ pub(crate) async fn run_purge(platform: &Arc<Platform>, claimed: &Claimed) -> Re
         let now = platform.now();
         let mut count = cancel_some(&mut tx, &plugin, now).await?;
         let mut contents = Vec::new();
-        if data {
+        let held = if data { record_references::erase(&mut tx, &plugin, ERASED_AT_ONCE).await? } else { 0 };
+        count += usize::try_from(held).unwrap_or(0);
+        // Records go once none of them refers to another.
+        if data && held == 0 {
             count += usize::try_from(plugin_data::erase_records(&mut tx, &plugin, ERASED_AT_ONCE).await?).unwrap_or(0);
             let files = plugin_files::list(&mut tx, &plugin, "", "", ERASED_AT_ONCE).await?;
             for file in &files {

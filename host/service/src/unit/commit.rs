@@ -18,7 +18,7 @@ use purlin_store::{
     events::Publish,
     installations::{self, Installation},
     jobs::{self, Ended, Enqueue, Fence, Group},
-    plugin_files, records,
+    plugin_files, record_references, records,
 };
 use serde_json::json;
 use uuid::Uuid;
@@ -262,6 +262,15 @@ async fn write_records(tx: &mut TenantTx, endings: &[Ending], now: Timestamp) ->
         }
     }
     records::insert(tx, &new).await?;
+    let mut references = Vec::new();
+    for ending in endings {
+        let (made, gone) = ending.unit.made_references();
+        for (of, id) in gone {
+            record_references::delete_of(tx, of, *id).await?;
+        }
+        references.extend(made);
+    }
+    record_references::insert(tx, &references, now).await?;
     Ok(records::insert_keys(tx, &claims, now).await?)
 }
 
@@ -401,11 +410,15 @@ impl Unit {
     fn audit_entries(&self) -> Vec<AuditEntry> {
         let empty = json!({});
         let entry = |((of, id), write): (&Key, &Write)| {
-            let (verb, changes) = match write {
+            let (verb, mut changes) = match write {
                 Write::Create(record) => ("created", difference(&empty, &record.data)),
                 Write::Update { before, after } => ("updated", difference(&before.data, &after.data)),
                 Write::Delete { before } => ("deleted", difference(&before.data, &empty)),
             };
+            let owner = self.plugins.get(&of.plugin);
+            if let Some(personal) = owner.and_then(|owner| owner.personal_data(&of.collection)) {
+                personal.mask(&mut changes);
+            }
             AuditEntry {
                 action: format!("{}.{verb}", of.resource()),
                 resource_type: of.resource(),

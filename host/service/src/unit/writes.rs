@@ -65,6 +65,7 @@ impl Unit {
         expect(&current, expected)?;
         self.count_write(0)?;
         self.extend_chain().await?;
+        self.check_referrers(of, id).await?;
         self.check(of, Verb::Delete, id, Some(&current.data), None).await?;
         let key = (of.clone(), id);
         match self.writes.remove(&key) {
@@ -89,6 +90,7 @@ impl Unit {
         }
         self.count_write(bytes)?;
         self.extend_chain().await?;
+        self.check_references(of, data, &owner).await?;
         self.check_unique(of, id, data, &owner).await
     }
 

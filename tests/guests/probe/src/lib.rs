@@ -47,6 +47,28 @@ const KINDS: [&str; 21] = [
     "probe.script",
 ];
 
+/// People: who is a user, and who is not.
+fn people() -> Collection {
+    let text = json!({ "type": "string" });
+    let schema = json!({
+        "type": "object",
+        "properties": { "user": text, "name": text, "phone": text, "team": text, "boss": { "type": ["string", "null"] } },
+        "required": ["team"],
+    });
+    Collection::new("people", schema)
+        .filterable(&["user", "team"])
+        .searchable(&["name", "team"])
+        .references("boss", "people")
+        .personal_data(&["name", "phone"], Some("user"))
+}
+
+/// What others keep, lent to people.
+fn loans() -> Collection {
+    let text = json!({ "type": "string" });
+    let schema = json!({ "type": "object", "properties": { "item": text, "to": text } });
+    Collection::new("loans", schema).references("item", "inventory.items").references_loosely("to", "people")
+}
+
 impl Plugin for Probe {
     fn describe() -> Descriptor {
         let schema = json!({
@@ -62,6 +84,8 @@ impl Plugin for Probe {
         let mut descriptor = Descriptor::new("probe", "0.1.0", "Probe")
             .collection(notes)
             .collection(effects)
+            .collection(people())
+            .collection(loans())
             .publishes(EventType::new("probe.pinged"))
             .publishes(EventType::new("probe.stepped"))
             .publishes(EventType::new("probe.idle"))

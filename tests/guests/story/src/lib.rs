@@ -4,11 +4,12 @@
 use std::hint::black_box;
 
 use purlin_sdk::{
-    Collection, Descriptor, Event, EventType, Failure, Job, JobKind, Outcome, Plugin, Step, Told, Value, http, json,
-    records,
+    Collection, Descriptor, Event, EventType, Failure, Job, JobKind, Outcome, Plugin, Step, Told, Value, http, jobs,
+    json, records,
 };
 
-/// `A` is the first version, `B` the next one, which wants more, `C` one that traps.
+/// `A` is the first version, `B` the next one, which wants more, `C` one that traps. `D` and `E`
+/// take no tale of more than a hundred characters; `D` does something about those there are.
 static EDITION: &[u8; 16] = b"story, edition A";
 
 fn edition() -> u8 {
@@ -22,17 +23,20 @@ impl Plugin for Story {
         let version = match edition() {
             b'A' => "1.0.0",
             b'B' => "1.1.0",
+            b'D' => "2.0.0",
+            b'E' => "2.1.0",
             _ => "1.2.0",
         };
-        let schema =
-            json!({ "type": "object", "properties": { "text": { "type": "string" }, "by": { "type": "string" } } });
+        let is_short = matches!(edition(), b'D' | b'E');
+        let text = if is_short { json!({ "type": "string", "maxLength": 100 }) } else { json!({ "type": "string" }) };
+        let schema = json!({ "type": "object", "properties": { "text": text, "by": { "type": "string" } } });
         let descriptor = Descriptor::new("story", version, "Story")
             .collection(Collection::new("tales", schema).filterable(&["text", "by"]))
             .publishes(EventType::new("story.told"))
             .subscribe("story.told")
             .job(JobKind::new("story.call").attempts(1))
-            .on(Told::Enabled)
-            .on(Told::Upgraded);
+            .on(Told::Enabled);
+        let descriptor = if edition() == b'E' { descriptor } else { descriptor.on(Told::Upgraded) };
         match edition() {
             b'A' => descriptor,
             _ => descriptor.sends_to("localhost").requests("events:read").subscribe("user.*"),
@@ -60,6 +64,7 @@ impl Plugin for Story {
         let goes = records::collection::<Value>("tales").query().filter("text", "like", "upgraded*").page()?.rows.len();
         match step {
             Step::Upgraded(from) if goes < 3 => {
+                jobs::progress(u8::try_from(goes).unwrap_or(0) * 33, Some(&format!("go {goes}")))?;
                 tell(&format!("upgraded from {from}, go {goes}"))?;
                 Ok(if goes < 2 { Outcome::Again } else { Outcome::Done })
             }

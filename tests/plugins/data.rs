@@ -1,0 +1,174 @@
+//! Collections as a plugin declares them: what refers to what, what is searched, what is
+//! personal, and what another version does to it.
+
+use purlin_test_macros::db_test;
+use serde_json::{Value, json};
+
+use crate::support::{Client, Database, Host};
+
+const MOVEMENTS: &str = "/api/v1/apps/inventory/movements";
+const PEOPLE: &str = "/api/v1/apps/probe/people";
+
+async fn item(ada: &Client, sku: &str) -> String {
+    ada.create("inventory/items", json!({ "sku": sku, "name": "Bolt", "stock": 100 })).await
+}
+
+#[db_test]
+async fn a_record_refers_only_to_one_that_is_there_and_holds_it(database: Database) {
+    let host = Host::start(database).await;
+    let ada = host.tenant_with("acme", "inventory").await;
+    let eve = host.tenant("evil").await;
+    eve.enable("inventory").await;
+    let (bolt, theirs) = (item(&ada, "A-1").await, item(&eve, "A-1").await);
+    let movement = |item: &str| json!({ "item_id": item, "quantity": -1 });
+    for wrong in ["nonsense", "00000000-0000-0000-0000-000000000000", &theirs] {
+        let answer = ada.post(MOVEMENTS, &movement(wrong)).await;
+        assert_eq!((answer.status, answer.body["errors"][0]["pointer"].as_str()), (422, Some("/item_id")), "{wrong}");
+    }
+    let moved = ada.create("inventory/movements", movement(&bolt)).await;
+    ada.settle().await;
+    let path = format!("/api/v1/apps/inventory/items/{bolt}");
+    let held = ada.delete(&path).await;
+    assert!(held.body["detail"].as_str().unwrap().contains(&format!("inventory.movements {moved} refers to it")));
+    assert_eq!(held.problem(409), "conflict");
+    let other = item(&ada, "A-2").await;
+    ada.patch(&format!("{MOVEMENTS}/{moved}"), &json!({ "item_id": other })).await.expect(200);
+    ada.delete(&path).await.expect(204);
+    assert_eq!(ada.delete(&format!("/api/v1/apps/inventory/items/{other}")).await.status, 409);
+    ada.delete(&format!("{MOVEMENTS}/{moved}")).await.expect(204);
+    ada.delete(&format!("/api/v1/apps/inventory/items/{other}")).await.expect(204);
+}
+
+#[db_test]
+async fn a_record_may_refer_to_itself_and_be_deleted(database: Database) {
+    let host = Host::start(database).await;
+    let ada = host.tenant_with("acme", "probe").await;
+    let boss = ada.create("probe/people", json!({ "team": "a" })).await;
+    let path = format!("{PEOPLE}/{boss}");
+    ada.patch(&path, &json!({ "boss": boss })).await.expect(200);
+    ada.delete(&path).await.expect(204);
+}
+
+#[db_test]
+async fn a_reference_and_the_deletion_of_what_it_refers_to_never_both_succeed(database: Database) {
+    let host = Host::start(database).await;
+    let ada = host.tenant_with("acme", "probe").await;
+    let (mut refused, mut deleted) = (0, 0);
+    for _ in 0..30 {
+        let boss = ada.create("probe/people", json!({ "team": "a" })).await;
+        let path = format!("{PEOPLE}/{boss}");
+        let worker = json!({ "team": "a", "boss": boss });
+        let (made, gone) = tokio::join!(ada.post(PEOPLE, &worker), ada.delete(&path));
+        match (made.status, gone.status) {
+            (201, 409) => refused += 1,
+            (422 | 409, 204) => deleted += 1,
+            other => panic!("{other:?}: {:#} {:#}", made.body, gone.body),
+        }
+        assert_eq!(ada.get(&path).await.status, if gone.status == 204 { 404 } else { 200 });
+    }
+    crate::support::measured!("{refused} deletions and {deleted} references were refused");
+}
+
+#[db_test]
+async fn another_plugins_record_is_referred_to_by_grant_and_never_held(database: Database) {
+    let host = Host::start(database).await;
+    let ada = host.tenant_with("acme", "inventory").await;
+    host.upload(&["probe"]).await;
+    let bolt = item(&ada, "A-1").await;
+    let grants = json!({ "plugin": "probe", "grants": ["probe.loans:*", "probe.people:*"] });
+    ada.post("/api/v1/installations", &grants).await.expect(201);
+    let loan = json!({ "item": bolt });
+    assert_eq!(ada.post("/api/v1/apps/probe/loans", &loan).await.problem(403), "not_granted");
+    let grants = json!({ "plugin": "probe", "grants": ["probe.loans:*", "inventory.items:read"] });
+    ada.post("/api/v1/installations", &grants).await.expect(201);
+    let id = ada.create("probe/loans", loan).await;
+    ada.delete(&format!("/api/v1/apps/inventory/items/{bolt}")).await.expect(204);
+    let left = ada.get(&format!("/api/v1/apps/probe/loans/{id}")).await.expect(200);
+    assert_eq!(left["data"]["item"], bolt.as_str(), "it keeps the id");
+}
+
+#[db_test]
+async fn a_search_finds_records_that_have_all_of_its_words(database: Database) {
+    let host = Host::start(database).await;
+    let ada = host.tenant_with("acme", "inventory").await;
+    for (sku, name) in [("M8-20", "Hex bolt"), ("M8-40", "Coach bolt"), ("W-1", "Washer, 100%"), ("X_1", "hexagon")] {
+        ada.create("inventory/items", json!({ "sku": sku, "name": name })).await;
+    }
+    let found = async |query: &str| -> Vec<String> {
+        let rows = ada.rows(&format!("/api/v1/apps/inventory/items?sort=sku&{query}")).await;
+        rows.iter().map(|row| row["data"]["sku"].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(found("q=bolt").await, ["M8-20", "M8-40"]);
+    assert_eq!(found("q=HEX").await, ["M8-20", "X_1"]);
+    assert_eq!(found("q=bolt%20m8-4").await, ["M8-40"]);
+    assert_eq!(found("q=100%25").await, ["W-1"]);
+    assert_eq!(found("q=x_").await, ["X_1"], "what LIKE takes for a wildcard is none");
+    assert_eq!(found("q=bolt&filter[name][like]=Hex*").await, ["M8-20"]);
+    assert_eq!(found("q=").await.len(), 4);
+    let tree = json!({ "q": "bolt", "filter": { "field": "sku", "op": "eq", "value": "M8-20" } });
+    let searched = ada.post("/api/v1/apps/inventory/items/search", &tree).await.expect(200);
+    assert_eq!(searched["data"].as_array().unwrap().len(), 1);
+    assert_eq!(ada.get("/api/v1/users?q=ada").await.problem(400), "bad_parameter");
+    let long = "x".repeat(101);
+    assert_eq!(ada.get(&format!("/api/v1/apps/inventory/items?q={long}")).await.problem(400), "bad_parameter");
+}
+
+#[db_test]
+async fn what_is_personal_of_a_user_is_shown_whole_and_erased_with_the_user(database: Database) {
+    let host = Host::start(database).await;
+    let ada = host.tenant_with("acme", "probe").await;
+    let bob = host.member(&ada, "bob@acme.example", &[]).await;
+    let id = bob.get("/api/v1/users/me").await.expect(200)["id"].as_str().unwrap().to_owned();
+    let own = json!({ "user": id, "name": "Bob Bolt", "phone": "555-7", "team": "a" });
+    let about = ada.create("probe/people", own).await;
+    let other = ada.create("probe/people", json!({ "name": "Zoe", "team": "a" })).await;
+    ada.patch(&format!("{PEOPLE}/{about}"), &json!({ "phone": "555-8" })).await.expect(200);
+
+    let order = json!({ "of": "personal-data", "user": id, "format": "ndjson" });
+    let report = ada.run("generate_report", order.clone()).await;
+    let job = report["id"].as_str().unwrap();
+    let file = ada.get(&format!("/api/v1/jobs/{job}/file")).await;
+    let lines: Vec<Value> =
+        file.body.as_str().unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines.len(), 2, "{lines:#?}");
+    assert_eq!(lines[0]["personal_data"]["email"], "bob@acme.example");
+    assert_eq!(lines[1]["personal_data"], json!({ "name": "Bob Bolt", "phone": "555-8" }));
+    let order = |payload: Value| json!({ "kind": "generate_report", "payload": payload });
+    let refused =
+        bob.post("/api/v1/jobs", &order(json!({ "of": "personal-data", "user": id, "format": "ndjson" }))).await;
+    assert_eq!(refused.problem(403), "forbidden");
+    let as_csv = order(json!({ "of": "personal-data", "user": id, "format": "csv" }));
+    assert_eq!(ada.post("/api/v1/jobs", &as_csv).await.status, 422);
+
+    // The audit log, which outlives it, never had it.
+    let audit = ada.get("/api/v1/audit-logs?filter[resource_type]=probe.people").await.expect(200).to_string();
+    assert!(audit.contains("***") && !audit.contains("555-") && !audit.contains("Bolt"), "{audit}");
+    ada.delete(&format!("/api/v1/users/{id}")).await.expect(204);
+    let erasing = ada.post(&format!("/api/v1/users/{id}/erase"), &json!({})).await.expect(202);
+    let done = ada.wait_for_job(erasing["id"].as_str().unwrap()).await;
+    assert_eq!(done["result"]["records"], 1, "{done:#}");
+    let left = ada.get(&format!("{PEOPLE}/{about}")).await.expect(200);
+    assert_eq!(left["data"], json!({ "user": id, "team": "a" }));
+    assert_eq!(ada.get(&format!("{PEOPLE}/{other}")).await.expect(200)["data"]["name"], "Zoe");
+    let events = ada.get(&format!("/api/v1/events?filter[subject]={about}")).await.expect(200).to_string();
+    assert!(events.contains("probe.people.erased") && !events.contains("555-"), "{events}");
+}
+
+#[db_test]
+async fn what_is_personal_of_somebody_else_is_erased_record_by_record(database: Database) {
+    let host = Host::start(database).await;
+    let ada = host.tenant_with("acme", "probe").await;
+    let zoe = ada.create("probe/people", json!({ "name": "Zoe", "phone": "555-9", "team": "a" })).await;
+    let path = format!("{PEOPLE}/{zoe}/erase");
+    let bob = host.member(&ada, "bob@acme.example", &[]).await;
+    assert_eq!(bob.post(&path, &json!({})).await.problem(403), "forbidden");
+    let erased = ada.post(&path, &json!({})).await.expect(200);
+    assert_eq!((&erased["data"], &erased["version"]), (&json!({ "team": "a" }), &json!(2)));
+    assert_eq!(ada.post(&path, &json!({})).await.expect(200)["version"], 2, "once is enough");
+    assert_eq!(ada.rows("/api/v1/audit-logs?filter[action]=probe.people.erased").await.len(), 1);
+    let note = ada.create("probe/notes", json!({ "text": "hello" })).await;
+    let none = ada.post(&format!("/api/v1/apps/probe/notes/{note}/erase"), &json!({})).await;
+    assert_eq!(none.problem(409), "no_personal_data");
+    let gone = format!("{PEOPLE}/00000000-0000-0000-0000-000000000000/erase");
+    assert_eq!(ada.post(&gone, &json!({})).await.status, 404);
+}
