@@ -6,6 +6,7 @@ mod hostile;
 mod injection;
 mod isolation;
 mod mail;
+mod master_key;
 mod mutants;
 mod row_security;
 mod takeover;

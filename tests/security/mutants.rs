@@ -16,7 +16,8 @@ use purlin_domain::{
 use purlin_store::{
     Config, Db, Slice, TenantTx, api_keys, audit, audit_chain, events, idempotency, installations, invitations,
     job_pauses, jobs, mutants, one_time_tokens, plugin_data, plugin_files, plugin_logs, plugin_secrets, plugin_usage,
-    record_references, records, roles, schedules, second_factors, sessions, standing, tenants, usage, users, webhooks,
+    record_references, records, roles, schedules, sealed, second_factors, sessions, standing, tenants, usage, users,
+    webhooks,
 };
 use serde_json::json;
 use sqlx::{ConnectOptions, Row, SqliteConnection, sqlite::SqliteConnectOptions};
@@ -99,11 +100,13 @@ async fn ask(tx: &mut TenantTx, t: &Theirs, theirs: &str, told: &mut String) {
         ($($call:expr;)*) => {$( tell(told, stringify!($call), $call.await); )*};
     }
     let items = CollectionRef { plugin: "inventory".to_owned(), collection: "items".to_owned() };
+    let of = |id: Uuid| sealed::Sealed { id, sealed: vec![1] };
     let movements = CollectionRef { plugin: "inventory".to_owned(), collection: "movements".to_owned() };
     let everything = Filter::everything();
     let all = Slice::first(&everything, &[], 200);
     let (email, guest) = (format!("admin@{theirs}.example"), format!("guest@{theirs}.example"));
     let (secret, file) = (format!("key-of-{theirs}"), format!("of-{theirs}"));
+    let sealed_secret = sealed::SealedSecret { plugin: "inventory".to_owned(), name: secret.clone(), sealed: vec![1] };
     let answered = idempotency::Answered { request_hash: "x".to_owned(), response: vec![1] };
     let actor = format!("user:{}", t.user);
     let far: Timestamp = "2099-01-01T00:00:00Z".parse().unwrap();
@@ -167,6 +170,10 @@ async fn ask(tx: &mut TenantTx, t: &Theirs, theirs: &str, told: &mut String) {
         webhooks::enabled(tx);
         webhooks::target(tx, t.webhook);
         webhooks::list(tx, &all);
+        sealed::second_factors(tx);
+        sealed::webhooks(tx);
+        sealed::old_webhooks(tx);
+        sealed::plugin_secrets(tx);
         records::by_id(tx, &items, t.item);
         records::exists(tx, &items, t.item);
         records::hold_version(tx, &items, t.item);
@@ -270,6 +277,10 @@ async fn ask(tx: &mut TenantTx, t: &Theirs, theirs: &str, told: &mut String) {
         sessions::revoke(tx, t.session, t.user, t.now);
         api_keys::set_last_used(tx, t.key, t.now);
         one_time_tokens::take(tx, *token, purpose, hash, long_ago);
+        sealed::set_second_factor(tx, &of(t.event), vec![9]);
+        sealed::set_webhook(tx, &of(t.webhook), vec![9]);
+        sealed::set_old_webhook(tx, &of(t.webhook), vec![9]);
+        sealed::set_plugin_secret(tx, &sealed_secret, vec![9]);
         second_factors::use_step(tx, t.user, 99_999_999);
         second_factors::use_recovery_code(tx, t.user, &t.code);
         invitations::update(tx, &invitation, t.now);
@@ -427,7 +438,7 @@ async fn every_statement_that_forgets_its_tenant_is_noticed() {
              UPDATE users SET updated_at = '2026-06-01T00:00:00+00:00'; UPDATE roles SET updated_at = '2026-06-01T00:00:00+00:00';
              UPDATE invitations SET updated_at = '2026-06-01T00:00:00+00:00'; UPDATE tenants SET updated_at = '2026-06-02T00:00:00+00:00' WHERE slug = 'acme';
              UPDATE tenants SET updated_at = '2026-06-01T00:00:00+00:00' WHERE slug = 'bolts';
-             UPDATE webhooks SET updated_at = '2026-06-01T00:00:00+00:00';
+             UPDATE webhooks SET updated_at = '2026-06-01T00:00:00+00:00', secret = X'01', old_secret = X'01';
              UPDATE schedules SET updated_at = '2026-06-01T00:00:00+00:00', next_at = '2026-06-01T00:00:00+00:00';
              UPDATE installations SET previous_version_id = version_id, previous_grants = grants;
              PRAGMA wal_checkpoint(TRUNCATE)",

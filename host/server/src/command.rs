@@ -10,7 +10,7 @@ use std::{
 use clap::{Parser, Subcommand};
 use purlin_domain::clock::SystemClock;
 use purlin_service::{
-    ServiceError, keys,
+    ServiceError, keys, secrets,
     store::{Db, migrate},
 };
 use rlimit::Resource;
@@ -57,6 +57,11 @@ enum Command {
         #[command(subcommand)]
         action: KeyAction,
     },
+    /// Change the master key.
+    MasterKey {
+        #[command(subcommand)]
+        action: MasterKeyAction,
+    },
     /// Compile a component from stdin to stdout. The host calls this itself.
     #[command(name = COMPILE, hide = true)]
     Compile,
@@ -90,6 +95,14 @@ enum KeyAction {
     },
 }
 
+#[derive(Subcommand)]
+enum MasterKeyAction {
+    /// Put a new key before those in the file. Hosts take it when they start.
+    Rotate,
+    /// Seal anew, under the first key of the file, what is sealed under one after it.
+    Reseal,
+}
+
 pub(crate) fn run() -> ExitCode {
     let cli = Cli::parse();
     let done = match cli.command {
@@ -98,6 +111,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Worker => with_config(cli.config.as_deref(), |config| serve::serve(config, Part::Worker)),
         Command::Jobs { action } => with_config(cli.config.as_deref(), |config| jobs::run(config, action)),
         Command::Keys { action } => with_config(cli.config.as_deref(), |config| keys(config, action)),
+        Command::MasterKey { action } => with_config(cli.config.as_deref(), |config| master_key(config, action)),
         Command::Migrate { direction } => with_config(cli.config.as_deref(), |config| migrate(config, direction)),
     };
     match done {
@@ -135,6 +149,23 @@ async fn keys(config: Config, action: KeyAction) -> Result<(), String> {
     }
     for key in keys::list(&db, &clock).await.map_err(|e| e.to_string())? {
         say(&format!("{} {:<10} made {}", key.id, key.state, key.created_at.format("%Y-%m-%d %H:%M:%S")));
+    }
+    db.close().await;
+    Ok(())
+}
+
+async fn master_key(config: Config, action: MasterKeyAction) -> Result<(), String> {
+    if let MasterKeyAction::Rotate = action {
+        let path = master_key::rotate(&config)?;
+        say(&format!("{} has a new key; restart every host that reads it", path.display()));
+        say("then run `purlin master-key reseal`, and keep a copy of the file");
+        return Ok(());
+    }
+    let db = Db::open(&config.store()).await.map_err(|e| e.to_string())?;
+    let done = secrets::reseal(&db, &master_key::load(&config)?).await.map_err(|e| e.to_string())?;
+    say(&format!("sealed {} secrets anew", done.count));
+    for what in done.broken {
+        say(&format!("left as it is, since it opens under none of the keys: {what}"));
     }
     db.close().await;
     Ok(())

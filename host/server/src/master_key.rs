@@ -7,19 +7,29 @@ use purlin_service::secrets::Secrets;
 
 use crate::{config::Config, data_dir};
 
-/// Read the key, making it first when it is not given and not there yet.
+/// Put a new key before the others, in a file that is there as a whole or not at all.
+pub(crate) fn rotate(config: &Config) -> Result<PathBuf, String> {
+    load(config)?;
+    let path = path(config);
+    let wrong = |error: std::io::Error| format!("{}: {error}", path.display());
+    let before = fs::read_to_string(&path).map_err(wrong)?;
+    let next = path.with_extension("new");
+    data_dir::write_secret(&next, &format!("{}\n{}\n", Secrets::generate(), before.trim()))?;
+    fs::rename(&next, &path).map_err(wrong)?;
+    Ok(path)
+}
+
+fn path(config: &Config) -> PathBuf {
+    config.master_key_file.clone().unwrap_or_else(|| config.data_dir.join("master.key"))
+}
+
+/// Read the keys, making it first when it is not given and not there yet.
 pub(crate) fn load(config: &Config) -> Result<Secrets, String> {
-    let path: PathBuf = match &config.master_key_file {
-        Some(path) => path.clone(),
-        None => {
-            let path = config.data_dir.join("master.key");
-            if !path.exists() {
-                data_dir::write_secret(&path, &Secrets::generate())?;
-                tracing::info!(file = %path.display(), "made a master key; keep a copy of it");
-            }
-            path
-        }
-    };
+    let path = path(config);
+    if config.master_key_file.is_none() && !path.exists() {
+        data_dir::write_secret(&path, &Secrets::generate())?;
+        tracing::info!(file = %path.display(), "made a master key; keep a copy of it");
+    }
     let text = fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))?;
     Secrets::from_master(&text).map_err(|error| format!("{}: {error}", path.display()))
 }

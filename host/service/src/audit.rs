@@ -69,8 +69,13 @@ pub(crate) async fn append_platform(
     Ok(audit::append_platform(tx, principal.tenant, &row, &mac).await?)
 }
 
-/// The MAC of a row: everything it says, in one form.
+/// The MAC of a row.
 fn mac(platform: &Platform, tenant: TenantId, row: &AuditRow) -> String {
+    macs(platform, tenant, row).swap_remove(0)
+}
+
+/// The MACs of a row that hold, the newest key's first: over everything it says, in one form.
+fn macs(platform: &Platform, tenant: TenantId, row: &AuditRow) -> Vec<String> {
     let optional = |text: &Option<String>| text.as_ref().map_or_else(String::new, |text| format!("+{text}"));
     let parts = [
         tenant.to_string(),
@@ -88,13 +93,14 @@ fn mac(platform: &Platform, tenant: TenantId, row: &AuditRow) -> String {
         row.created_at.timestamp_micros().to_string(),
     ];
     let parts: Vec<&[u8]> = parts.iter().map(String::as_bytes).collect();
-    hex(&platform.secrets.mac(Use::Audit, &parts))
+    platform.secrets.macs(Use::Audit, &parts).iter().map(hex).collect()
 }
 
-/// The hash of a row at this place: over the hash before it and its own MAC.
-fn link(platform: &Platform, tenant: TenantId, before: &str, seq: i64, mac: &str) -> String {
+/// The hashes of a row at this place that hold, the newest key's first: over the hash before
+/// it and its own MAC.
+fn hashes(platform: &Platform, tenant: TenantId, before: &str, seq: i64, mac: &str) -> Vec<String> {
     let parts: [&[u8]; 4] = [tenant.0.as_bytes(), before.as_bytes(), &seq.to_le_bytes(), mac.as_bytes()];
-    hex(&platform.secrets.mac(Use::Audit, &parts))
+    platform.secrets.macs(Use::Audit, &parts).iter().map(hex).collect()
 }
 
 fn hex(bytes: &[u8; 32]) -> String {

@@ -27,6 +27,7 @@ pub(crate) use account::{RESET, VERIFY};
 pub use login::{Login, login};
 pub(crate) use register::{FirstAdmin, provision};
 pub use register::{NewTenant, Registration, register};
+pub(crate) use second_factor::context as second_factor_context;
 pub use second_factor::{CodeOnly, Enrolment, PasswordOnly, RecoveryCodes, confirm, disable, enrol};
 pub(crate) use session::open;
 pub use session::{RefreshOnly, list_sessions, logout, refresh, revoke_session};

@@ -32,10 +32,11 @@ fn actor(principal: &Principal) -> String {
     format!("{}:{}", principal.actor.kind(), principal.actor.name())
 }
 
-/// A digest that only this host can make: the request may hold a password.
-fn digest(platform: &Platform, key: &Idempotency) -> String {
-    let mac = platform.secrets.mac(Use::Request, &[key.request_hash.as_bytes()]);
-    blake3::Hash::from_bytes(mac).to_hex().to_string()
+/// Digests that only this host can make: the request may hold a password. That of the newest
+/// key comes first.
+fn digests(platform: &Platform, key: &Idempotency) -> Vec<String> {
+    let macs = platform.secrets.macs(Use::Request, &[key.request_hash.as_bytes()]);
+    macs.into_iter().map(|mac| blake3::Hash::from_bytes(mac).to_hex().to_string()).collect()
 }
 
 fn context(principal: &Principal, key: &str) -> String {
@@ -49,7 +50,7 @@ pub async fn find(platform: &Platform, principal: &Principal, key: &Idempotency)
     let Some(answered) = idempotency::find(&mut tx, &actor(principal), &key.key, since).await? else {
         return Ok(None);
     };
-    if answered.request_hash != digest(platform, key) {
+    if !digests(platform, key).contains(&answered.request_hash) {
         return Err(ServiceError::KeyReused);
     }
     let plain = platform.secrets.open(&context(principal, &key.key), &answered.response)?;
@@ -68,7 +69,7 @@ pub(crate) async fn keep(
     let replay = Replay { status: key.status, body: body.clone() };
     let plain = serde_json::to_vec(&replay).map_err(ServiceError::internal)?;
     let response = platform.secrets.seal(&context(principal, &key.key), &plain)?;
-    let answered = Answered { request_hash: digest(platform, key), response };
+    let answered = Answered { request_hash: digests(platform, key).swap_remove(0), response };
     match idempotency::insert(tx, &actor(principal), &key.key, &answered, now, now - KEPT).await {
         Err(StoreError::Taken(_)) => Err(ServiceError::Repeated),
         done => Ok(done?),

@@ -128,16 +128,16 @@ fn read(secrets: &Secrets, row: SigningKey) -> Result<Key> {
     Ok(Key { row, decoding, encoding })
 }
 
-/// Binds a public key to the master key.
-fn mac(secrets: &Secrets, id: &str, public_key: &Json) -> String {
+/// What binds a public key to the master keys, the newest first.
+fn macs(secrets: &Secrets, id: &str, public_key: &Json) -> Vec<String> {
     let part = |name: &str| public_key.get(name).and_then(Json::as_str).unwrap_or_default();
-    let mac = secrets.mac(Use::SigningKey, &[id.as_bytes(), part("n").as_bytes(), part("e").as_bytes()]);
-    blake3::Hash::from_bytes(mac).to_hex().to_string()
+    let macs = secrets.macs(Use::SigningKey, &[id.as_bytes(), part("n").as_bytes(), part("e").as_bytes()]);
+    macs.into_iter().map(|mac| blake3::Hash::from_bytes(mac).to_hex().to_string()).collect()
 }
 
 /// Whether a host with this master key wrote the row.
 fn is_ours(secrets: &Secrets, row: &SigningKey) -> bool {
-    secrets::same(row.mac.as_bytes(), mac(secrets, &row.id, &row.public_key).as_bytes())
+    macs(secrets, &row.id, &row.public_key).iter().any(|mac| secrets::same(row.mac.as_bytes(), mac.as_bytes()))
 }
 
 fn context(id: &str) -> String {
@@ -157,7 +157,7 @@ async fn insert(db: &Db, secrets: &Secrets, now: Timestamp, signs_from: Timestam
         "e": URL_SAFE_NO_PAD.encode(public.exponent().big_endian_without_leading_zero()),
     });
     let private_key = Some(secrets.seal(&context(&id), private.as_bytes())?);
-    let mac = mac(secrets, &id, &public_key);
+    let mac = macs(secrets, &id, &public_key).swap_remove(0);
     let row = SigningKey { id, public_key, mac, private_key, signs_from, retired_at: None, created_at: now };
     let mut tx = db.platform().await?;
     signing_keys::insert(&mut tx, &row).await?;
@@ -209,6 +209,25 @@ pub async fn rotate(db: &Db, clock: &dyn Clock, secrets: &Secrets) -> Result<Str
     }
     let now = clock.now();
     insert(db, secrets, now, now + SIGNS_AFTER).await
+}
+
+/// Seal and bind under the newest master key what is under one before it; how many keys.
+pub(crate) async fn reseal(db: &Db, secrets: &Secrets) -> Result<u64> {
+    let mut tx = db.platform().await?;
+    let mut count = 0;
+    for row in signing_keys::all(&mut tx).await?.into_iter().filter(|row| is_ours(secrets, row)) {
+        let mac = macs(secrets, &row.id, &row.public_key).swap_remove(0);
+        let sealed = match &row.private_key {
+            Some(sealed) => secrets.reseal(&context(&row.id), sealed)?.or(row.private_key.clone()),
+            None => None,
+        };
+        if mac != row.mac || sealed != row.private_key {
+            signing_keys::bind(&mut tx, &row.id, sealed, &mac).await?;
+            count += 1;
+        }
+    }
+    tx.commit().await?;
+    Ok(count)
 }
 
 /// Refuse from now on what a key signed, and forget its private half. Refused itself for

@@ -275,7 +275,7 @@ fn in_filter(violation: Violation) -> ServiceError {
 }
 
 fn mac(platform: &Platform, context: &str, payload: &[u8]) -> [u8; MAC_BYTES] {
-    let mut hasher = blake3::Hasher::new_keyed(&platform.secrets.cursors);
+    let mut hasher = blake3::Hasher::new_keyed(platform.secrets.cursors());
     hasher.update(&(context.len() as u64).to_le_bytes()).update(context.as_bytes()).update(payload);
     let mut mac = [0; MAC_BYTES];
     hasher.finalize_xof().fill(&mut mac);

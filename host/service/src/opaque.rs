@@ -108,9 +108,10 @@ pub(crate) struct RefreshToken {
 }
 
 impl RefreshToken {
-    fn proof(&self, platform: &Platform) -> [u8; MAC_BYTES] {
+    /// The proofs that hold, the one to write first.
+    fn proofs(&self, platform: &Platform) -> Vec<[u8; MAC_BYTES]> {
         let parts = [self.tenant.0.as_bytes().as_slice(), self.session.0.as_bytes(), &self.generation.to_le_bytes()];
-        platform.secrets.mac(Use::RefreshToken, &parts)
+        platform.secrets.macs(Use::RefreshToken, &parts)
     }
 
     pub(crate) fn write(&self, platform: &Platform) -> String {
@@ -118,7 +119,7 @@ impl RefreshToken {
             self.tenant.0.as_bytes().as_slice(),
             self.session.0.as_bytes(),
             &self.generation.to_le_bytes(),
-            &self.proof(platform),
+            &self.proofs(platform).swap_remove(0),
         ];
         format!("{REFRESH}{}", URL_SAFE_NO_PAD.encode(bytes.concat()))
     }
@@ -135,6 +136,6 @@ impl RefreshToken {
             session: SessionId(Uuid::from_slice(session).ok()?),
             generation: i64::from_le_bytes(generation.try_into().ok()?),
         };
-        secrets::same(&token.proof(platform), proof).then_some(token)
+        token.proofs(platform).iter().any(|good| secrets::same(good, proof)).then_some(token)
     }
 }

@@ -81,7 +81,7 @@ pub struct WebhookWithSecret {
 }
 
 /// What a secret is sealed for: it opens for no other webhook.
-fn context(principal_tenant: purlin_domain::id::TenantId, id: Uuid) -> String {
+pub(crate) fn context(principal_tenant: purlin_domain::id::TenantId, id: Uuid) -> String {
     format!("webhook {id} of {principal_tenant}")
 }
 

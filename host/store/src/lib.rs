@@ -37,6 +37,7 @@ pub mod record_references;
 pub mod records;
 pub mod roles;
 pub mod schedules;
+pub mod sealed;
 pub mod second_factors;
 pub mod sessions;
 pub mod signing_keys;

@@ -46,6 +46,13 @@ pub async fn insert(tx: &mut PlatformTx, key: &SigningKey) -> Result<bool> {
     Ok(changed == 1)
 }
 
+/// Bind a key to another master key.
+pub async fn bind(tx: &mut PlatformTx, id: &str, private_key: Option<Vec<u8>>, mac: &str) -> Result<()> {
+    tx.execute("UPDATE signing_keys SET private_key = $2, mac = $3 WHERE id = $1", params![id, private_key, mac])
+        .await?;
+    Ok(())
+}
+
 /// Retire a key; whether it was in use.
 pub async fn retire(tx: &mut PlatformTx, id: &str, now: Timestamp) -> Result<bool> {
     let changed = tx

@@ -11,7 +11,7 @@ use purlin_store::{
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{link, mac};
+use super::{hashes, mac};
 use crate::{Platform, Result, ServiceError};
 
 /// Between two rounds of chaining.
@@ -76,7 +76,7 @@ pub(super) async fn chain_tenant(platform: &Platform, tenant: TenantId) -> Resul
                 found.mac.get_or_insert_with(|| mac(platform, tenant, &found.row));
             }
             let mac = found.mac.as_deref().unwrap_or_default();
-            head.hash = link(platform, tenant, &head.hash, head.seq, mac);
+            head.hash = hashes(platform, tenant, &head.hash, head.seq, mac).swap_remove(0);
             (found.seq, found.hash) = (Some(head.seq), Some(head.hash.clone()));
         }
         audit_chain::set_places(&mut tx, tenant, &links).await?;

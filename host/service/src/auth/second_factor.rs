@@ -59,7 +59,7 @@ pub struct RecoveryCodes {
     pub recovery_codes: Vec<String>,
 }
 
-fn context(tenant: TenantId, user: UserId) -> String {
+pub(crate) fn context(tenant: TenantId, user: UserId) -> String {
     format!("second factor of {user} in {tenant}")
 }
 
@@ -107,7 +107,7 @@ pub async fn confirm(platform: &Platform, principal: &Principal, request: &CodeO
     let secret = platform.secrets.open(&context(principal.tenant, user), &factor.secret)?;
     let step = step_of(platform, &secret, &request.code)?.ok_or_else(wrong)?;
     let codes: Vec<String> = (0..RECOVERY_CODES).map(|_| recovery_code()).collect();
-    let hashes: Vec<String> = codes.iter().map(|code| recovery_digest(platform, user, code)).collect();
+    let hashes: Vec<String> = codes.iter().map(|code| recovery_digests(platform, user, code).swap_remove(0)).collect();
     let now = change.now;
     if !second_factors::confirm(&mut change.tx, user, &factor.secret, step, &hashes, now).await? {
         return Err(crate::change::conflict());
@@ -143,8 +143,10 @@ pub(super) async fn spend(
     let good = match step_of(platform, &secret, code)? {
         Some(step) => second_factors::use_step(&mut change.tx, user, step).await?,
         None => {
-            let known =
-                second_factors::use_recovery_code(&mut change.tx, user, &recovery_digest(platform, user, code)).await?;
+            let mut known = false;
+            for digest in recovery_digests(platform, user, code) {
+                known = known || second_factors::use_recovery_code(&mut change.tx, user, &digest).await?;
+            }
             if known {
                 change.note(noted(user, "user.recovery_code_used"));
             }
@@ -178,10 +180,11 @@ fn recovery_code() -> String {
 }
 
 /// Under a key of the host: fifty bits alone could be found from a copy of the database.
-fn recovery_digest(platform: &Platform, user: UserId, code: &str) -> String {
+/// That of the newest key comes first.
+fn recovery_digests(platform: &Platform, user: UserId, code: &str) -> Vec<String> {
     let code: String = code.chars().filter(char::is_ascii_alphanumeric).collect::<String>().to_lowercase();
-    let mac = platform.secrets.mac(Use::OneTimeToken, &[b"recovery", user.0.as_bytes(), code.as_bytes()]);
-    secrets::digest(&mac)
+    let macs = platform.secrets.macs(Use::OneTimeToken, &[b"recovery", user.0.as_bytes(), code.as_bytes()]);
+    macs.iter().map(|mac| secrets::digest(mac)).collect()
 }
 
 fn noted(user: UserId, what: &'static str) -> Change {
