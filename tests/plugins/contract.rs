@@ -273,6 +273,26 @@ async fn a_request_has_the_same_key_whenever_the_same_job_sends_it(database: Dat
 }
 
 #[db_test]
+async fn the_key_that_a_caller_names_makes_keys_of_that_caller_alone(database: Database) {
+    let options = Options::default().set("PURLIN_EGRESS_ALLOW", "127.0.0.0/8,::1/128");
+    let host = Host::start_with(database, options).await;
+    let ada = host.tenant_with("acme", "probe").await;
+    let bob = host.member(&ada, "bob@acme.example", &["admin"]).await;
+    let receiver = Receiver::saying(Vec::new()).await;
+    let url = receiver.url.replace("127.0.0.1", "localhost");
+    let script = json!({ "calls": [{ "do": "fetch", "method": "POST", "url": url, "body": "pay" }], "then": "fail" });
+    for client in [&ada, &ada, &bob] {
+        // The plugin fails, so that nothing is kept to be answered again.
+        let request = client.request(Method::POST, SCRIPT).header("idempotency-key", "order-1").json(&script);
+        assert!(client.send(request).await.status >= 400);
+    }
+    let sent = receiver.wait_for(3, Duration::from_secs(20)).await;
+    let keys: Vec<&str> = sent.iter().map(|delivery| delivery.header("idempotency-key")).collect();
+    assert_eq!(keys[0], keys[1], "a repetition of a caller sends the same");
+    assert_ne!(keys[0], keys[2], "another caller's is another");
+}
+
+#[db_test]
 async fn a_plugin_checks_what_is_written_to_its_collections(database: Database) {
     let host = Host::start(database).await;
     let ada = host.tenant_with("acme", "probe").await;

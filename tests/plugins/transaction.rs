@@ -34,6 +34,42 @@ async fn an_invocation_that_succeeds_leaves_every_effect(database: Database) {
 }
 
 #[db_test]
+async fn a_guest_that_sleeps_after_a_write_holds_up_nobody_else(database: Database) {
+    let host = Host::start(database).await;
+    let ada = host.tenant_with("acme", "probe").await;
+    let shared = ada.create("probe/effects", json!({ "key": "shared", "n": 0 })).await;
+    // More of them than the host has connections to the database; one writes what others write.
+    let mut jobs = Vec::new();
+    for n in 0..12 {
+        let id = if n == 0 { shared.clone() } else { ada.create("probe/effects", json!({ "key": "own" })).await };
+        let write = json!({ "do": "update", "collection": "effects", "id": id, "data": { "key": "slept", "n": 100 } });
+        // How far it is is shown a second after it began at the earliest.
+        let pause = |ms: u64| json!({ "do": "sleep", "ms": ms });
+        let calls = json!([write, pause(1_200), { "do": "progress", "percent": 50 }, pause(6_000)]);
+        let job = json!({ "kind": "probe.script", "payload": { "calls": calls } });
+        jobs.push(ada.post("/api/v1/jobs", &job).await.expect(202)["id"].as_str().unwrap().to_owned());
+    }
+    let asleep = "/api/v1/jobs?filter[kind]=probe.script&filter[state]=running";
+    for job in &jobs {
+        while ada.get(&format!("/api/v1/jobs/{job}")).await.expect(200)["progress"].is_null() {
+            sleep(Duration::from_millis(20)).await;
+        }
+    }
+    let path = format!("/api/v1/apps/probe/effects/{shared}");
+    for n in 1..=5 {
+        ada.patch(&path, &json!({ "n": n })).await.expect(200);
+        ada.create("probe/effects", json!({ "key": "awake" })).await;
+    }
+    assert_eq!(ada.get(&path).await.expect(200)["data"], json!({ "key": "shared", "n": 5 }));
+    assert_eq!(ada.rows(asleep).await.len(), jobs.len(), "all of that was done while they slept");
+    for job in &jobs {
+        assert_eq!(ada.wait_for_job(job).await["state"], "succeeded");
+    }
+    // Whose write came too late was done again, over what it found then.
+    assert_eq!(ada.get(&path).await.expect(200)["data"], json!({ "key": "slept", "n": 100 }));
+}
+
+#[db_test]
 async fn how_far_a_guest_is_shows_while_it_runs(database: Database) {
     let host = Host::start(database).await;
     let ada = host.tenant_with("acme", "probe").await;

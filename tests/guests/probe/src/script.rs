@@ -50,6 +50,11 @@ fn make(call: &Value) -> Result<Value, Error> {
             json!({ "keys": page.files.iter().map(|f| f.key.clone()).collect::<Vec<_>>(), "next": page.next })
         }
         "create" => json!(own().create(&call["data"])?.id),
+        "update" => {
+            let mut record = own().get(text("id"))?;
+            record.data = call["data"].clone();
+            json!(own().update(&record)?.version)
+        }
         "get" => own().get(text("id"))?.data,
         "count" => json!(own().count(None)?),
         "delete" => json!(own().delete(text("id"))?),
