@@ -223,3 +223,48 @@ async fn a_collection_that_is_not_there_is_not_found(database: Database) {
         assert_eq!(ada.get(path).await.problem(404), "not_found");
     }
 }
+
+#[db_test]
+async fn the_document_of_a_tenant_describes_what_its_plugins_offer(database: Database) {
+    let host = Host::start(database).await;
+    let ada = host.tenant_with("acme", "inventory").await;
+    let bob = host.tenant("bolts").await;
+    assert_eq!(host.anonymous().get("/api/v1/tenants/me/openapi.json").await.problem(401), "unauthenticated");
+    let document = ada.get("/api/v1/tenants/me/openapi.json").await.expect(200);
+    let paths = document["paths"].as_object().unwrap();
+    assert!(paths.keys().all(|path| !path.contains("{plugin}/{") && !path.contains("{plugin}/-")), "nothing of any");
+    assert!(paths.contains_key("/api/v1/users"), "beside what every tenant has");
+    let list = &paths["/api/v1/apps/inventory/items"]["get"];
+    assert_eq!(list["x-needs"], "inventory.items:read");
+    let parameters = list["parameters"].as_array().unwrap();
+    for name in ["filter[sku]", "filter[stock][gte]", "q", "sort", "page[size]"] {
+        assert!(parameters.iter().any(|parameter| parameter["name"] == name), "{name}");
+    }
+    let create = &paths["/api/v1/apps/inventory/items"]["post"]["requestBody"]["content"]["application/json"];
+    assert!(create["example"]["sku"].is_string(), "{create:#}");
+    let label = &paths["/api/v1/apps/inventory/-/items/{id}/label"]["get"];
+    assert_eq!((&label["x-needs"], &label["parameters"][0]["name"]), (&json!("inventory.labels:print"), &json!("id")));
+    let ids: Vec<&str> = paths
+        .values()
+        .flat_map(|item| item.as_object().unwrap().values())
+        .map(|operation| operation["operationId"].as_str().unwrap())
+        .collect();
+    let distinct: std::collections::BTreeSet<&&str> = ids.iter().collect();
+    assert_eq!(distinct.len(), ids.len(), "each operation has a name of its own");
+
+    // What the host answers is what the document says.
+    ada.create("inventory/items", json!({ "sku": "A-1", "name": "Bolt", "stock": 5 })).await;
+    let page = ada.get("/api/v1/apps/inventory/items").await.expect(200);
+    let mut schema = list["responses"]["200"]["content"]["application/json"]["schema"].clone();
+    schema["components"] = document["components"].clone();
+    let validator = jsonschema::draft202012::new(&schema).unwrap();
+    assert!(validator.is_valid(&page), "{:?}", validator.iter_errors(&page).map(|e| e.to_string()).collect::<Vec<_>>());
+    let mut wrong = page;
+    wrong["data"][0]["data"]["stock"] = json!("five");
+    assert!(!validator.is_valid(&wrong), "it says what a record holds");
+
+    let of = |document: &Value| document.to_string().contains("/apps/inventory/");
+    assert!(!of(&bob.get("/api/v1/tenants/me/openapi.json").await.expect(200)), "nothing of what it has not enabled");
+    ada.delete("/api/v1/installations/inventory").await.expect(204);
+    assert!(!of(&ada.get("/api/v1/tenants/me/openapi.json").await.expect(200)), "nor of what it has no more");
+}

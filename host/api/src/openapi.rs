@@ -2,6 +2,7 @@
 //! take and give. A JSON Schema 2020-12 is an OpenAPI schema as it stands.
 
 mod example;
+mod tenant;
 
 use axum::http::{Method, StatusCode};
 use purlin_domain::filter::{Field, FieldType};
@@ -14,6 +15,8 @@ use crate::{
     operations,
     route::apps::ANYTHING,
 };
+
+pub(crate) use tenant::of_tenant;
 
 /// The whole document.
 pub(crate) fn document() -> Value {
@@ -194,6 +197,11 @@ fn list_parameters(fields: &[Field]) -> Vec<Value> {
         format!("at most 4 of {}, separated by commas, a `-` before those that descend", sortable.join(", ")),
         json!({ "type": "string" }),
     ));
+    let searchable: Vec<&str> = fields.iter().filter(|f| f.searchable).map(|f| f.name.as_str()).collect();
+    if !searchable.is_empty() {
+        let what = format!("words that must all be in one of {}", searchable.join(", "));
+        all.push(query("q".to_owned(), what, json!({ "type": "string" })));
+    }
     all.push(query(
         "page[size]".to_owned(),
         "rows of a page; more is cut to 200".to_owned(),

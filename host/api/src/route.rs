@@ -91,6 +91,7 @@ pub fn operations() -> Vec<Operation> {
         get("/health/ready", Nothing, "Whether the host can serve").by(health::health).gives::<Value>(),
         get("/.well-known/jwks.json", Nothing, "The public keys that verify access tokens (RFC 7517)").by(auth::jwks).gives::<Value>(),
         get("/openapi.json", Nothing, "This document").by(docs::document).gives::<Value>(),
+        get("/api/v1/tenants/me/openapi.json", SignedIn, "The document of the caller's tenant, with what its plugins offer").by(docs::of_tenant).gives::<Value>(),
         get("/docs", Nothing, "This document, to browse").by(docs::page).hidden(),
         get("/docs/", Nothing, "This document, to browse").by(docs::index).hidden(),
         get("/docs/{*file}", Nothing, "What the pages are made of").by(docs::asset).hidden(),

@@ -26,7 +26,7 @@ use serde_json::json;
 
 use crate::{
     Platform, Result, ServiceError, access,
-    catalog::Loaded,
+    catalog::{self, Enabled, Loaded},
     change::{Change, Mutation},
     lifecycle, schedules,
 };
@@ -313,6 +313,11 @@ pub async fn disable(platform: &Platform, principal: &Principal, plugin: &str) -
         change.note(changed("plugin.disabled", Some(&before), &after, &[]));
     }
     change.finish(()).await
+}
+
+/// The tenant's enabled plugins, as they describe themselves.
+pub async fn enabled(platform: &Platform, principal: &Principal) -> Result<Vec<Enabled>> {
+    catalog::enabled(platform, &mut platform.db.read(principal.tenant).await?).await
 }
 
 /// The tenant's plugins.

@@ -9,10 +9,16 @@ use axum::{
     http::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE},
     response::{IntoResponse, Redirect, Response},
 };
-use purlin_service::ServiceError;
+use purlin_service::{ServiceError, installations};
 use utoipa_swagger_ui::{Config, serve};
 
-use crate::{App, openapi, problem::Problem};
+use crate::{
+    App,
+    caller::Caller,
+    openapi,
+    problem::Problem,
+    reply::{Answer, Reply},
+};
 
 static DOCUMENT: LazyLock<Bytes> = LazyLock::new(|| Bytes::from(openapi::document().to_string()));
 
@@ -21,6 +27,11 @@ const POLICY: &str = "default-src 'self'; style-src 'self' 'unsafe-inline'; img-
 
 pub(crate) async fn document() -> Response {
     ([(CONTENT_TYPE, "application/json")], DOCUMENT.clone()).into_response()
+}
+
+pub(crate) async fn of_tenant(State(app): State<App>, Caller(caller): Caller) -> Answer {
+    let enabled = installations::enabled(&app, &caller).await?;
+    Reply::ok(openapi::of_tenant(enabled.iter().map(|plugin| &plugin.loaded.descriptor)))
 }
 
 pub(crate) async fn page() -> Redirect {
