@@ -5,6 +5,7 @@ mod data;
 mod inventory;
 mod life;
 mod limits;
+mod python;
 mod released;
 mod routes;
 mod transaction;

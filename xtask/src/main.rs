@@ -14,6 +14,7 @@ mod hooks;
 mod host;
 mod plugins;
 mod private;
+mod python_guest;
 mod prove;
 mod settings;
 mod shell;

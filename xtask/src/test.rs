@@ -12,7 +12,7 @@ use std::{
 
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::{fuzz, generated_client, plugins, shell};
+use crate::{fuzz, generated_client, plugins, python_guest, shell};
 
 const POSTGRES: &str = "PURLIN_TEST_POSTGRES_URL";
 const REDIS: &str = "PURLIN_TEST_REDIS_URL";
@@ -30,6 +30,7 @@ impl Guests {
         names.extend(["probe".to_owned(), "story".to_owned()]);
         let components = plugins::build(&names)?;
         let directory = components.first().and_then(|(_, path)| path.parent()).context("there are no plugins")?;
+        python_guest::build(directory)?;
         Ok(Self { directory: fs::canonicalize(directory)?, names })
     }
 
