@@ -18,7 +18,13 @@ async fn a_python_component_runs_and_is_refused_files_and_sockets_call_by_call(d
     assert_eq!(job["state"], "succeeded", "{job:#}");
     let result = &job["result"];
     for (what, came) in result["tried"].as_object().unwrap() {
-        assert!(came["refused"].is_string(), "{what}: {came}");
+        // No directory is open to look in; no address may be used, and none is found.
+        let expected: &[&str] = match what.as_str() {
+            "connect" | "listen" | "datagram" => &["PermissionError"],
+            "resolve" => &["gaierror", "PermissionError"],
+            _ => &["FileNotFoundError", "PermissionError"],
+        };
+        assert!(came["refused"].as_str().is_some_and(|name| expected.contains(&name)), "{what}: {came}");
     }
     assert_eq!((&result["environment"], &result["random"], &result["is_past"]), (&json!({}), &json!(8), &json!(true)));
     let rows = ada.rows("/api/v1/apps/snake/skins").await;

@@ -13,17 +13,20 @@ const OF_ANY: &str = "/api/v1/apps/{plugin}/";
 const OF_ANY_ROUTE: &str = "/api/v1/apps/{plugin}/-/{path}";
 const OF_ANY_COLLECTION: &str = "/api/v1/apps/{plugin}/{collection}";
 
+const SCHEMAS: &str = "/components/schemas";
+
 static COMMON: LazyLock<Value> = LazyLock::new(document);
 
 /// The document for a tenant that these plugins are enabled in.
 pub(crate) fn of_tenant<'a>(plugins: impl Iterator<Item = &'a Descriptor>) -> Value {
-    let mut whole = COMMON.clone();
+    let mut document = COMMON.clone();
+    let whole = &mut document;
     let (mut templates, mut schemas) = (Map::new(), Map::new());
     if let Some(paths) = whole["paths"].as_object_mut() {
         let of_any: Vec<String> = paths.keys().filter(|path| path.starts_with(OF_ANY)).cloned().collect();
         templates.extend(of_any.into_iter().filter_map(|path| paths.remove_entry(&path)));
     }
-    if let Some(common) = whole["components"]["schemas"].as_object() {
+    if let Some(common) = whole.pointer(SCHEMAS).and_then(Value::as_object) {
         schemas.clone_from(common);
     }
     let mut added: Vec<(String, Value)> = Vec::new();
@@ -43,13 +46,21 @@ pub(crate) fn of_tenant<'a>(plugins: impl Iterator<Item = &'a Descriptor>) -> Va
             example::add(operation, &schemas);
         }
         // Two routes of one path differ in their method.
-        match whole["paths"].get_mut(&path).and_then(Value::as_object_mut) {
+        let paths = &mut whole["paths"];
+        match paths.get_mut(&path).and_then(Value::as_object_mut) {
             Some(present) => present.extend(item.as_object().cloned().unwrap_or_default()),
-            None => whole["paths"][path] = item,
+            None => paths[path] = item,
         }
     }
-    whole["components"]["schemas"] = Value::Object(schemas);
-    whole
+    set(whole, SCHEMAS, Value::Object(schemas));
+    document
+}
+
+/// Put a value in the place of the one that is there.
+fn set(whole: &mut Value, pointer: &str, value: Value) {
+    if let Some(place) = whole.pointer_mut(pointer) {
+        *place = value;
+    }
 }
 
 fn reference(name: &str) -> Value {
@@ -65,7 +76,7 @@ fn add_schemas(schemas: &mut Map<String, Value>, resource: &str, collection: &Co
         moved(&mut schema, &format!("#/components/schemas/{data}"));
     }
     let mut record = schemas.get("Record").cloned().unwrap_or_default();
-    record["properties"]["data"] = reference(&data);
+    set(&mut record, "/properties/data", reference(&data));
     let page = json!({
         "type": "object",
         "required": ["data", "page"],
@@ -116,7 +127,8 @@ fn of_collection(descriptor: &Descriptor, collection: &Collection, path: &str, a
         name(operation, descriptor, &collection.title, &resource);
         let takes_data = matches!((method.as_str(), path), ("post", OF_ANY_COLLECTION));
         if takes_data {
-            operation["requestBody"]["content"]["application/json"]["schema"] = reference(&format!("{resource}.data"));
+            let data = reference(&format!("{resource}.data"));
+            set(operation, "/requestBody/content/application~1json/schema", data);
         }
         let gives = if is_list || path.ends_with("/search") { format!("{resource}.page") } else { resource.clone() };
         for (status, response) in operation["responses"].as_object_mut().into_iter().flatten() {
@@ -139,10 +151,10 @@ fn of_route(descriptor: &Descriptor, route: &Route, any: &Value) -> Option<(Stri
         .map(|name| json!({ "name": name, "in": "path", "required": true, "schema": { "type": "string" } }))
         .collect();
     parameters.extend(own_parameters(&operation).into_iter().filter(|parameter| parameter["name"] != "path"));
-    operation["parameters"] = json!(parameters);
+    set(&mut operation, "/parameters", json!(parameters));
     let words: Vec<&str> = route.path.split(|c: char| !c.is_ascii_alphanumeric()).filter(|w| !w.is_empty()).collect();
     name(&mut operation, descriptor, &route.summary, &format!("-.{}", words.join(".")));
-    operation["x-needs"] = json!(route.permission.to_string());
+    set(&mut operation, "/x-needs", json!(route.permission.to_string()));
     let path = format!("/api/v1/apps/{}/-{}", descriptor.name, route.path);
     Some((path, json!({ method: operation })))
 }

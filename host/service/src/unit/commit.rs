@@ -113,13 +113,7 @@ pub(super) async fn commit(endings: &[Ending]) -> Result<(), CommitError> {
     write_records(&mut tx, endings, now).await?;
     let replaced = write_files(platform, &mut tx, endings).await?;
     let published = publish(platform, &mut tx, endings, now).await?;
-    for Ending { unit, .. } in endings {
-        for (id, plugin) in &unit.cancels {
-            if !jobs::cancel(&mut tx, *id, Some(plugin), now).await? {
-                return Err(CommitError::Conflict(format!("job {id} started meanwhile")));
-            }
-        }
-    }
+    cancel(&mut tx, endings, now).await?;
     let mut queued = Vec::new();
     for ending in endings {
         let (cause, by) = (&ending.unit.cause, ending.by());
@@ -163,6 +157,18 @@ pub(super) async fn commit(endings: &[Ending]) -> Result<(), CommitError> {
     if !queued.is_empty() {
         // The claim is on its way to the database before the answer is made up.
         tokio::task::yield_now().await;
+    }
+    Ok(())
+}
+
+/// Cancel what the units cancel.
+async fn cancel(tx: &mut TenantTx, endings: &[Ending], now: Timestamp) -> Result<(), CommitError> {
+    for Ending { unit, .. } in endings {
+        for (id, plugin) in &unit.cancels {
+            if !jobs::cancel(tx, *id, Some(plugin), now).await? {
+                return Err(CommitError::Conflict(format!("job {id} started meanwhile")));
+            }
+        }
     }
     Ok(())
 }
