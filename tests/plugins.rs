@@ -8,4 +8,5 @@ mod limits;
 mod python;
 mod released;
 mod routes;
+mod trace;
 mod transaction;

@@ -7,6 +7,7 @@ use purlin_domain::{
     event::{Cause, NewEvent},
     id::EventId,
     job::{NewJob, Queue},
+    trace::Trace,
 };
 use purlin_store::{
     events,
@@ -198,7 +199,7 @@ async fn a_late_commit_is_not_skipped_by_who_reads_on() {
         subject: None,
         data: json!({ "n": u64::try_from(n).unwrap() }),
     };
-    let cause = Cause { user: None, event: None, root: Uuid::from_u128(7), depth: 0 };
+    let cause = Cause::first(None, Uuid::from_u128(7), Trace::begin(Uuid::from_u128(7), Uuid::from_u128(8), false));
     let mut place = events::head(&mut engine.db.platform_read().await.unwrap()).await.unwrap();
     let mut seen = Vec::new();
     let mut read = async |place: &mut events::Place| {
@@ -237,7 +238,8 @@ async fn ledger(engine: Arc<Engine>, jobs_count: usize, seed: u64) -> Vec<String
         let job = engine.job(n);
         if random.random_bool(0.1) {
             // Never committed: it must leave nothing.
-            let cause = Cause { user: None, event: None, root: Uuid::from_u128(7), depth: 0 };
+            let cause =
+                Cause::first(None, Uuid::from_u128(7), Trace::begin(Uuid::from_u128(7), Uuid::from_u128(8), false));
             let mut tx = engine.db.write(engine.tenant).await.unwrap();
             jobs::insert(&mut tx, &[jobs::Enqueue::core(&job, &cause)], engine.now).await.unwrap();
             drop(tx);

@@ -4,6 +4,7 @@ use purlin_domain::{
     event::Cause,
     id::{JobId, TenantId},
     job::{NewJob, Queue},
+    trace::Trace,
 };
 use purlin_store::jobs::{self, Enqueue, Group, Want};
 use purlin_test_macros::db_test;
@@ -107,7 +108,7 @@ async fn what_is_added_as_leased_runs_under_that_lease_unless_it_is_paused(datab
     let engine = Engine::over(database).await;
     let is_embedded = engine.db.is_embedded();
     let lease = jobs::Lease { worker: Uuid::from_u128(1), length: LONG };
-    let cause = Cause { user: None, event: None, root: Uuid::from_u128(7), depth: 0 };
+    let cause = Cause::first(None, Uuid::from_u128(7), Trace::begin(Uuid::from_u128(7), Uuid::from_u128(8), false));
     let paused = NewJob { kind: "other".to_owned(), ..engine.job(2) };
     let new = [engine.job(1), paused];
     let pause = purlin_store::job_pauses::JobPause {

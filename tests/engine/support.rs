@@ -8,6 +8,7 @@ use purlin_domain::{
     id::{JobId, TenantId},
     job::{NewJob, Queue},
     tenant::TenantStatus,
+    trace::Trace,
 };
 use purlin_store::{
     Db,
@@ -70,7 +71,7 @@ impl Engine {
     }
 
     pub async fn enqueue(&self, tenant: TenantId, new: &[NewJob]) -> purlin_store::Result<()> {
-        let cause = Cause { user: None, event: None, root: Uuid::from_u128(7), depth: 0 };
+        let cause = Cause::first(None, Uuid::from_u128(7), Trace::begin(Uuid::from_u128(7), Uuid::from_u128(8), false));
         let rows: Vec<Enqueue<'_>> = new.iter().map(|job| Enqueue::core(job, &cause)).collect();
         let mut tx = self.db.write(tenant).await?;
         jobs::insert(&mut tx, &rows, self.now).await?;

@@ -1,7 +1,9 @@
 //! A database of a test's own.
 
 use purlin_domain::clock::{Clock, SystemClock};
-use sqlx::{AssertSqlSafe, Connection, PgConnection, SqliteConnection, raw_sql, sqlite::SqliteConnectOptions};
+use sqlx::{
+    AssertSqlSafe, Connection, PgConnection, SqliteConnection, query_scalar, raw_sql, sqlite::SqliteConnectOptions,
+};
 use tempfile::TempDir;
 
 /// Where a test's host keeps its data. Gone with the test.
@@ -60,6 +62,23 @@ impl Database {
                 let mut conn =
                     SqliteConnection::connect_with(&SqliteConnectOptions::new().filename(file)).await.unwrap();
                 raw_sql(AssertSqlSafe(sql.to_owned())).execute(&mut conn).await.unwrap();
+            }
+        }
+    }
+
+    /// Count rows past the host, as its owner.
+    pub async fn count(&self, sql: &str) -> i64 {
+        let sql = AssertSqlSafe(sql.to_owned());
+        match &self.url {
+            Some(url) => {
+                let mut conn = PgConnection::connect(url).await.unwrap();
+                query_scalar(sql).fetch_one(&mut conn).await.unwrap()
+            }
+            None => {
+                let file = self.directory.path().join("purlin.db");
+                let mut conn =
+                    SqliteConnection::connect_with(&SqliteConnectOptions::new().filename(file)).await.unwrap();
+                query_scalar(sql).fetch_one(&mut conn).await.unwrap()
             }
         }
     }

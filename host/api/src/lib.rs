@@ -55,14 +55,14 @@ pub fn router(app: App, edge: &Edge) -> Router {
         router = router.route(operation.path, guard::guarded(&app, operation));
     }
     let room = request::Room::new(edge.requests_at_once);
-    let proxies: Arc<[IpNet]> = edge.trusted_proxies.clone().into();
+    let door = request::Door { app: Arc::clone(&app), proxies: edge.trusted_proxies.clone().into() };
     router
         .fallback(problem::unknown_path)
         .method_not_allowed_fallback(problem::unknown_method)
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .layer(CatchPanicLayer::custom(problem::panicked))
         .layer(from_fn_with_state(room, request::admit))
-        .layer(from_fn_with_state(proxies, request::with_id))
+        .layer(from_fn_with_state(door, request::with_id))
         .layer(CompressionLayer::new())
         .layer(cors(&edge.cors_origins))
         .with_state(app)
@@ -83,6 +83,8 @@ fn cors(origins: &[String]) -> CorsLayer {
             header::IF_NONE_MATCH,
             HeaderName::from_static("idempotency-key"),
             HeaderName::from_static("prefer"),
+            HeaderName::from_static("traceparent"),
+            HeaderName::from_static("tracestate"),
             HeaderName::from_static("x-request-id"),
         ])
         .expose_headers([

@@ -20,13 +20,15 @@ use ipnet::IpNet;
 use purlin_domain::{
     audit::Origin,
     clock::{Clock, SystemClock},
+    trace::Trace,
 };
 
 use tokio::{sync::Semaphore, time::timeout};
 use tower_http::timeout::TimeoutBody;
+use tracing::Instrument;
 
 use crate::{
-    linger,
+    App, linger,
     problem::{self, Problem},
 };
 
@@ -40,19 +42,44 @@ const AWAITED_FOR: Duration = Duration::from_secs(20);
 /// One in so many requests may be one whose long body still comes.
 const RECEIVING_SHARE: usize = 4;
 const REQUEST_ID: &str = "x-request-id";
+const TRACEPARENT: &str = "traceparent";
 const USER_AGENT_BYTES_MAX: usize = 300;
 
-/// Take or make the request's id, pass the origin on, answer with both.
-pub(crate) async fn with_id(State(proxies): State<Arc<[IpNet]>>, mut request: Request, next: Next) -> Response {
+/// What every request passes first.
+#[derive(Clone)]
+pub(crate) struct Door {
+    pub(crate) app: App,
+    /// Proxies whose `X-Forwarded-For` is believed.
+    pub(crate) proxies: Arc<[IpNet]>,
+}
+
+/// Take or make the request's id and its span, pass the origin on, answer with the id.
+pub(crate) async fn with_id(State(door): State<Door>, mut request: Request, next: Next) -> Response {
     let given = request.headers().get(REQUEST_ID).and_then(|value| value.to_str().ok()).filter(|id| is_well_formed(id));
     let id = given.map_or_else(|| SystemClock.id().to_string(), str::to_owned);
+    let trace = door.app.open_trace(told_trace(request.headers()));
     let agent = request.headers().get(USER_AGENT).and_then(|value| value.to_str().ok());
     let origin = Origin {
         request_id: id.clone(),
-        ip: client_ip(&request, &proxies),
+        ip: client_ip(&request, &door.proxies),
         user_agent: agent.map(|agent| agent.chars().take(USER_AGENT_BYTES_MAX).collect()),
+        trace: Some(trace),
     };
     request.extensions_mut().insert(origin);
+    // Of the highest level, so that what is logged within has it whatever the filter is.
+    let span = tracing::error_span!("request", trace_id = trace.id());
+    answer(id, request, next).instrument(span).await
+}
+
+/// The trace that a request says it is part of. Two of them are none.
+fn told_trace(headers: &HeaderMap) -> Option<Trace> {
+    let mut told = headers.get_all(TRACEPARENT).iter();
+    let only = told.next().filter(|_| told.next().is_none());
+    only?.to_str().ok()?.parse().ok()
+}
+
+/// Answer with the request's id, and with the body of a problem where there is one.
+async fn answer(id: String, request: Request, next: Next) -> Response {
     let (method, path, began) = (request.method().clone(), request.uri().path().to_owned(), Instant::now());
 
     let (parts, body) = request.into_parts();
@@ -177,6 +204,18 @@ fn is_well_formed(id: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn two_traceparents_are_none() {
+        let one = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        let headers = |values: &[&str]| {
+            HeaderMap::from_iter(values.iter().map(|value| (TRACEPARENT.parse().unwrap(), value.parse().unwrap())))
+        };
+        assert_eq!(told_trace(&headers(&[one])).map(|trace| trace.to_string()).as_deref(), Some(one));
+        for none in [headers(&[]), headers(&[one, one]), headers(&[&one.to_uppercase()]), headers(&["\u{e9}"])] {
+            assert_eq!(told_trace(&none), None, "{none:?}");
+        }
+    }
 
     #[test]
     fn only_a_trusted_proxy_says_who_the_client_is() {

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use crate::Json;
+use crate::{Json, trace::Trace};
 
 /// Where a request came from.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -13,6 +13,8 @@ pub struct Origin {
     pub ip: Option<IpAddr>,
     /// What the client calls itself.
     pub user_agent: Option<String>,
+    /// The span of the request, or of the run.
+    pub trace: Option<Trace>,
 }
 
 /// A mutation to be recorded; who did it comes from the principal.

@@ -7,6 +7,7 @@ use uuid::Uuid;
 use crate::{
     Json, Timestamp,
     id::{EventId, UserId},
+    trace::Trace,
 };
 
 /// What led here, handed down from a request through every event and job it causes.
@@ -16,10 +17,20 @@ pub struct Cause {
     pub user: Option<UserId>,
     /// The event being handled, where one is.
     pub event: Option<EventId>,
-    /// The first event or job of the chain; a fresh id for a request.
+    /// The first event or job of the chain; a fresh id for a request. What bounds a chain is
+    /// counted by it: unlike the trace, nobody outside can choose it.
     pub root: Uuid,
     /// 0 for what a request causes, one more for each step after it.
     pub depth: u32,
+    /// The span that causes it.
+    pub trace: Trace,
+}
+
+impl Cause {
+    /// What begins a chain, under a fresh id.
+    pub fn first(user: Option<UserId>, root: Uuid, trace: Trace) -> Self {
+        Self { user, event: None, root, depth: 0, trace }
+    }
 }
 
 /// An event about to be published.
@@ -62,4 +73,7 @@ pub struct Event {
     pub caused_by: Option<EventId>,
     /// Steps from the request that began the chain.
     pub depth: u32,
+    /// The span that published it, as W3C Trace Context writes it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub traceparent: Option<String>,
 }

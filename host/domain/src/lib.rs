@@ -29,6 +29,7 @@ pub mod route;
 pub mod sort;
 pub mod tenant;
 pub mod text;
+pub mod trace;
 
 /// An instant, always UTC, never finer than a microsecond.
 pub type Timestamp = chrono::DateTime<chrono::Utc>;

@@ -204,6 +204,7 @@ fn event() -> Event {
         actor: None,
         caused_by: None,
         depth: 0,
+        traceparent: None,
     }
 }
 

@@ -11,6 +11,7 @@ use purlin_service::{
     unit::Unit,
 };
 use tokio::{runtime::Handle, sync::Semaphore, time::timeout};
+use tracing::Instrument;
 
 use crate::{abort::AbortOnDrop, adapter::UnitHost};
 
@@ -39,7 +40,7 @@ impl Answerer {
         &self,
         invocation: impl Future<Output = Invocation<UnitHost, A>> + Send + 'static,
     ) -> Result<Ran<A>> {
-        let mut task = AbortOnDrop(self.guests.spawn(invocation));
+        let mut task = AbortOnDrop(self.guests.spawn(invocation.in_current_span()));
         let Invocation { outcome, host, log, usage } = (&mut task.0).await.map_err(ServiceError::internal)?;
         Ok(Ran { outcome, unit: host.map(|UnitHost(unit)| unit), log, usage })
     }

@@ -9,6 +9,7 @@ use purlin_domain::{
     guest::{Ended, Usage},
     job::{CORE, Failure},
     log::{LogLevel, LogLine, escape_control},
+    trace::Trace,
 };
 use purlin_runtime::{Call, Invocation, Prepared, Returned, Runtime};
 use purlin_service::{
@@ -20,6 +21,7 @@ use purlin_service::{
     unit::{CommitError, Unit},
 };
 use tokio::runtime::Handle;
+use tracing::Instrument;
 
 use crate::{abort::AbortOnDrop, adapter::UnitHost, fault};
 
@@ -108,10 +110,12 @@ impl Invoker {
         let prepared = self.prepare(assignment).await.map_err(|why| failed(Failure::Retry(why)))?;
         let mut reruns = 0;
         loop {
+            let unit = assignment.unit(&self.platform);
+            let trace = unit.cause().trace;
             let invocation =
-                self.call(assignment, Arc::clone(&prepared)).await.map_err(|why| failed(Failure::Retry(why)))?;
+                self.call(assignment, unit, Arc::clone(&prepared)).await.map_err(|why| failed(Failure::Retry(why)))?;
             let Invocation { outcome, host, mut log, usage } = invocation;
-            self.enter(assignment, &outcome, host.as_ref(), usage).await;
+            self.enter(assignment, trace, &outcome, host.as_ref(), usage).await;
             // What it stumbled over may be the platform, not itself.
             if !matches!(outcome, Ok(Ok(_))) && host.as_ref().is_some_and(|UnitHost(unit)| unit.was_let_down()) {
                 return Err(Failed { why: Why::GivenBack(PAUSE), log });
@@ -177,6 +181,7 @@ impl Invoker {
     async fn enter(
         &self,
         assignment: &Assignment<'_>,
+        trace: Trace,
         outcome: &Result<Result<Returned, Failure>, Ended>,
         host: Option<&UnitHost>,
         usage: Usage,
@@ -188,7 +193,7 @@ impl Invoker {
             Ok(Err(_)) => Went::Failed,
             Err(ended) => Went::of(ended),
         };
-        let invoked = Invoked { trigger: trigger(assignment), went, usage, gathered: Invoked::gathered(unit) };
+        let invoked = Invoked { trigger: trigger(assignment, trace), went, usage, gathered: Invoked::gathered(unit) };
         breaker::ended(&self.platform, assignment.claimed.tenant_id, assignment.plugin(), invoked).await;
     }
 
@@ -208,6 +213,7 @@ impl Invoker {
     async fn call(
         &self,
         assignment: &Assignment<'_>,
+        unit: Unit,
         prepared: Arc<Prepared<UnitHost>>,
     ) -> Result<Invocation<UnitHost>, String> {
         let call = match &assignment.work {
@@ -215,10 +221,11 @@ impl Invoker {
             Work::Job(run) => Call::Job(run.clone()),
             Work::Step(step, _) => Call::Step(step.clone()),
         };
-        let host = UnitHost(Box::new(assignment.unit(&self.platform)));
+        let host = UnitHost(Box::new(unit));
         let (runtime, limits) = (Arc::clone(&self.runtime), assignment.limits);
-        let mut task =
-            AbortOnDrop(self.guests.spawn(async move { runtime.invoke(&prepared, host, call, limits).await }));
+        let mut task = AbortOnDrop(
+            self.guests.spawn(async move { runtime.invoke(&prepared, host, call, limits).await }.in_current_span()),
+        );
         (&mut task.0).await.map_err(|error| error.to_string())
     }
 
@@ -274,14 +281,14 @@ impl Invoker {
 }
 
 /// What a run is entered as in the ledger.
-fn trigger(assignment: &Assignment<'_>) -> Trigger {
+fn trigger(assignment: &Assignment<'_>, trace: Trace) -> Trigger {
     let claimed = assignment.claimed;
     let (kind, subject) = match &assignment.work {
         Work::Event(event) => ("event", event.event_type.clone()),
         Work::Job(run) => ("job", run.kind.clone()),
         Work::Step(step, _) => ("step", format!("{step:?}")),
     };
-    Trigger { kind, subject, job: Some(claimed.id), root: claimed.root_id }
+    Trigger { kind, subject, job: Some(claimed.id), trace }
 }
 
 /// The result of a job; of a step that goes on, that it is to be taken again.

@@ -25,6 +25,7 @@ use tokio::{
     task::JoinSet,
     time::{Instant, sleep, timeout},
 };
+use tracing::Instrument;
 use uuid::Uuid;
 
 use self::{
@@ -334,9 +335,10 @@ async fn run_one(
     let began = Instant::now();
     metrics::began(&platform, &job);
     let (queue, tenant, kind) = (job.queue, job.tenant_id, job.kind.clone());
+    let span = tracing::error_span!("run", trace_id = job.trace().id());
     let end = tokio::select! {
         // On the heap, since the task is moved a few times before it runs.
-        end = Box::pin(invoker.run(&mut job)) => end,
+        end = Box::pin(invoker.run(&mut job)).instrument(span) => end,
         () = lapse(held_until) => {
             tracing::warn!(job = %claim.1.job, "stopped: this worker could not prolong its leases");
             give_back(&platform, vec![claim]).await;

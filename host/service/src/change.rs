@@ -47,7 +47,7 @@ impl<'a> Mutation<'a> {
     /// Begin one in the principal's tenant.
     pub(crate) async fn begin(platform: &'a Platform, principal: &'a Principal) -> Result<Self> {
         let tx = platform.db.write(principal.tenant).await?;
-        let cause = Cause { user: principal.actor.user(), event: None, root: platform.clock.id(), depth: 0 };
+        let cause = platform.first_cause(principal.actor.user(), principal.origin.trace);
         Ok(Self { platform, principal, tx, now: platform.now(), changes: Vec::new(), jobs: Vec::new(), cause })
     }
 

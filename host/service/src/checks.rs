@@ -75,7 +75,7 @@ pub(crate) async fn run(
     write: WriteToCheck,
 ) -> std::result::Result<Box<Unit>, HostError> {
     let tenant = unit.principal().tenant;
-    let (name, subject, root) = (&plugin.installation.plugin, write.collection.clone(), unit.cause().root);
+    let (name, subject, trace) = (&plugin.installation.plugin, write.collection.clone(), unit.cause().trace);
     let ran = platform.guests.check(platform, &plugin.loaded.digest, unit, write).await?;
     let Ran { outcome, unit, mut log, usage } = ran;
     let went = match &outcome {
@@ -83,7 +83,7 @@ pub(crate) async fn run(
         Ok(Err(_)) => Went::Failed,
         Err(ended) => Went::of(ended),
     };
-    let trigger = Trigger { kind: "check", subject, job: None, root };
+    let trigger = Trigger { kind: "check", subject, job: None, trace };
     breaker::ended(platform, tenant, plugin, Invoked { trigger, went, usage, gathered: [0; 3] }).await;
     let verdict: std::result::Result<Checked, HostError> = outcome.map_err(|ended| {
         let message = escape_control(&format!("checking a write: {ended}"));

@@ -18,6 +18,7 @@ use purlin_domain::{
     id::{JobId, TenantId},
     limits::Limit,
     principal::Principal,
+    trace::Trace,
 };
 use purlin_store::{
     installations::{self, Installation},
@@ -57,8 +58,8 @@ pub struct Trigger {
     pub subject: String,
     /// The job or delivery.
     pub job: Option<JobId>,
-    /// What began the chain.
-    pub root: Uuid,
+    /// Its span.
+    pub trace: Trace,
 }
 
 /// How an invocation went.
@@ -211,7 +212,7 @@ pub(crate) fn record(platform: &Platform, tenant: TenantId, of: &Installation, i
         "trigger": trigger.kind, "subject": subject, "outcome": went.name(), "limit_met": limit,
         "wall_us": micros(usage.wall), "cpu_us": micros(usage.cpu), "memory_bytes": number(usage.memory_bytes),
         "host_calls": usage.host_calls, "effects": number(effects), "j": trigger.job.map(|id| id.0.simple().to_string()),
-        "trace_id": trigger.root.simple().to_string(), "created_at": now.to_rfc3339(),
+        "trace_id": trigger.trace.id(), "created_at": now.to_rfc3339(),
     }));
 }
 

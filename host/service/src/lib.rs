@@ -49,6 +49,7 @@ pub mod secrets;
 mod storage;
 pub mod tenants;
 pub mod tokens;
+pub mod trace;
 pub mod unit;
 pub mod users;
 pub mod webhooks;

@@ -196,7 +196,7 @@ async fn letter(platform: &Platform, claimed: &Claimed) -> Result<Option<Letter>
 async fn erase(platform: &Platform, claimed: &Claimed) -> Result<bool> {
     let user = UserId(subject(&claimed.payload.clone().unwrap_or_default())?);
     let now = platform.now();
-    let origin = Origin { request_id: claimed.id.to_string(), ..Origin::default() };
+    let origin = Origin { request_id: claimed.id.to_string(), trace: Some(claimed.trace()), ..Origin::default() };
     let principal =
         Principal { on_behalf_of: claimed.caused_by.map(UserId), ..Principal::system(claimed.tenant_id, origin) };
     // Where the user was not deleted, or came back, nothing is erased.

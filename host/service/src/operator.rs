@@ -44,7 +44,7 @@ pub async fn create(platform: &Platform, email: &str, password: &str) -> Result<
         is_operator: true,
         is_verified: true,
     };
-    let origin = Origin { request_id: "first-run".to_owned(), ip: None, user_agent: None };
+    let origin = Origin { request_id: "first-run".to_owned(), ..Origin::default() };
     match provision(platform, &first, &origin).await? {
         Some(_) => Ok(()),
         None => Err(ServiceError::Conflict(

@@ -6,7 +6,7 @@ use purlin_domain::{
     Json, Timestamp,
     audit::AuditEntry,
     descriptor::PersonalData,
-    event::{Cause, NewEvent},
+    event::NewEvent,
     filter::{Field, FieldType, Filter, Op, Operand},
     id::{RecordId, TenantId, UserId},
     principal::Principal,
@@ -113,7 +113,7 @@ async fn erase_one(
         subject: Some(id.to_string()),
         data: json!({ "id": id, "version": version }),
     };
-    let cause = Cause { user: by, event: None, root: platform.clock.id(), depth: 0 };
+    let cause = platform.first_cause(by, principal.origin.trace);
     events::publish(platform, tx, &[Publish { event: &event, cause: &cause, by }], now).await?;
     let entry = AuditEntry {
         action: format!("{}.erased", of.resource()),

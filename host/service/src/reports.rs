@@ -134,7 +134,7 @@ struct Made {
 pub(crate) async fn run(platform: &Arc<Platform>, claimed: &Claimed) -> Result<bool> {
     let order = Order::read(claimed.payload.as_ref().unwrap_or(&Json::Null))?;
     let source = order.source()?;
-    let origin = Origin { request_id: claimed.id.to_string(), ..Origin::default() };
+    let origin = Origin { request_id: claimed.id.to_string(), trace: Some(claimed.trace()), ..Origin::default() };
     let principal = Principal::system(claimed.tenant_id, origin);
     let mut file = blocking(platform, claimed, |platform, tenant, key| platform.files.create(tenant, &key)).await?;
     let mut query = ListQuery {

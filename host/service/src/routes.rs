@@ -113,7 +113,7 @@ async fn attempt(
     let acting = Principal { authority: Arc::new(authority), ..principal.clone() };
     let unit = Box::new(Unit::for_route(platform, acting, running.plugin.clone(), sent.clone()));
     let digest = &running.plugin.loaded.digest;
-    let subject = format!("{} {}", request.method, request.route);
+    let (subject, trace) = (format!("{} {}", request.method, request.route), unit.cause().trace);
     let answered = platform.guests.answer(platform, digest, unit, request).await?;
     let Ran { outcome, unit, mut log, usage } = answered;
     let was_let_down = unit.as_ref().is_some_and(|unit| unit.was_let_down());
@@ -123,9 +123,8 @@ async fn attempt(
         Ok(_) => Went::Failed,
         Err(ended) => Went::of(ended),
     };
-    let root = unit.as_ref().map(|unit| unit.cause().root).unwrap_or_default();
     let gathered = Invoked::gathered(unit.as_deref());
-    let trigger = Trigger { kind: "route", subject, job: None, root };
+    let trigger = Trigger { kind: "route", subject, job: None, trace };
     breaker::ended(platform, principal.tenant, &running.plugin, Invoked { trigger, went, usage, gathered }).await;
     let said = judge(platform, outcome, &mut log);
     let plugin = &running.plugin.installation.plugin;

@@ -9,7 +9,6 @@ use purlin_domain::{
     Timestamp,
     descriptor::{self, Descriptor},
     error::Violation,
-    event::Cause,
     job::NewJob,
     principal::Principal,
 };
@@ -144,7 +143,7 @@ async fn fire_one(
     if jobs::unfinished_with_key(tx, &job.kind, key).await?.is_some() {
         return Ok(Some(false));
     }
-    let cause = Cause { user: None, event: None, root: platform.clock.id(), depth: 0 };
+    let cause = platform.first_cause(None, None);
     let row = Enqueue { job: &job, plugin: &schedule.plugin, event: None, cause: &cause, by: None };
     jobs::insert(tx, &[row], now).await?;
     Ok(Some(true))

@@ -112,7 +112,7 @@ pub struct Unit {
 impl Unit {
     /// The unit of an ordinary request.
     pub fn for_request(platform: &Arc<Platform>, principal: &Principal) -> Self {
-        let cause = Cause { user: principal.on_behalf_of, event: None, root: platform.clock.id(), depth: 0 };
+        let cause = platform.first_cause(principal.on_behalf_of, principal.origin.trace);
         Self::new(platform, principal.clone(), cause, None)
     }
 
@@ -131,7 +131,8 @@ impl Unit {
 
     /// The unit of a plugin that answers a request, for its caller.
     pub(crate) fn for_route(platform: &Arc<Platform>, principal: Principal, plugin: Enabled, sent: Sent) -> Self {
-        let cause = Cause { user: principal.on_behalf_of, event: None, root: platform.clock.id(), depth: 0 };
+        let call = platform.open_trace(principal.origin.trace);
+        let cause = platform.first_cause(principal.on_behalf_of, Some(call));
         Self { sent, ..Self::new(platform, principal, cause, Some(plugin)) }
     }
 
@@ -149,7 +150,8 @@ impl Unit {
             idempotency: None,
             ..self.principal.clone()
         };
-        let unit = Self::new(&self.platform, principal, self.cause.clone(), Some(plugin.clone()));
+        let cause = Cause { trace: self.cause.trace.child(self.platform.id()), ..self.cause.clone() };
+        let unit = Self::new(&self.platform, principal, cause, Some(plugin.clone()));
         Self { is_check: true, writes: self.writes.clone(), ..unit }
     }
 

@@ -29,6 +29,7 @@ struct Row {
     actor: Option<Uuid>,
     caused_by: Option<Uuid>,
     depth: i64,
+    traceparent: Option<String>,
     created_at: Timestamp,
 }
 
@@ -51,6 +52,7 @@ impl From<Row> for Event {
             actor: row.actor.map(UserId),
             caused_by: row.caused_by.map(EventId),
             depth: u32::try_from(row.depth).unwrap_or(u32::MAX),
+            traceparent: row.traceparent,
         }
     }
 }
@@ -79,10 +81,23 @@ pub async fn insert(tx: &mut TenantTx, events: &[Publish<'_>], now: Timestamp) -
             cause.event,
             cause.root,
             cause.depth,
+            cause.trace.to_string(),
             now
         ]
     });
-    let columns = ["id", "type", "source", "subject", "data", "actor", "caused_by", "root_id", "depth", "created_at"];
+    let columns = [
+        "id",
+        "type",
+        "source",
+        "subject",
+        "data",
+        "actor",
+        "caused_by",
+        "root_id",
+        "depth",
+        "traceparent",
+        "created_at",
+    ];
     tx.insert_later("events", &columns, rows.collect()).await
 }
 
@@ -90,7 +105,7 @@ pub async fn insert(tx: &mut TenantTx, events: &[Publish<'_>], now: Timestamp) -
 pub async fn by_id(tx: &mut TenantTx, id: EventId) -> Result<Option<Event>> {
     let row: Option<Row> = tx
         .fetch_optional(
-            "SELECT id, type, source, subject, data, actor, caused_by, depth, created_at FROM events
+            "SELECT id, type, source, subject, data, actor, caused_by, depth, traceparent, created_at FROM events
              WHERE tenant_id = $1 AND id = $2",
             params![id],
         )
@@ -115,10 +130,10 @@ pub async fn small(
         wanted.iter().map(|(t, e)| json!({ "t": t.0.simple().to_string(), "e": e.0.simple().to_string() })).collect();
     let sql = if tx.conn.is_postgres() {
         "SELECT f.* FROM jsonb_to_recordset($1) AS w(t uuid, e uuid) CROSS JOIN LATERAL (
-            SELECT e.tenant_id, e.id, e.type, e.source, e.subject, e.data, e.actor, e.caused_by, e.depth, e.created_at
+            SELECT e.tenant_id, e.id, e.type, e.source, e.subject, e.data, e.actor, e.caused_by, e.depth, e.traceparent, e.created_at
             FROM events e WHERE e.tenant_id = w.t AND e.id = w.e AND pg_column_size(e.data) <= 4096 OFFSET 0) f"
     } else {
-        "SELECT e.tenant_id, e.id, e.type, e.source, e.subject, e.data, e.actor, e.caused_by, e.depth, e.created_at
+        "SELECT e.tenant_id, e.id, e.type, e.source, e.subject, e.data, e.actor, e.caused_by, e.depth, e.traceparent, e.created_at
          FROM json_each($1) w CROSS JOIN events e ON e.tenant_id = unhex(w.value->>'t') AND e.id = unhex(w.value->>'e')
          WHERE length(e.data) <= 4096"
     };
@@ -143,7 +158,8 @@ pub fn fields() -> Vec<Field> {
 
 /// A page of events.
 pub async fn list(tx: &mut TenantTx, slice: &Slice<'_>) -> Result<Page<Event>> {
-    let columns = &["id", "type", "source", "subject", "data", "actor", "caused_by", "depth", "created_at"];
+    let columns =
+        &["id", "type", "source", "subject", "data", "actor", "caused_by", "depth", "traceparent", "created_at"];
     let page: Page<Row> = tx.list(&Listing { table: "events", columns, scope: Vec::new(), slice }).await?;
     Ok(Page { rows: page.rows.into_iter().map(Event::from).collect(), more: page.more, total: page.total })
 }
@@ -164,7 +180,7 @@ pub async fn between(
     let (time, id) = after.unwrap_or((since, EventId(Uuid::nil())));
     let rows: Vec<Row> = tx
         .fetch_all(
-            "SELECT id, type, source, subject, data, actor, caused_by, depth, created_at FROM events
+            "SELECT id, type, source, subject, data, actor, caused_by, depth, traceparent, created_at FROM events
              WHERE tenant_id = $1 AND created_at >= $2 AND created_at < $3 AND (created_at, id) > ($4, $5)
              ORDER BY created_at, id LIMIT $6",
             params![since, until, time, id, most],
@@ -230,7 +246,7 @@ macro_rules! read_on {
         concat!(
             "SELECT ",
             $position,
-            " AS position, tenant_id, id, type, source, subject, data, actor, caused_by, depth, created_at
+            " AS position, tenant_id, id, type, source, subject, data, actor, caused_by, depth, traceparent, created_at
              FROM events WHERE ",
             $whose,
             "(",

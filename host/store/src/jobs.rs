@@ -84,6 +84,8 @@ pub struct Job {
     pub webhook_id: Option<Uuid>,
     /// The user whose request led to it.
     pub caused_by: Option<Uuid>,
+    /// The span that caused it, as W3C Trace Context writes it.
+    pub traceparent: Option<String>,
     /// When it was last started.
     pub started_at: Option<Timestamp>,
     /// When it ended.
@@ -170,28 +172,27 @@ const COLUMNS: &[&str] = &[
     "created_at",
 ];
 
+/// A job as people see it, of those of the tenant `$1`.
+macro_rules! shown {
+    ($which:literal) => {
+        concat!(
+            "SELECT id, kind, plugin, payload, state, queue, priority, run_at, attempt, attempts_max, crashes, last_error, result,
+                progress, progress_message, event_id, unique_key, ordering_key, schedule_id, webhook_id, caused_by, traceparent,
+                started_at, finished_at, cancel_at, created_at, updated_at
+             FROM all_jobs WHERE tenant_id = $1 AND ",
+            $which
+        )
+    };
+}
+
 /// The job of this id.
 pub async fn by_id(tx: &mut TenantTx, id: JobId) -> Result<Option<Job>> {
-    tx.fetch_optional(
-        "SELECT id, kind, plugin, payload, state, queue, priority, run_at, attempt, attempts_max, crashes, last_error, result,
-            progress, progress_message, event_id, unique_key, ordering_key, schedule_id, webhook_id, caused_by, started_at,
-            finished_at, cancel_at, created_at, updated_at
-         FROM all_jobs WHERE tenant_id = $1 AND id = $2",
-        params![id],
-    )
-    .await
+    tx.fetch_optional(shown!("id = $2"), params![id]).await
 }
 
 /// The newest job of a plugin of this kind.
 pub async fn last_of_kind(tx: &mut TenantTx, plugin: &str, kind: &str) -> Result<Option<Job>> {
-    tx.fetch_optional(
-        "SELECT id, kind, plugin, payload, state, queue, priority, run_at, attempt, attempts_max, crashes, last_error, result,
-            progress, progress_message, event_id, unique_key, ordering_key, schedule_id, webhook_id, caused_by, started_at,
-            finished_at, cancel_at, created_at, updated_at
-         FROM all_jobs WHERE tenant_id = $1 AND plugin = $2 AND kind = $3 ORDER BY id DESC LIMIT 1",
-        params![plugin, kind],
-    )
-    .await
+    tx.fetch_optional(shown!("plugin = $2 AND kind = $3 ORDER BY id DESC LIMIT 1"), params![plugin, kind]).await
 }
 
 /// What jobs can be filtered and sorted by.

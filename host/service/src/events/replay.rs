@@ -218,6 +218,7 @@ pub(crate) async fn run(platform: &Arc<Platform>, claimed: &Claimed) -> Result<b
             event: None,
             root: claimed.root_id,
             depth: u32::try_from(claimed.depth).unwrap_or(u32::MAX).saturating_add(1),
+            trace: claimed.trace(),
         };
         count += rows.len();
         let queued: Vec<Enqueue<'_>> = rows

@@ -248,6 +248,7 @@ impl Assignment<'_> {
     /// A fresh unit of work for one run of it.
     pub fn unit(&self, platform: &Arc<Platform>) -> Unit {
         let user = self.claimed.caused_by.map(UserId);
+        let trace = platform.open_trace(Some(self.claimed.trace()));
         let principal = Principal {
             tenant: self.claimed.tenant_id,
             actor: Actor::Plugin(self.claimed.plugin.clone()),
@@ -256,13 +257,14 @@ impl Assignment<'_> {
             session: None,
             operator: false,
             idempotency: None,
-            origin: Origin { request_id: self.claimed.id.to_string(), ip: None, user_agent: None },
+            origin: Origin { request_id: self.claimed.id.to_string(), ip: None, user_agent: None, trace: Some(trace) },
         };
         let cause = Cause {
             user,
             event: self.claimed.event_id.map(EventId),
             root: self.claimed.root_id,
             depth: u32::try_from(self.claimed.depth).unwrap_or(u32::MAX).saturating_add(1),
+            trace,
         };
         let plugin = self.running.plugin.clone();
         Unit::for_invocation(platform, principal, cause, plugin, self.claimed.fence(), self.sent.clone())

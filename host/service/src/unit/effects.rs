@@ -153,6 +153,7 @@ impl Unit {
             schedule_id: job.schedule,
             webhook_id: job.webhook,
             caused_by: self.cause.user.map(|user| user.0),
+            traceparent: Some(self.cause.trace.to_string()),
             started_at: None,
             finished_at: None,
             cancel_at: None,

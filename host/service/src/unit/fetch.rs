@@ -22,8 +22,9 @@ const METHODS: [&str; 6] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"];
 const HEADERS_MAX: usize = 64;
 const HEADER_BYTES_MAX: usize = 16 << 10;
 const KEY: &str = "idempotency-key";
-/// What concerns the connection, which is the host's.
-const HOP: [&str; 10] = [
+const TRACEPARENT: &str = "traceparent";
+/// What concerns the connection or the trace, which are the host's.
+const OF_HOST: [&str; 12] = [
     "connection",
     "content-length",
     "expect",
@@ -34,6 +35,8 @@ const HOP: [&str; 10] = [
     "transfer-encoding",
     "upgrade",
     "proxy-authorization",
+    TRACEPARENT,
+    "tracestate",
 ];
 
 /// What was sent by the runs of one invocation, by key, with the answers.
@@ -64,6 +67,8 @@ impl Unit {
         if request.headers.iter().all(|(name, _)| !name.eq_ignore_ascii_case(KEY)) {
             request.headers.push((KEY.to_owned(), key.clone()));
         }
+        let call = self.cause.trace.child(self.platform.id());
+        request.headers.push((TRACEPARENT.to_owned(), call.to_string()));
         let answer = aside(self.platform.http.fetch(request, self.limits.payload_bytes)).await;
         let answer = answer.map_err(|error| match error {
             FetchError::Refused(pointer, why) => HostError::invalid(pointer, "request", why),
@@ -139,7 +144,7 @@ fn check(request: &FetchRequest, body_max: usize) -> HostResult<()> {
     if request.headers.len() > HEADERS_MAX || bytes > HEADER_BYTES_MAX {
         return Err(HostError::invalid("/headers", "length", "at most 64 headers, of 16 KiB together"));
     }
-    match request.headers.iter().find(|(name, _)| HOP.iter().any(|hop| name.eq_ignore_ascii_case(hop))) {
+    match request.headers.iter().find(|(name, _)| OF_HOST.iter().any(|own| name.eq_ignore_ascii_case(own))) {
         Some((name, _)) => Err(HostError::invalid("/headers", "header", format!("`{name}` is the host's to set"))),
         None => Ok(()),
     }

@@ -90,11 +90,13 @@ async fn send(platform: &Platform, claimed: &Claimed, target: &Target, event: &E
         let secret = platform.secrets.open(&context(claimed.tenant_id, webhook), sealed)?;
         signatures.push(sign::sign(&secret, &id, now.timestamp(), &body));
     }
+    let call = platform.open_trace(Some(claimed.trace()));
     let headers = vec![
         ("content-type", "application/cloudevents+json; charset=utf-8".to_owned()),
         ("webhook-id", id),
         ("webhook-timestamp", now.timestamp().to_string()),
         ("webhook-signature", signatures.join(" ")),
+        ("traceparent", call.to_string()),
     ];
     let answer = platform.http.post(Post { url: target.url.clone(), headers, body }).await;
     Ok(match answer {
@@ -122,8 +124,11 @@ fn envelope(event: &Event, claimed: &Claimed) -> purlin_domain::Json {
         "causedby": event.caused_by,
         "depth": event.depth,
     });
-    if let (Some(schema), Some(attributes)) = (&event.dataschema, document.as_object_mut()) {
-        attributes.insert("dataschema".to_owned(), schema.clone().into());
+    let optional = [("dataschema", &event.dataschema), ("traceparent", &event.traceparent)];
+    for (name, value) in optional {
+        if let (Some(value), Some(attributes)) = (value, document.as_object_mut()) {
+            attributes.insert(name.to_owned(), value.clone().into());
+        }
     }
     document
 }
@@ -153,7 +158,7 @@ async fn note(platform: &Platform, claimed: &Claimed, target: &Target, taken: &T
 }
 
 async fn disable(platform: &Platform, claimed: &Claimed, id: uuid::Uuid, reason: String) -> Result<()> {
-    let origin = Origin { request_id: claimed.id.to_string(), ..Origin::default() };
+    let origin = Origin { request_id: claimed.id.to_string(), trace: Some(claimed.trace()), ..Origin::default() };
     let principal = Principal::system(claimed.tenant_id, origin);
     let mut change = Mutation::begin(platform, &principal).await?;
     let Some(before) = webhooks::by_id(&mut change.tx, id).await?.filter(|w| w.is_enabled) else { return Ok(()) };

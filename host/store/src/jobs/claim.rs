@@ -7,6 +7,7 @@ use purlin_domain::{
     event::Event,
     id::{JobId, TenantId},
     job::Queue,
+    trace::Trace,
 };
 use serde_json::json;
 use sqlx::FromRow;
@@ -235,6 +236,8 @@ pub struct Claimed {
     pub root_id: Uuid,
     /// Steps from the request that began the chain.
     pub depth: i64,
+    /// The span that caused it; jobs from before there were any have none.
+    pub traceparent: Option<String>,
     /// The event it delivers, where that is small; whoever claims fills it in.
     #[sqlx(skip)]
     pub event: Option<Arc<Event>>,
@@ -267,9 +270,16 @@ impl Claimed {
             caused_by: cause.user.map(|user| user.0),
             root_id: cause.root,
             depth: i64::from(cause.depth),
+            traceparent: Some(cause.trace.to_string()),
             event: None,
             plan: String::new(),
         }
+    }
+
+    /// The span that caused it; the begin of a trace of its chain where none is known.
+    pub fn trace(&self) -> Trace {
+        let told = self.traceparent.as_deref().and_then(|text| text.parse().ok());
+        told.unwrap_or_else(|| Trace::begin(self.root_id, self.id.0, false))
     }
 
     /// What this claim's writes must still find.
@@ -304,7 +314,7 @@ macro_rules! claimed {
     () => {
         " RETURNING j.tenant_id, j.id, j.kind, j.plugin, CASE WHEN pg_column_size(j.payload) <= 4096 THEN j.payload END AS payload,
             j.queue, j.run_at, j.attempt, j.attempts_max, j.crashes, j.run_lease, j.worker, CAST(j.ctid AS text) AS place, j.event_id, j.ordering_key,
-            j.webhook_id, j.caused_by, j.root_id, j.depth"
+            j.webhook_id, j.caused_by, j.root_id, j.depth, j.traceparent"
     };
 }
 
@@ -375,7 +385,8 @@ pub async fn claim(tx: &mut PlatformTx, lease: Lease, wanted: &[Want], now: Time
             started_at = CASE WHEN crashes = 0 THEN $4 END, updated_at = $4
          WHERE seq IN (SELECT value FROM json_each($1))",
         " RETURNING tenant_id, id, kind, plugin, CASE WHEN length(payload) <= 4096 THEN payload END AS payload, queue, run_at,
-            attempt, attempts_max, crashes, run_lease, worker, CAST(seq AS text) AS place, event_id, ordering_key, webhook_id, caused_by, root_id, depth"
+            attempt, attempts_max, crashes, run_lease, worker, CAST(seq AS text) AS place, event_id, ordering_key, webhook_id, caused_by, root_id, depth,
+            traceparent"
     );
     tx.fetch_all(sql, params![json!(all), lease.worker, now + lease.length, now]).await
 }

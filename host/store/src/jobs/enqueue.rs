@@ -34,7 +34,7 @@ impl<'a> Enqueue<'a> {
     }
 }
 
-const COLUMNS: [&str; 25] = [
+const COLUMNS: [&str; 26] = [
     "id",
     "kind",
     "plugin",
@@ -56,6 +56,7 @@ const COLUMNS: [&str; 25] = [
     "caused_by",
     "root_id",
     "depth",
+    "traceparent",
     "created_at",
     "updated_at",
     "created_by",
@@ -97,14 +98,14 @@ pub async fn insert(tx: &mut TenantTx, jobs: &[Enqueue<'_>], now: Timestamp) -> 
 /// document that holds their rows; a row says how long its lease is.
 const LEASED: (&str, &str) = (
     "INSERT INTO jobs (tenant_id, id, kind, plugin, payload, queue, priority, state, run_at, attempt, attempts_max, crashes,
-        run_lease, worker, leased_until, started_at, event_id, schedule_id, webhook_id, caused_by, root_id, depth,
+        run_lease, worker, leased_until, started_at, event_id, schedule_id, webhook_id, caused_by, root_id, depth, traceparent,
         blocks_lane, created_at, updated_at, created_by, updated_by)
      SELECT $1, r.id, r.kind, r.plugin, d.row->'payload', r.queue, r.priority, CASE WHEN m.may_run THEN 'running' ELSE 'ready' END,
         r.run_at, CASE WHEN m.may_run THEN 1 ELSE 0 END, r.attempts_max, 0, CASE WHEN m.may_run THEN 1 ELSE 0 END,
         CASE WHEN m.may_run THEN r.worker END,
         CASE WHEN m.may_run THEN statement_timestamp() + CAST(d.row->>'seconds' AS double precision) * interval '1 second' END,
         CASE WHEN m.may_run THEN r.created_at END, r.event_id, r.schedule_id, r.webhook_id, r.caused_by, r.root_id,
-        r.depth, r.blocks_lane, r.created_at, r.updated_at, r.created_by, r.updated_by
+        r.depth, r.traceparent, r.blocks_lane, r.created_at, r.updated_at, r.created_by, r.updated_by
      FROM jsonb_array_elements(",
     concat!(
         ") d(row) CROSS JOIN LATERAL jsonb_populate_record(CAST(NULL AS jobs), d.row) r CROSS JOIN LATERAL (SELECT ",
@@ -164,6 +165,7 @@ fn row(e: &Enqueue<'_>, state: &str, now: Timestamp) -> Vec<Value> {
         cause.user,
         cause.root,
         cause.depth,
+        cause.trace.to_string(),
         now,
         now,
         by,

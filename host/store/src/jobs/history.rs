@@ -7,7 +7,7 @@ macro_rules! history {
         concat!(
             "INSERT INTO job_history (tenant_id, id, kind, plugin, payload, state, queue, priority, run_at, attempt, attempts_max,
                 crashes, run_lease, last_error, result, progress, progress_message, event_id, unique_key, ordering_key,
-                schedule_id, webhook_id, caused_by, root_id, depth, started_at, finished_at, created_at, updated_at)
+                schedule_id, webhook_id, caused_by, root_id, depth, traceparent, started_at, finished_at, created_at, updated_at)
              SELECT d.tenant_id, d.id, d.kind, d.plugin, d.payload, ",
             $state,
             ", d.queue, d.priority, d.run_at, d.attempt, d.attempts_max, d.crashes, d.run_lease, ",
@@ -18,7 +18,8 @@ macro_rules! history {
             $progress,
             ", ",
             $message,
-            ", d.event_id, d.unique_key, d.ordering_key, d.schedule_id, d.webhook_id, d.caused_by, d.root_id, d.depth, d.started_at, ",
+            ", d.event_id, d.unique_key, d.ordering_key, d.schedule_id, d.webhook_id, d.caused_by, d.root_id, d.depth, d.traceparent,
+                d.started_at, ",
             $at,
             ", d.created_at, ",
             $at,

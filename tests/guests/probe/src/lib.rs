@@ -148,6 +148,7 @@ impl Plugin for Probe {
         let note: RecordChange<Note> = event.data()?;
         match note.data.map(|note| note.text).as_deref() {
             Some("ping") => drop(events::publish("probe.pinged", None, &json!({}))?),
+            Some("work") => drop(jobs::enqueue("probe.echo", &json!({}), jobs::Options::default())?),
             Some("spin") => hostile::spin(),
             Some("reject") => return Err(Failure::reject("this note is not welcome")),
             _ => {}
