@@ -15,7 +15,16 @@ fuzz_target!(|data: &[u8]| {
     assert!(descriptor.egress.iter().all(|host| is_host(host)));
     for collection in &descriptor.collections {
         let _ = (collection.fields(), collection.unique_values(&serde_json::json!({})));
+        let data = serde_json::json!({ "id": "x", "name": null });
+        for reference in &collection.references {
+            let _ = (reference.target(&descriptor.name), reference.restricts(&descriptor.name), reference.id(&data));
+        }
+        if let Some(personal) = &collection.personal_data {
+            let erased = personal.erased(&data).unwrap_or_else(|| data.clone());
+            assert_eq!(personal.erased(&erased), None, "once is enough");
+        }
         let _ = descriptor.checks(&descriptor.name, &collection.name, Verb::Create);
     }
+    assert_eq!(descriptor.breaks(&descriptor), [], "what it wrote it can read");
     let _ = descriptor.with_defaults(&serde_json::json!({}));
 });

@@ -6,12 +6,16 @@ use purlin_domain::{
     access::Permission,
     name::{is_file_key, is_host},
     pattern::Pattern,
+    trace::Trace,
 };
 
 fuzz_target!(|text: &str| {
     if let Ok(permission) = text.parse::<Permission>() {
         assert_eq!(permission.to_string(), text);
         assert!(permission.covers(&permission));
+    }
+    if let Ok(trace) = text.parse::<Trace>() {
+        assert_eq!(trace.to_string().parse(), Ok(trace), "{text}");
     }
     if let Ok(pattern) = Pattern::try_from(text.to_owned()) {
         let _ = pattern.matches("a.b.c");
