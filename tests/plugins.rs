@@ -8,5 +8,6 @@ mod limits;
 mod python;
 mod released;
 mod routes;
+mod spans;
 mod trace;
 mod transaction;

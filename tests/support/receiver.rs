@@ -69,6 +69,11 @@ impl Receiver {
         self.deliveries.lock().unwrap().len()
     }
 
+    /// What came until now.
+    pub fn taken(&self) -> Vec<Delivery> {
+        self.deliveries.lock().unwrap().clone()
+    }
+
     /// What came, once so many did.
     pub async fn wait_for(&self, count: usize, patience: Duration) -> Vec<Delivery> {
         let began = Instant::now();

@@ -8,9 +8,9 @@ use std::{
 
 use axum::{
     body::{Body, to_bytes},
-    extract::{ConnectInfo, Request, State},
+    extract::{ConnectInfo, MatchedPath, Request, State},
     http::{
-        HeaderMap, HeaderValue, StatusCode,
+        HeaderMap, HeaderValue, Method, StatusCode,
         header::{CONTENT_LENGTH, TRANSFER_ENCODING, USER_AGENT},
     },
     middleware::Next,
@@ -22,6 +22,7 @@ use purlin_domain::{
     clock::{Clock, SystemClock},
     trace::Trace,
 };
+use purlin_service::trace::{Span, SpanKind};
 
 use tokio::{sync::Semaphore, time::timeout};
 use tower_http::timeout::TimeoutBody;
@@ -68,7 +69,22 @@ pub(crate) async fn with_id(State(door): State<Door>, mut request: Request, next
     request.extensions_mut().insert(origin);
     // Of the highest level, so that what is logged within has it whatever the filter is.
     let span = tracing::error_span!("request", trace_id = trace.id());
-    answer(id, request, next).instrument(span).await
+    let began = Instant::now();
+    let (method, route) = (request.method().clone(), request.extensions().get::<MatchedPath>().cloned());
+    let response = answer(&id, request, next).instrument(span).await;
+    door.app.span_ended(trace, began.elapsed(), || told(&id, &method, route.as_ref(), response.status()));
+    response
+}
+
+/// The span of a request that was answered.
+fn told(id: &str, method: &Method, route: Option<&MatchedPath>, status: StatusCode) -> Span {
+    let name = route.map_or_else(|| "HTTP".to_owned(), |route| format!("{method} {}", route.as_str()));
+    Span::new(name, SpanKind::Server)
+        .failed(status.is_server_error().then_some("failed"))
+        .with("http.request.method", method.as_str())
+        .with("http.route", route.map(MatchedPath::as_str))
+        .with("http.response.status_code", status.as_u16())
+        .with("purlin.request", id)
 }
 
 /// The trace that a request says it is part of. Two of them are none.
@@ -79,7 +95,7 @@ fn told_trace(headers: &HeaderMap) -> Option<Trace> {
 }
 
 /// Answer with the request's id, and with the body of a problem where there is one.
-async fn answer(id: String, request: Request, next: Next) -> Response {
+async fn answer(id: &str, request: Request, next: Next) -> Response {
     let (method, path, began) = (request.method().clone(), request.uri().path().to_owned(), Instant::now());
 
     let (parts, body) = request.into_parts();
@@ -93,13 +109,13 @@ async fn answer(id: String, request: Request, next: Next) -> Response {
     let status = response.status();
     if let Some(problem) = response.extensions_mut().remove::<Problem>() {
         let allow = response.headers().get(axum::http::header::ALLOW).cloned();
-        response = problem.render(&id, &path);
+        response = problem.render(id, &path);
         response.headers_mut().extend(allow.map(|allow| (axum::http::header::ALLOW, allow)));
     } else if status == TIMED_OUT {
         response = Problem::new(StatusCode::SERVICE_UNAVAILABLE, "timeout", "the request took too long; try again")
-            .render(&id, &path);
+            .render(id, &path);
     }
-    if let Ok(value) = HeaderValue::from_str(&id) {
+    if let Ok(value) = HeaderValue::from_str(id) {
         response.headers_mut().insert(REQUEST_ID, value);
     }
     if status.is_server_error() {

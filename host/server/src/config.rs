@@ -102,6 +102,8 @@ pub(crate) struct Config {
     pub(crate) log: String,
     /// `text` or `json`.
     pub(crate) log_format: LogFormat,
+    /// A collector of OpenTelemetry that spans are sent to, by OTLP over HTTP; none are without it.
+    pub(crate) otlp_endpoint: Option<String>,
     /// The plans that tenants can be on, by name, in place of those the host comes with.
     pub(crate) plans: Option<Plans>,
 }
@@ -160,6 +162,7 @@ impl Default for Config {
             webhook_patience_hours: 120,
             log: "info".to_owned(),
             log_format: LogFormat::Text,
+            otlp_endpoint: None,
             plans: None,
         }
     }
@@ -201,6 +204,10 @@ impl Config {
         }
         if self.plans.as_ref().is_some_and(|plans| !plans.knows(DEFAULT)) {
             return Err(format!("settings: `plans` must have a plan `{DEFAULT}`: new tenants are on it"));
+        }
+        let is_web = |url: &String| url.starts_with("http://") || url.starts_with("https://");
+        if self.otlp_endpoint.as_ref().is_some_and(|url| !is_web(url)) {
+            return Err("settings: `otlp_endpoint` must begin with http:// or https://".to_owned());
         }
         match &self.database_url {
             Some(url) if !url.starts_with("postgres://") && !url.starts_with("postgresql://") => {

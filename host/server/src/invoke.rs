@@ -68,7 +68,8 @@ impl Invoker {
         if let Err(error) = Box::pin(jobs::complete(&self.platform, claimed)).await {
             return self.let_down(claimed, &error).await;
         }
-        let end = self.run_unfinished(claimed).await;
+        let end =
+            if claimed.plugin == CORE { self.run_core(claimed).await } else { self.run_unfinished(claimed).await };
         // Whoever is behind it may run once it is written: at once, not with others.
         match end {
             RunEnd::Idle(result) if claimed.ordering_key.is_some() => {
@@ -79,14 +80,16 @@ impl Invoker {
         }
     }
 
-    async fn run_unfinished(&self, claimed: &Claimed) -> RunEnd {
-        if claimed.plugin == CORE {
-            return match Box::pin(native::run(&self.platform, claimed)).await {
-                Ok(native::Ended::Idle(result)) => RunEnd::Idle(result),
-                Ok(native::Ended::Written(held)) => self.settled(claimed, Ok(held)),
-                Err(error) => self.let_down(claimed, &error).await,
-            };
+    /// A job of the platform's own.
+    async fn run_core(&self, claimed: &mut Claimed) -> RunEnd {
+        match Box::pin(native::run(&self.platform, claimed)).await {
+            Ok(native::Ended::Idle(result)) => RunEnd::Idle(result),
+            Ok(native::Ended::Written(held)) => self.settled(claimed, Ok(held)),
+            Err(error) => self.let_down(claimed, &error).await,
         }
+    }
+
+    async fn run_unfinished(&self, claimed: &Claimed) -> RunEnd {
         let assignment = match jobs::begin(&self.platform, claimed).await {
             Ok(Begun::Ready(assignment)) => assignment,
             Ok(Begun::Later(pause)) => return self.give_back(claimed, pause).await,

@@ -17,6 +17,7 @@ mod inspector;
 mod invoke;
 mod mailer;
 mod master_key;
+mod otlp;
 mod relay;
 mod serve;
 mod telemetry;

@@ -9,6 +9,7 @@ use purlin_runtime::{Compiler, Runtime};
 use purlin_service::{
     Outside, Platform, Settings, audit, events, jobs, keys, ledger, operator,
     store::{Db, bus::Bus, migrate},
+    trace::CollectSpans,
 };
 use tokio::{
     net::TcpListener,
@@ -20,8 +21,8 @@ use tokio::{
 
 use crate::{
     adapter::UnitHost, answer::Answerer, checkpoints::CheckpointFiles, config::Config, data_dir, egress::Egress,
-    files::Files, http, inspector::Inspector, invoke::Invoker, mailer::Mailer, master_key, relay, telemetry,
-    worker::Worker,
+    files::Files, http, inspector::Inspector, invoke::Invoker, mailer::Mailer, master_key, otlp::Otlp, relay,
+    telemetry, worker::Worker,
 };
 
 /// How long requests and jobs may take to end once the host was told to stop.
@@ -57,9 +58,11 @@ pub(crate) async fn serve(config: Config, part: Part) -> Result<(), String> {
     };
     telemetry::serve_metrics(&config)?;
     let guests = GuestThreads::start()?;
-    let (platform, runtime) = wire(&config, guests.handle()).await?;
+    let incarnation = SystemClock.id();
+    let otlp =
+        config.otlp_endpoint.as_deref().map(|endpoint| Otlp::open(endpoint, incarnation)).transpose()?.map(Arc::new);
+    let (platform, runtime) = wire(&config, guests.handle(), otlp.clone()).await?;
     first_run(&config, &platform).await?;
-    let incarnation = platform.clock.id();
     if platform.db.is_embedded() {
         let count = jobs::take_over(&platform, incarnation).await.map_err(|e| e.to_string())?;
         if count > 0 {
@@ -95,6 +98,9 @@ pub(crate) async fn serve(config: Config, part: Part) -> Result<(), String> {
     drop((guests, looks));
     if let Err(error) = ledger::write(&platform).await {
         tracing::warn!(%error, "what plugins used lastly could not be written down");
+    }
+    if let Some(otlp) = otlp {
+        tokio::task::spawn_blocking(move || otlp.close()).await.map_err(|e| e.to_string())?;
     }
     platform.db.close().await;
     Ok(())
@@ -155,7 +161,11 @@ fn look_after(platform: &Arc<Platform>, config: &Config) -> JoinSet<()> {
     looks
 }
 
-pub(crate) async fn wire(config: &Config, guests: Handle) -> Result<(Arc<Platform>, Arc<Runtime<UnitHost>>), String> {
+pub(crate) async fn wire(
+    config: &Config,
+    guests: Handle,
+    otlp: Option<Arc<Otlp>>,
+) -> Result<(Arc<Platform>, Arc<Runtime<UnitHost>>), String> {
     let store = config.store();
     if config.migrate_on_start {
         migrate::up(&store).await.map_err(|e| e.to_string())?;
@@ -201,6 +211,7 @@ pub(crate) async fn wire(config: &Config, guests: Handle) -> Result<(Arc<Platfor
         files: Arc::new(Files::open(&data_dir::folder(config.files_dir.clone(), &config.data_dir, "files")?)?),
         http: Arc::new(Egress::new(config.egress_allow.clone())?),
         checkpoints: Arc::new(CheckpointFiles::open(checkpoints)?),
+        spans: otlp.map(|otlp| otlp as Arc<dyn CollectSpans>),
     };
     let platform = Platform::new(db, clock, secrets, outside, settings).map_err(|e| e.to_string())?;
     Ok((Arc::new(platform), runtime))

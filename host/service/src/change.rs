@@ -1,6 +1,8 @@
 //! A mutation: one transaction that changes something for somebody, and leaves an audit
 //! row, an event, the jobs it causes and the answer to a repetition of the request.
 
+use std::time::Instant;
+
 use purlin_domain::{
     Json, Timestamp,
     audit::AuditEntry,
@@ -16,7 +18,10 @@ use purlin_store::{
 };
 use serde::Serialize;
 
-use crate::{Platform, Result, ServiceError, audit, events, idempotency};
+use crate::{
+    Platform, Result, ServiceError, audit, events, idempotency,
+    trace::{Span, SpanKind},
+};
 
 /// What happened to one thing.
 pub(crate) struct Change {
@@ -89,6 +94,7 @@ impl<'a> Mutation<'a> {
     /// Write what is left to write, and commit. Who had authority in the tenant is looked
     /// up anew from then on.
     pub(crate) async fn finish<T: Serialize>(self, reply: T) -> Result<T> {
+        let began = Instant::now();
         let Self { platform, principal, mut tx, now, changes, jobs: queued, cause } = self;
         let mut new = Vec::new();
         let mut entries = Vec::new();
@@ -118,6 +124,9 @@ impl<'a> Mutation<'a> {
         let forget = ForgetOnDrop(platform, principal.tenant);
         tx.commit().await?;
         drop(forget);
+        platform.part_ended(cause.trace, began.elapsed(), || {
+            Span::new("commit", SpanKind::Internal).with("purlin.tenant", principal.tenant.to_string())
+        });
         platform.wake_workers();
         Ok(reply)
     }

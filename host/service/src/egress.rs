@@ -36,6 +36,15 @@ pub enum PostError {
     Failed(String),
 }
 
+impl PostError {
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Self::Refused(_) => "refused",
+            Self::Failed(_) => "failed",
+        }
+    }
+}
+
 /// Why a request of a plugin brought no answer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FetchError {
@@ -48,6 +57,16 @@ pub enum FetchError {
     /// It could not be sent, or the answer did not come in time.
     #[error("{0}")]
     Failed(String),
+}
+
+impl FetchError {
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Self::Refused(..) => "refused",
+            Self::TooLarge => "too large",
+            Self::Failed(_) => "failed",
+        }
+    }
 }
 
 /// Sends requests.

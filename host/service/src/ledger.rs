@@ -30,6 +30,7 @@ use uuid::Uuid;
 use crate::{
     Platform, Result, ServiceError,
     list::{ListPage, ListQuery, Prepared},
+    trace::{Span, SpanKind},
     unit::Unit,
 };
 
@@ -180,6 +181,7 @@ fn day_of(now: Timestamp) -> Timestamp {
 /// Add an invocation of this plugin that ended.
 pub(crate) fn record(platform: &Platform, tenant: TenantId, of: &Installation, invoked: Invoked) {
     let now = platform.now();
+    platform.span_ended(invoked.trigger.trace, invoked.usage.wall, || span_of(tenant, of, &invoked));
     let Invoked { trigger, went, usage, gathered: [effects, fetches, write_bytes] } = invoked;
     let (plugin, version) = (&of.plugin, &of.version);
     if let Some(today) = platform.ledger.today.get(&(tenant, day_of(now))) {
@@ -214,6 +216,26 @@ pub(crate) fn record(platform: &Platform, tenant: TenantId, of: &Installation, i
         "host_calls": usage.host_calls, "effects": number(effects), "j": trigger.job.map(|id| id.0.simple().to_string()),
         "trace_id": trigger.trace.id(), "created_at": now.to_rfc3339(),
     }));
+}
+
+/// The span of an invocation.
+fn span_of(tenant: TenantId, of: &Installation, Invoked { trigger, went, usage, .. }: &Invoked) -> Span {
+    let (verb, kind) = match trigger.kind {
+        "event" => ("deliver", SpanKind::Consumer),
+        "job" => ("run-job", SpanKind::Consumer),
+        "step" => ("step", SpanKind::Consumer),
+        other => (other, SpanKind::Internal),
+    };
+    let limit = if let Went::Limit(limit) = went { Some(limit.to_string()) } else { None };
+    Span::new(format!("{verb} {}", trigger.subject), kind)
+        .failed((*went != Went::Well).then(|| went.name()))
+        .with("purlin.tenant", tenant.to_string())
+        .with("purlin.plugin", of.plugin.as_str())
+        .with("purlin.plugin.version", of.version.as_str())
+        .with("purlin.job", trigger.job.map(|job| job.to_string()))
+        .with("purlin.limit", limit)
+        .with("purlin.cpu_us", micros(usage.cpu))
+        .with("purlin.host_calls", usage.host_calls)
 }
 
 /// Write what was added since the last time; what cannot be written is, the next time.

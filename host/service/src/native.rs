@@ -3,7 +3,7 @@
 //! A native handler runs in the transaction that publishes its event: a tenant is never
 //! seen without its roles. What reaches outside, a mail, is a job enqueued there.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 use purlin_domain::{
     Json, Timestamp,
@@ -34,6 +34,7 @@ use crate::{
     mail::{self, Letter, SendError},
     opaque, personal, reports,
     tenants::default_settings,
+    trace::{Span, SpanKind},
     webhooks,
 };
 
@@ -117,21 +118,39 @@ pub enum Ended {
     Written(bool),
 }
 
-/// Run a claimed job of the platform's own to its end.
-pub async fn run(platform: &Arc<Platform>, claimed: &Claimed) -> Result<Ended> {
-    let outcome = match claimed.kind.as_str() {
-        PING => Ok(()),
-        webhooks::KIND => webhooks::deliver(platform, claimed).await,
-        events_service::REPLAY => return events_service::run_replay(platform, claimed).await.map(Ended::Written),
-        reports::KIND => return reports::run(platform, claimed).await.map(Ended::Written),
-        PURGE => return installations::run_purge(platform, claimed).await.map(Ended::Written),
-        ERASE => return erase(platform, claimed).await.map(Ended::Written),
-        _ => send(platform, claimed).await,
-    };
-    match outcome {
-        Ok(()) => Ok(Ended::Idle(None)),
+/// Run a claimed job of the platform's own to its end. What it causes is within its run.
+pub async fn run(platform: &Arc<Platform>, claimed: &mut Claimed) -> Result<Ended> {
+    let (run, began) = (platform.open_trace(Some(claimed.trace())), Instant::now());
+    claimed.traceparent = Some(run.to_string());
+    let outcome = work(platform, claimed).await;
+    platform.span_ended(run, began.elapsed(), || {
+        let error = match &outcome {
+            Ok(Ok(_)) => None,
+            Ok(Err(_)) => Some("failed"),
+            Err(_) => Some("unavailable"),
+        };
+        Span::new(format!("run-job {}", claimed.kind), SpanKind::Consumer)
+            .failed(error)
+            .with("purlin.tenant", claimed.tenant_id.to_string())
+            .with("purlin.job", claimed.id.to_string())
+    });
+    match outcome? {
+        Ok(ended) => Ok(ended),
         Err(failure) => crate::jobs::fail(platform, claimed, &failure).await.map(Ended::Written),
     }
+}
+
+async fn work(platform: &Arc<Platform>, claimed: &Claimed) -> Result<std::result::Result<Ended, Failure>> {
+    let held = match claimed.kind.as_str() {
+        events_service::REPLAY => events_service::run_replay(platform, claimed).await?,
+        reports::KIND => reports::run(platform, claimed).await?,
+        PURGE => installations::run_purge(platform, claimed).await?,
+        ERASE => erase(platform, claimed).await?,
+        PING => return Ok(Ok(Ended::Idle(None))),
+        webhooks::KIND => return Ok(webhooks::deliver(platform, claimed).await.map(|()| Ended::Idle(None))),
+        _ => return Ok(send(platform, claimed).await.map(|()| Ended::Idle(None))),
+    };
+    Ok(Ok(Ended::Written(held)))
 }
 
 async fn send(platform: &Platform, claimed: &Claimed) -> std::result::Result<(), Failure> {

@@ -36,6 +36,7 @@ use crate::{
     plugins::Inspect,
     secrets::Secrets,
     storage::StorageMeter,
+    trace::CollectSpans,
     unit::Gathering,
 };
 
@@ -86,6 +87,8 @@ pub struct Outside {
     pub files: Arc<dyn KeepFiles>,
     /// Keeps signed checkpoints of the audit log apart from the database.
     pub checkpoints: Arc<dyn KeepCheckpoints>,
+    /// Collects spans, where anybody does.
+    pub spans: Option<Arc<dyn CollectSpans>>,
 }
 
 /// The platform: the database, and what is worth keeping in memory.
@@ -110,6 +113,7 @@ pub struct Platform {
     pub(crate) http: Arc<dyn SendHttp>,
     pub(crate) files: Arc<dyn KeepFiles>,
     pub(crate) checkpoints: Arc<dyn KeepCheckpoints>,
+    pub(crate) spans: Option<Arc<dyn CollectSpans>>,
     pub(crate) secrets: Secrets,
     pub(crate) keys: Keyring,
     pub(crate) look_again: AtMostEach,
@@ -176,6 +180,7 @@ impl Platform {
             http: outside.http,
             files: outside.files,
             checkpoints: outside.checkpoints,
+            spans: outside.spans,
             secrets,
             keys: Keyring::default(),
             look_again: AtMostEach::default(),

@@ -1,6 +1,6 @@
 //! Schedules: jobs that are enqueued again and again.
 
-use std::{str::FromStr, sync::Arc};
+use std::{str::FromStr, sync::Arc, time::Duration};
 
 use chrono::TimeDelta;
 use chrono_tz::Tz;
@@ -26,6 +26,7 @@ use crate::{
     Platform, Result, ServiceError, catalog,
     change::{Change, Mutation, conflict, expect},
     list::{ListPage, ListQuery, Prepared},
+    trace::{Span, SpanKind},
     users::Enqueued,
 };
 
@@ -146,6 +147,11 @@ async fn fire_one(
     let cause = platform.first_cause(None, None);
     let row = Enqueue { job: &job, plugin: &schedule.plugin, event: None, cause: &cause, by: None };
     jobs::insert(tx, &[row], now).await?;
+    platform.span_ended(cause.trace, Duration::ZERO, || {
+        Span::new(format!("schedule {}", schedule.kind), SpanKind::Internal)
+            .with("purlin.plugin", schedule.plugin.as_str())
+            .with("purlin.job", job.id.to_string())
+    });
     Ok(Some(true))
 }
 

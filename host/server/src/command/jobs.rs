@@ -125,7 +125,7 @@ impl From<QueueName> for Queue {
 }
 
 pub(super) async fn run(config: Config, action: JobAction) -> Result<(), String> {
-    let (platform, _runtime) = serve::wire(&config, tokio::runtime::Handle::current()).await?;
+    let (platform, _runtime) = serve::wire(&config, tokio::runtime::Handle::current(), None).await?;
     match action {
         JobAction::Count => count(&platform).await,
         JobAction::List { tenant, state, kind } => list(&platform, &tenant, state, kind).await,

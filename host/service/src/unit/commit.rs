@@ -3,7 +3,10 @@
 //! Units of one tenant that end at the same time may share one: then it holds all effects
 //! of all of them, or none.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Instant,
+};
 
 use purlin_domain::{
     Json, Timestamp,
@@ -32,6 +35,7 @@ use crate::{
     jobs::{backlog, offers},
     lifecycle,
     storage::{self, Kind},
+    trace::{Span, SpanKind},
 };
 
 /// The acknowledgement of the job or delivery that this unit did.
@@ -64,6 +68,17 @@ pub enum CommitError {
     Failed(#[from] ServiceError),
 }
 
+impl CommitError {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Conflict(_) => "conflict",
+            Self::Withdrawn => "withdrawn",
+            Self::LeaseLost => "lease lost",
+            Self::Failed(_) => "failed",
+        }
+    }
+}
+
 impl From<StoreError> for CommitError {
     fn from(error: StoreError) -> Self {
         match error {
@@ -92,6 +107,21 @@ impl Ending {
 /// written, in the order of their keys, so that two commits do not wait for each other in a
 /// circle.
 pub(super) async fn commit(endings: &[Ending]) -> Result<(), CommitError> {
+    let began = Instant::now();
+    let done = write(endings).await;
+    for Ending { unit, .. } in endings {
+        let Unit { platform, principal, cause, .. } = &**unit;
+        platform.part_ended(cause.trace, began.elapsed(), || {
+            Span::new("commit", SpanKind::Internal)
+                .failed(done.as_ref().err().map(CommitError::name))
+                .with("purlin.tenant", principal.tenant.to_string())
+                .with("purlin.effects", unit.effects())
+        });
+    }
+    done
+}
+
+async fn write(endings: &[Ending]) -> Result<(), CommitError> {
     let Some(Ending { unit, .. }) = endings.first() else { return Ok(()) };
     let Unit { platform, principal, .. } = &**unit;
     for Ending { unit, ack } in endings {

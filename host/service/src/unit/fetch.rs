@@ -5,6 +5,7 @@
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Instant,
 };
 
 use purlin_domain::{
@@ -16,7 +17,11 @@ use purlin_domain::{
 };
 
 use super::{HostResult, Unit, aside};
-use crate::{egress::FetchError, secrets::Use};
+use crate::{
+    egress::FetchError,
+    secrets::Use,
+    trace::{Span, SpanKind},
+};
 
 const METHODS: [&str; 6] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"];
 const HEADERS_MAX: usize = 64;
@@ -69,7 +74,15 @@ impl Unit {
         }
         let call = self.cause.trace.child(self.platform.id());
         request.headers.push((TRACEPARENT.to_owned(), call.to_string()));
+        let (method, began) = (request.method.clone(), Instant::now());
         let answer = aside(self.platform.http.fetch(request, self.limits.payload_bytes)).await;
+        self.platform.span_ended(call, began.elapsed(), || {
+            Span::new(&method, SpanKind::Client)
+                .failed(answer.as_ref().err().map(FetchError::name))
+                .with("http.request.method", method)
+                .with("server.address", host)
+                .with("http.response.status_code", answer.as_ref().ok().map(|answer| answer.status))
+        });
         let answer = answer.map_err(|error| match error {
             FetchError::Refused(pointer, why) => HostError::invalid(pointer, "request", why),
             FetchError::TooLarge => HostError::Limit(Limit::ResponseBytes),

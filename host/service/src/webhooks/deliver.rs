@@ -1,6 +1,9 @@
 //! Sending one event to one webhook.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use chrono::TimeDelta;
 use purlin_domain::{audit::Origin, event::Event, id::EventId, job::Failure, principal::Principal};
@@ -16,6 +19,7 @@ use crate::{
     Platform, Result, ServiceError,
     change::Mutation,
     egress::{Post, PostError},
+    trace::{Span, SpanKind},
 };
 
 /// The kind of the jobs that do it.
@@ -98,7 +102,16 @@ async fn send(platform: &Platform, claimed: &Claimed, target: &Target, event: &E
         ("webhook-signature", signatures.join(" ")),
         ("traceparent", call.to_string()),
     ];
+    let began = Instant::now();
     let answer = platform.http.post(Post { url: target.url.clone(), headers, body }).await;
+    platform.span_ended(call, began.elapsed(), || {
+        Span::new("POST", SpanKind::Client)
+            .failed(answer.as_ref().err().map(PostError::name))
+            .with("http.request.method", "POST")
+            .with("server.address", platform.http.check(&target.url).ok())
+            .with("http.response.status_code", answer.as_ref().ok().map(|answer| answer.status))
+            .with("purlin.webhook", webhook.to_string())
+    });
     Ok(match answer {
         Ok(answer) if (200..300).contains(&answer.status) => Taken::Yes,
         Ok(answer) if answer.status == 410 => Taken::Gone,
