@@ -96,15 +96,19 @@ impl Invoker {
             Err(error) => return self.let_down(claimed, &error).await,
         };
         let (log, end) = match self.attempt(&assignment).await {
-            Ok((log, end)) => (log, end),
-            Err(Failed { why: Why::Failed(failure), log }) => (log, self.settle(claimed, &failure).await),
-            Err(Failed { why: Why::GivenBack(pause), log }) => (log, self.give_back(claimed, pause).await),
+            Ok((log, end)) => (log, Ok(end)),
+            Err(Failed { why, log }) => (log, Err(why)),
         };
+        // Whoever sees that the job failed finds out why.
         let kept = plugin_logs::append(&self.platform, claimed.tenant_id, &claimed.plugin, Some(claimed.id), log).await;
         if let Err(error) = kept {
             tracing::warn!(%error, job = %claimed.id, "a plugin's log could not be kept");
         }
-        end
+        match end {
+            Ok(end) => end,
+            Err(Why::Failed(failure)) => self.settle(claimed, &failure).await,
+            Err(Why::GivenBack(pause)) => self.give_back(claimed, pause).await,
+        }
     }
 
     /// Run until the commit holds or the run has failed.
