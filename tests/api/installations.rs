@@ -25,6 +25,8 @@ async fn enabling_grants_what_is_asked_for_or_less_never_more(database: Database
         json!([
             "probe.notes:*",
             "probe.effects:*",
+            "probe.people:*",
+            "probe.loans:*",
             "probe.tools:use",
             "users:read",
             "inventory.items:read",

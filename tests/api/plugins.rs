@@ -1,6 +1,10 @@
+use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
+use base64::{Engine, engine::general_purpose::STANDARD};
 use purlin_test_macros::db_test;
+use reqwest::Method;
+use serde_json::json;
 
-use crate::support::{Database, Host, component};
+use crate::support::{Client, Database, Host, component};
 
 #[db_test]
 async fn the_operator_uploads_and_every_tenant_sees_what_is_on_offer(database: Database) {
@@ -75,4 +79,48 @@ async fn what_is_not_an_acceptable_component_is_refused_with_the_reason(database
     let large = operator.upload(vec![0; (32 << 20) + 1]).await;
     assert_eq!(large.problem(413), "too_large");
     assert!(operator.rows("/api/v1/plugins").await.is_empty());
+}
+
+#[db_test]
+async fn where_a_publisher_is_registered_only_what_they_signed_is_taken(database: Database) {
+    let host = Host::start(database).await;
+    let operator = host.operator().await;
+    let (own, other) = (Ed25519KeyPair::generate().unwrap(), Ed25519KeyPair::generate().unwrap());
+    let path = "/api/v1/plugins/inventory/publisher";
+    let put = async |client: &Client, key: String| {
+        client.send(client.request(Method::PUT, path).json(&json!({ "public_key": key }))).await
+    };
+    assert_eq!(operator.get(path).await.status, 404);
+    assert_eq!(put(&operator, "nonsense".to_owned()).await.problem(422), "invalid");
+    let ada = host.tenant("acme").await;
+    let key = STANDARD.encode(own.public_key().as_ref());
+    assert_eq!(put(&ada, key.clone()).await.problem(403), "forbidden");
+    // As PEM: what stands before the key says that it is one of Ed25519.
+    let der = [&[0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00], own.public_key().as_ref()];
+    let pem = format!("-----BEGIN PUBLIC KEY-----\n{}\n-----END PUBLIC KEY-----\n", STANDARD.encode(der.concat()));
+    assert_eq!(put(&operator, pem).await.expect(200)["public_key"], key.as_str());
+    assert_eq!(ada.get(path).await.expect(200)["public_key"], key.as_str());
+
+    let component = component("inventory");
+    let upload = async |signature: Option<&[u8]>| {
+        let mut request = operator.request(Method::POST, "/api/v1/plugins").header("content-type", "application/wasm");
+        if let Some(signature) = signature {
+            request = request.header("plugin-signature", STANDARD.encode(signature));
+        }
+        operator.send(request.body(component.clone())).await
+    };
+    let (good, foreign) = (own.sign(&component), other.sign(&component));
+    let of_other_bytes = own.sign(b"other bytes");
+    for wrong in [None, Some(&b"short"[..]), Some(foreign.as_ref()), Some(of_other_bytes.as_ref())] {
+        let refused = upload(wrong).await;
+        assert_eq!(refused.body["errors"][0]["code"], "signature", "{:#}", refused.body);
+        assert_eq!(refused.problem(422), "invalid");
+    }
+    assert_eq!(upload(Some(good.as_ref())).await.expect(201)["report"]["signed_by"], key.as_str());
+    assert_eq!(upload(None).await.problem(422), "invalid", "also what is there already");
+    operator.delete(path).await.expect(204);
+    upload(None).await.expect(200);
+    let audit = operator.rows("/api/v1/audit-logs?filter[action][like]=plugin.publisher*&sort=created_at").await;
+    let actions: Vec<&str> = audit.iter().map(|row| row["action"].as_str().unwrap()).collect();
+    assert_eq!(actions, ["plugin.publisher_set", "plugin.publisher_removed"]);
 }

@@ -33,6 +33,7 @@ use purlin_service::{
     invitations::{AcceptInvitation, NewInvitation},
     jobs::{EnqueuedJobs, JobBatch, JobRequest, JobStatus, NewPause, Retried, RetryMany, Why},
     plugins::PluginWithVersions,
+    publishers::PublisherKey,
     roles::{ChangeRole, NewRoleRequest, PermissionRef, RoleView},
     schedules::ChangeSchedule,
     store::{
@@ -47,6 +48,7 @@ use purlin_service::{
         plugin_logs::PluginLog,
         plugin_usage::{HourOfUse, Invocation},
         plugins::{Plugin, Version},
+        publishers::Publisher,
         roles::Role,
         schedules::Schedule,
         sessions::Session,
@@ -211,6 +213,9 @@ pub fn operations() -> Vec<Operation> {
         get("/api/v1/plugins", Permission("plugins", "read"), "The plugins on offer").by(plugins::list).gives::<Whole<Plugin>>(),
         post("/api/v1/plugins", Operator, "Upload a component; 200 for one that is there already").by(plugins::upload).takes_wasm().gives::<Version>().answers(StatusCode::CREATED).within(plugins::UPLOAD_TIMEOUT),
         get("/api/v1/plugins/{name}", Permission("plugins", "read"), "A plugin and its versions").by(plugins::get).gives::<PluginWithVersions>(),
+        get("/api/v1/plugins/{name}/publisher", Permission("plugins", "read"), "Who publishes a plugin").by(plugins::publisher).gives::<Publisher>(),
+        put("/api/v1/plugins/{name}/publisher", Operator, "Register who publishes a plugin: their key signs what is uploaded from then on").by(plugins::set_publisher).takes::<PublisherKey>().gives::<Publisher>(),
+        delete("/api/v1/plugins/{name}/publisher", Operator, "Forget who publishes a plugin").by(plugins::delete_publisher),
         get("/api/v1/plugins/{name}/versions/{version}", Permission("plugins", "read"), "One version of a plugin").by(plugins::version).gives::<Version>(),
 
         get("/api/v1/installations", Permission("installations", "read"), "The tenant's plugins").by(installations::list).gives::<Whole<InstallationView>>(),

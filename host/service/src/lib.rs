@@ -39,6 +39,7 @@ mod platform;
 pub mod plugin_files;
 pub mod plugin_logs;
 pub mod plugins;
+pub mod publishers;
 pub mod records;
 pub mod reports;
 pub mod roles;

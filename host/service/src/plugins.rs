@@ -14,7 +14,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::json;
 
-use crate::{Platform, Result, ServiceError, access, audit, catalog, catalog::Loaded, schedules};
+use crate::{Platform, Result, ServiceError, access, audit, catalog, catalog::Loaded, publishers, schedules};
 
 /// What a look into a component found.
 #[derive(Clone, Debug)]
@@ -70,8 +70,14 @@ pub struct VersionSummary {
 }
 
 /// Take in a component. The same version with the same bytes is no change; with other
-/// bytes it is refused. Whether it is new is told too.
-pub async fn upload(platform: &Platform, principal: &Principal, component: Vec<u8>) -> Result<(Version, bool)> {
+/// bytes it is refused, and where the plugin has a publisher so is what they did not sign.
+/// Whether it is new is told too.
+pub async fn upload(
+    platform: &Platform,
+    principal: &Principal,
+    component: Vec<u8>,
+    signature: Option<&str>,
+) -> Result<(Version, bool)> {
     access::require_operator(principal)?;
     if component.len() > COMPONENT_BYTES_MAX {
         return Err(ServiceError::invalid(
@@ -93,10 +99,15 @@ pub async fn upload(platform: &Platform, principal: &Principal, component: Vec<u
             wrong.into_iter().map(|v| Violation { pointer: format!("/descriptor{}", v.pointer), ..v }).collect(),
         )
     })?;
+    let signed_by = publishers::check(platform, &loaded.descriptor.name, &component, signature).await?;
     if let Some(known) = known_version(platform, &loaded).await? {
         return Ok((known, false));
     }
-    let version = store(platform, principal, &loaded, component, inspection.descriptor, inspection.report).await?;
+    let mut report = inspection.report;
+    if let Some(report) = report.as_object_mut() {
+        report.insert("signed_by".to_owned(), json!(signed_by));
+    }
+    let version = store(platform, principal, &loaded, component, inspection.descriptor, report).await?;
     Ok((version, true))
 }
 

@@ -33,6 +33,7 @@ pub mod plugin_secrets;
 pub mod plugin_usage;
 pub mod plugins;
 mod postgres;
+pub mod publishers;
 pub mod record_references;
 pub mod records;
 pub mod roles;

@@ -12,13 +12,16 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use purlin_domain::limits::COMPONENT_BYTES_MAX;
-use purlin_service::plugins;
+use purlin_service::{
+    plugins,
+    publishers::{self, PublisherKey},
+};
 use serde_json::json;
 
 use crate::{
     App,
     caller::Caller,
-    extract::InPath,
+    extract::{Body as JsonBody, InPath},
     problem::Problem,
     reply::{Answer, Reply},
 };
@@ -27,6 +30,8 @@ use crate::{
 pub(crate) const UPLOAD_TIMEOUT: Duration = Duration::from_secs(300);
 
 const WASM: &str = "application/wasm";
+/// The publisher's signature of the body: Ed25519, in base64.
+const SIGNATURE: &str = "plugin-signature";
 
 /// The body is the component itself. 201 for a new version, 200 for one that is known.
 pub(crate) async fn upload(
@@ -49,7 +54,8 @@ pub(crate) async fn upload(
         )
     };
     let component = to_bytes(body, COMPONENT_BYTES_MAX).await.map_err(too_large)?;
-    let (version, new) = plugins::upload(&app, &caller, component.to_vec()).await?;
+    let signature = headers.get(SIGNATURE).and_then(|value| value.to_str().ok());
+    let (version, new) = plugins::upload(&app, &caller, component.to_vec(), signature).await?;
     let location = format!("/api/v1/plugins/{}/versions/{}", version.plugin, version.version);
     let status = if new { StatusCode::CREATED } else { StatusCode::OK };
     Ok(([(LOCATION, location)], Reply::new(status, version)?).into_response())
@@ -65,4 +71,26 @@ pub(crate) async fn get(State(app): State<App>, InPath(name): InPath<String>) ->
 
 pub(crate) async fn version(State(app): State<App>, InPath((name, version)): InPath<(String, String)>) -> Answer {
     Reply::ok(plugins::version(&app, &name, &version).await?)
+}
+
+pub(crate) async fn publisher(State(app): State<App>, InPath(name): InPath<String>) -> Answer {
+    Reply::ok(publishers::get(&app, &name).await?)
+}
+
+pub(crate) async fn set_publisher(
+    State(app): State<App>,
+    Caller(caller): Caller,
+    InPath(name): InPath<String>,
+    JsonBody(key): JsonBody<PublisherKey>,
+) -> Answer {
+    Reply::ok(publishers::set(&app, &caller, &name, &key).await?)
+}
+
+pub(crate) async fn delete_publisher(
+    State(app): State<App>,
+    Caller(caller): Caller,
+    InPath(name): InPath<String>,
+) -> Answer {
+    publishers::delete(&app, &caller, &name).await?;
+    Reply::none()
 }
