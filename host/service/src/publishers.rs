@@ -53,7 +53,7 @@ pub async fn set(platform: &Platform, principal: &Principal, plugin: &str, key: 
     let mut tx = platform.db.platform().await?;
     let before = publishers::of_plugin(&mut tx, plugin).await?.map(|publisher| publisher.public_key);
     publishers::set(&mut tx, &publisher, principal.actor.user().map(|user| user.0)).await?;
-    let entry = entry("plugin.publisher_set", plugin, before, Some(&publisher.public_key));
+    let entry = entry("plugin.publisher_set", plugin, before.as_deref(), Some(&publisher.public_key));
     audit::append_platform(platform, &mut tx, principal, entry, now).await?;
     tx.commit().await?;
     Ok(publisher)
@@ -65,12 +65,12 @@ pub async fn delete(platform: &Platform, principal: &Principal, plugin: &str) ->
     let mut tx = platform.db.platform().await?;
     let before = publishers::of_plugin(&mut tx, plugin).await?.ok_or(ServiceError::NotFound)?;
     publishers::delete(&mut tx, plugin).await?;
-    let entry = entry("plugin.publisher_removed", plugin, Some(before.public_key), None);
+    let entry = entry("plugin.publisher_removed", plugin, Some(&before.public_key), None);
     audit::append_platform(platform, &mut tx, principal, entry, platform.now()).await?;
     Ok(tx.commit().await?)
 }
 
-fn entry(action: &str, plugin: &str, before: Option<String>, after: Option<&str>) -> AuditEntry {
+fn entry(action: &str, plugin: &str, before: Option<&str>, after: Option<&str>) -> AuditEntry {
     AuditEntry {
         action: action.to_owned(),
         resource_type: "plugin".to_owned(),
