@@ -61,3 +61,33 @@ async fn a_host_whose_log_nobody_reads_any_more_works_on_and_stops_when_told(dat
     assert_eq!(ada.run("probe.echo", json!({ "still": "here" })).await["state"], "succeeded");
     assert!(host.stop().await);
 }
+
+#[db_test]
+async fn a_job_whose_requester_hangs_up_is_run_by_the_worker_that_it_was_leased_to_or_was_never_added(
+    database: Database,
+) {
+    let host = Host::start(database).await;
+    let ada = host.tenant("acme").await;
+    ada.post("/api/v1/jobs", &json!({ "kind": "ping" })).await.expect(202);
+    let mut answered = 0;
+    for n in 0..400u64 {
+        let patience = Duration::from_micros(1_500 + n * 37 % 9_000);
+        let request = ada.request(Method::POST, "/api/v1/jobs").json(&json!({ "kind": "ping" })).timeout(patience);
+        answered += usize::from(request.send().await.is_ok());
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    ada.settle().await;
+    let (mut path, mut found) = ("/api/v1/jobs?page[size]=200".to_owned(), 0);
+    loop {
+        let page = ada.get(&path).await.expect(200);
+        for job in page["data"].as_array().unwrap() {
+            // A rescue would say why it was needed.
+            assert_eq!((&job["state"], &job["last_error"]), (&json!("succeeded"), &json!(null)), "{job:#}");
+            found += 1;
+        }
+        let Some(next) = page["page"]["next"].as_str() else { break };
+        path = format!("/api/v1/jobs?page[size]=200&page[after]={next}");
+    }
+    crate::support::measured!("{found} jobs ran, {answered} of 400 requests were answered");
+    assert!(found >= answered);
+}

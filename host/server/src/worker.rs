@@ -126,14 +126,18 @@ impl Worker {
         let late: Vec<Hold> = platform.bell.close().iter().map(|job| held.hold(job)).collect();
         drop(hand);
         let ended = timeout(self.grace, &mut dispatching).await;
+        let mut unfinished = Vec::new();
         if ended.is_err() {
             tracing::warn!("jobs did not end in time; they will be run again");
-            // Nothing may go on here that is given to others.
+            // Nothing may go on here that is given to others; who is stopped lets go of its claim.
+            unfinished = held.all();
             dispatching.abort();
         }
         let last = async {
             let _ = acknowledging.await;
-            give_back(&platform, held.all()).await;
+            // What ended meanwhile is nobody's to give back: the fence tells.
+            unfinished.extend(held.all());
+            give_back(&platform, unfinished).await;
             drop((late, ended));
         };
         if timeout(LAST_WORDS, last).await.is_err() {
@@ -167,6 +171,10 @@ impl Worker {
         let (mut are_quick, mut is_more) = (false, false);
         let mut pace = Pace::new();
         while !*stop.borrow() {
+            // Also those that came while nobody rested any more.
+            if !pass_on(platform.bell.withdraw(), floor, held, hand).await {
+                return;
+            }
             let runs = floor.take_runs();
             pace.count(runs.len());
             for run in runs {
@@ -200,12 +208,8 @@ impl Worker {
             let count = taken.jobs.len();
             is_more = taken.is_more;
             are_quick = count > self.jobs_at_once as usize;
-            floor.waiting.fetch_add(count, Ordering::AcqRel);
-            for job in taken.jobs {
-                let hold = held.hold(&job);
-                if hand.send((job, hold)).await.is_err() {
-                    return;
-                }
+            if !pass_on(taken.jobs, floor, held, hand).await {
+                return;
             }
             if !taken.is_more {
                 self.rest(&claimer, floor, held, held_until, hand, stop).await;
@@ -235,14 +239,7 @@ impl Worker {
             self.wait(&self.invoker.platform, floor, For::Jobs, stop).await;
             let handed = bell.withdraw();
             let is_alone = !handed.is_empty() && !bell.has_rung();
-            floor.waiting.fetch_add(handed.len(), Ordering::AcqRel);
-            for job in handed {
-                let hold = held.hold(&job);
-                if hand.send((job, hold)).await.is_err() {
-                    return;
-                }
-            }
-            if !is_alone {
+            if !pass_on(handed, floor, held, hand).await || !is_alone {
                 return;
             }
         }
@@ -269,6 +266,22 @@ impl Worker {
             _ = stop.changed() => {}
         }
     }
+}
+
+/// Hold leased jobs and give them to whoever gives them to workers; whether it is still there.
+async fn pass_on(jobs: Vec<Claimed>, floor: &Floor, held: &Held, hand: &mpsc::Sender<(Claimed, Hold)>) -> bool {
+    floor.waiting.fetch_add(jobs.len(), Ordering::AcqRel);
+    let hold = |job: Claimed| {
+        let hold = held.hold(&job);
+        (job, hold)
+    };
+    // All of them first: one that waits for room here is prolonged, too.
+    for claim in jobs.into_iter().map(hold).collect::<Vec<_>>() {
+        if hand.send(claim).await.is_err() {
+            return false;
+        }
+    }
+    true
 }
 
 /// What the claimer waits for.

@@ -21,7 +21,7 @@ use purlin_store::{
 use serde_json::json;
 
 use crate::{
-    Platform, Result, ServiceError, audit, catalog, events,
+    Platform, Result, ServiceError, audit, catalog, events, idempotency,
     list::{ListPage, PageInfo},
     storage::{self, Kind},
 };
@@ -54,6 +54,10 @@ pub async fn erase(
     let Some(after) = erase_one(platform, &mut tx, principal, of, personal, record.clone(), now).await? else {
         return Ok(record);
     };
+    if let Some(key) = &principal.idempotency {
+        let reply = serde_json::to_value(&after).map_err(ServiceError::internal)?;
+        idempotency::keep(platform, &mut tx, principal, key, &reply, now).await?;
+    }
     tx.commit().await?;
     platform.wake_workers();
     Ok(after)

@@ -53,7 +53,7 @@ pub async fn delete_of(tx: &mut TenantTx, of: &CollectionRef, id: RecordId) -> R
 /// Records that refer to this one, so many at most.
 pub async fn to(tx: &mut TenantTx, of: &CollectionRef, id: RecordId, most: u32) -> Result<Vec<Referrer>> {
     tx.fetch_all(
-        "SELECT collection, record_id FROM record_references
+        "SELECT DISTINCT collection, record_id FROM record_references
          WHERE tenant_id = $1 AND plugin = $2 AND to_collection = $3 AND to_id = $4
          ORDER BY collection, record_id LIMIT $5",
         params![&of.plugin, &of.collection, id, most],

@@ -13,6 +13,8 @@ const OF_ANY: &str = "/api/v1/apps/{plugin}/";
 const OF_ANY_ROUTE: &str = "/api/v1/apps/{plugin}/-/{path}";
 const OF_ANY_COLLECTION: &str = "/api/v1/apps/{plugin}/{collection}";
 
+/// Keywords whose members are schemas under names of their own.
+const NAMED: [&str; 5] = ["$defs", "definitions", "dependentSchemas", "patternProperties", "properties"];
 const SCHEMAS: &str = "/components/schemas";
 
 static COMMON: LazyLock<Value> = LazyLock::new(document);
@@ -99,6 +101,10 @@ fn moved(schema: &mut Value, to: &str) {
                     Value::String(target) if name == "$ref" && (target == "#" || target.starts_with("#/")) => {
                         *target = format!("{to}{}", target.trim_start_matches('#'));
                     }
+                    // Whatever these are called: a property may be named like a keyword.
+                    Value::Object(named) if NAMED.contains(&name.as_str()) => {
+                        named.values_mut().for_each(|schema| moved(schema, to));
+                    }
                     // Values, not schemas.
                     _ if matches!(name.as_str(), "const" | "enum" | "default" | "examples") => {}
                     other => moved(other, to),
@@ -182,5 +188,32 @@ fn name(operation: &mut Value, descriptor: &Descriptor, what: &str, resource: &s
     }
     if let Some(needs) = operation["x-needs"].as_str().and_then(|needs| needs.rsplit_once(':')) {
         operation["x-needs"] = json!(format!("{resource}:{}", needs.1));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_refers_into_a_schema_refers_to_where_it_lies_now() {
+        let mut schema = json!({
+            "properties": { "default": { "$ref": "#/$defs/a" }, "b": { "default": { "$ref": "#/a value" } } },
+            "$defs": { "a": { "items": { "$ref": "#" } }, "c": { "$ref": "https://example.org/elsewhere" } },
+        });
+        moved(&mut schema, "#/components/schemas/x");
+        assert_eq!(
+            schema,
+            json!({
+                "properties": {
+                    "default": { "$ref": "#/components/schemas/x/$defs/a" },
+                    "b": { "default": { "$ref": "#/a value" } },
+                },
+                "$defs": {
+                    "a": { "items": { "$ref": "#/components/schemas/x" } },
+                    "c": { "$ref": "https://example.org/elsewhere" },
+                },
+            })
+        );
     }
 }

@@ -1,16 +1,20 @@
 //! Jobs that are added as leased: by a commit on the host whose workers have nothing to do.
 
-use std::{collections::HashMap, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use purlin_domain::{
     Timestamp,
     id::{JobId, TenantId},
     job::CORE,
 };
-use purlin_store::jobs::{Claimed, Enqueue, Lease, is_leasable};
+use purlin_store::{
+    StoreError, TenantTx,
+    jobs::{Claimed, Enqueue, Lease, insert_leased, is_leasable},
+};
+use tracing::Instrument;
 
 use super::{backlog, engine::release};
-use crate::Platform;
+use crate::{Platform, Result, ServiceError};
 
 /// Take up what the claimer offers for all of these jobs, where nothing of its tenant says
 /// that they are to wait for their turn.
@@ -24,14 +28,33 @@ pub(crate) fn accept(platform: &Platform, tenant: TenantId, jobs: &[Enqueue<'_>]
     if has_ceiling || rests { None } else { platform.bell.accept(jobs.len()) }
 }
 
-/// Give the workers the jobs that were added as leased, and where their rows lie.
-pub(crate) async fn hand(
-    platform: &Platform,
-    tenant: TenantId,
+/// Add jobs as leased, commit, and give them to the workers; how many that were. It goes on when
+/// whoever asked hangs up: a job that is leased and that no worker has would wait for its lease.
+pub(crate) async fn add(
+    platform: &Arc<Platform>,
+    tx: TenantTx,
     jobs: &[Enqueue<'_>],
     lease: Lease,
-    leased: &[(JobId, String)],
-) {
+    now: Timestamp,
+) -> Result<std::result::Result<usize, StoreError>> {
+    let own = |e: &Enqueue<'_>| (e.job.clone(), e.plugin.to_owned(), e.event, e.cause.clone(), e.by);
+    let own: Vec<_> = jobs.iter().map(own).collect();
+    let platform = Arc::clone(platform);
+    let adding = async move {
+        let jobs: Vec<Enqueue<'_>> = own
+            .iter()
+            .map(|(job, plugin, event, cause, by)| Enqueue { job, plugin, event: *event, cause, by: *by })
+            .collect();
+        let tenant = tx.tenant();
+        let leased = insert_leased(tx, &jobs, lease, now).await?;
+        hand(&platform, tenant, &jobs, lease, &leased).await;
+        Ok(leased.len())
+    };
+    tokio::spawn(adding.in_current_span()).await.map_err(ServiceError::internal)
+}
+
+/// Give the workers the jobs that were added as leased, and where their rows lie.
+async fn hand(platform: &Platform, tenant: TenantId, jobs: &[Enqueue<'_>], lease: Lease, leased: &[(JobId, String)]) {
     let plan = backlog::plan(platform, tenant).unwrap_or_default();
     let places: HashMap<JobId, &String> = leased.iter().map(|(id, place)| (*id, place)).collect();
     let claimed = |e: &Enqueue<'_>| {

@@ -165,20 +165,17 @@ async fn write(endings: &[Ending]) -> Result<(), CommitError> {
         }
     }
     let leased = match lease {
-        Some(lease) => jobs::insert_leased(tx, &queued, lease, now).await?,
+        Some(lease) => offers::add(platform, tx, &queued, lease, now).await??,
         None => {
             tx.commit().await?;
-            Vec::new()
+            0
         }
     };
     files::forget_contents(platform, principal.tenant, replaced);
-    if let Some(lease) = lease {
-        offers::hand(platform, principal.tenant, &queued, lease, &leased).await;
-    }
     let opens_lane = endings.iter().any(|ending| ending.ack.as_ref().is_some_and(|ack| ack.lane.is_some()));
     if published || opens_lane {
         platform.wake_workers();
-    } else if queued.len() > leased.len() {
+    } else if queued.len() > leased {
         wake_workers_for(platform, principal.tenant, &queued, now);
     }
     if queued.iter().any(|e| e.job.run_at > now) {

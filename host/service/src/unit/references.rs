@@ -53,8 +53,8 @@ impl Unit {
                 }
             }
         }
-        // Those that this unit writes were looked at as it leaves them.
-        let most = u32::try_from(self.writes.len()).unwrap_or(u32::MAX).saturating_add(1);
+        // Those that this unit writes were looked at as it leaves them, and it may refer to itself.
+        let most = u32::try_from(self.writes.len()).unwrap_or(u32::MAX).saturating_add(2);
         let stored: Vec<Referrer> = aside(async {
             let mut tx = self.platform.db.read(self.principal.tenant).await?;
             record_references::to(&mut tx, of, id, most).await
