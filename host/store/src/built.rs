@@ -1,9 +1,10 @@
 //! The one place where SQL is built at run time: lists with filter, sort and cursor, which
-//! `sea-query` writes, and inserts of many rows, of names that are in the code. Values are
+//! `sea-query` writes, and [inserts] of many rows, of names that are in the code. Values are
 //! always bound.
 
+pub(crate) mod inserts;
+
 use purlin_domain::{
-    Json,
     filter::{Field, FieldType, Filter, Op, Operand, Source},
     id::TenantId,
     name::is_word,
@@ -14,14 +15,8 @@ use sea_query::{
     QueryStatementWriter, SelectStatement, SqliteQueryBuilder, Value, Values,
 };
 use sqlx::{AssertSqlSafe, SqlSafeStr, SqlStr};
-use uuid::Uuid;
 
-use crate::{
-    Entity, PlatformTx, Result, StoreError, TenantTx, Weigh,
-    conn::Conn,
-    tenant_tx::Later,
-    value::{Bind, as_json},
-};
+use crate::{Entity, PlatformTx, Result, StoreError, TenantTx, Weigh, conn::Conn, value::Bind};
 
 /// A list: what of which rows, in what order, from where.
 #[derive(Clone, Debug)]
@@ -74,8 +69,6 @@ pub struct Page<T> {
 /// Bytes of documents in one page, give or take a row: a page of large rows is shorter
 /// than it was asked to be.
 const PAGE_BYTES_MAX: usize = 8 << 20;
-/// Parameters of one statement at most; below the limit of both databases.
-const PARAMETERS_MAX: usize = 30_000;
 
 impl TenantTx {
     /// A page of a list of this tenant.
@@ -94,89 +87,6 @@ impl TenantTx {
         self.settle().await?;
         count(&mut self.conn, Some(self.tenant), table, scope, filter).await
     }
-
-    /// Insert rows of this tenant; `tenant_id` is filled in.
-    pub async fn insert_many(
-        &mut self,
-        table: &'static str,
-        columns: &[&'static str],
-        rows: Vec<Vec<Value>>,
-    ) -> Result<()> {
-        if rows.is_empty() {
-            return Ok(());
-        }
-        self.settle().await?;
-        for (sql, values) in inserts(self, table, columns, rows, "")? {
-            self.conn.execute(sql, values).await?;
-        }
-        Ok(())
-    }
-
-    /// The same for rows that can clash with nothing. They wait for the next other statement
-    /// here, or for the commit, so that those of several tables take one round trip.
-    pub(crate) async fn insert_later(
-        &mut self,
-        table: &'static str,
-        columns: &[&'static str],
-        rows: Vec<Vec<Value>>,
-    ) -> Result<()> {
-        if !self.conn.is_postgres() {
-            return self.insert_many(table, columns, rows).await;
-        }
-        let Some(first) = rows.first() else { return Ok(()) };
-        let (head, tail) = insert_document(table, columns, first);
-        let mut rows = items(columns, rows)?;
-        match self.later.iter_mut().find(|later| later.head == head && later.tail == tail) {
-            Some(later) => later.rows.append(&mut rows),
-            None => self.later.push(Later { head: head.into(), tail: tail.into(), rows }),
-        }
-        Ok(())
-    }
-
-    /// Write the rows that wait.
-    pub(crate) async fn write_later(&mut self) -> Result<()> {
-        match self.take_later("", "") {
-            Some((sql, values)) => self.conn.execute(sql, values).await.map(drop),
-            None => Ok(()),
-        }
-    }
-
-    /// One insert of all rows that wait, each table's with this suffix, and the last one's
-    /// with what it returns.
-    pub(crate) fn take_later(&mut self, suffix: &str, returning: &str) -> Option<(SqlStr, Vec<Value>)> {
-        let mut statements = Vec::new();
-        let mut values = vec![self.tenant.bind()];
-        for Later { head, tail, rows } in std::mem::take(&mut self.later) {
-            values.push(Json::Array(rows).bind());
-            statements.push(format!("{head}${}{tail}{suffix}", values.len()));
-        }
-        let last = statements.pop()?;
-        let others: Vec<String> = statements.iter().enumerate().map(|(i, sql)| format!("w{i} AS ({sql})")).collect();
-        let with = if others.is_empty() { String::new() } else { format!("WITH {} ", others.join(", ")) };
-        Some((AssertSqlSafe(with + &last + returning).into_sql_str(), values))
-    }
-
-    /// The same, but rows whose key is taken, by others or by each other, are left out; the
-    /// ids of those that were not. The key is that of a partial index.
-    pub(crate) async fn insert_unless_taken(
-        &mut self,
-        table: &'static str,
-        columns: &[&'static str],
-        rows: Vec<Vec<Value>>,
-        key: &'static str,
-    ) -> Result<Vec<Uuid>> {
-        if rows.is_empty() {
-            return Ok(Vec::new());
-        }
-        self.settle().await?;
-        let suffix = format!(" ON CONFLICT {key} DO NOTHING RETURNING id");
-        let mut ids = Vec::new();
-        for (sql, values) in inserts(self, table, columns, rows, &suffix)? {
-            let inserted: Vec<(Uuid,)> = self.conn.fetch_all(sql, values).await?;
-            ids.extend(inserted.into_iter().map(|(id,)| id));
-        }
-        Ok(ids)
-    }
 }
 
 impl PlatformTx {
@@ -184,60 +94,6 @@ impl PlatformTx {
     pub async fn list<T: Entity + Weigh>(&mut self, listing: &Listing<'_>) -> Result<Page<T>> {
         page(&mut self.conn, None, listing).await
     }
-}
-
-/// Inserts of all rows. In PostgreSQL they are the items of one document, so that there is
-/// one statement for a table however many rows there are, prepared once; in SQLite there are
-/// as few statements as its limit on parameters allows.
-fn inserts(
-    tx: &TenantTx,
-    table: &'static str,
-    columns: &[&'static str],
-    rows: Vec<Vec<Value>>,
-    suffix: &str,
-) -> Result<Vec<(SqlStr, Vec<Value>)>> {
-    if tx.conn.is_postgres() {
-        let (head, tail) = rows.first().map(|row| insert_document(table, columns, row)).unwrap_or_default();
-        let document = Json::Array(items(columns, rows)?);
-        let sql = AssertSqlSafe(format!("{head}$2{tail}{suffix}")).into_sql_str();
-        return Ok(vec![(sql, vec![tx.tenant.bind(), document.bind()])]);
-    }
-    let names = names(columns);
-    let width = columns.len() + 1;
-    let statement = |rows: &[Vec<Value>]| {
-        let marks = format!("({})", vec!["?"; width].join(", "));
-        let sql = format!("INSERT INTO {table} ({names}) VALUES {}{suffix}", vec![marks; rows.len()].join(", "));
-        let values = rows.iter().flat_map(|row| std::iter::once(tx.tenant.bind()).chain(row.iter().cloned()));
-        (AssertSqlSafe(sql).into_sql_str(), values.collect())
-    };
-    Ok(rows.chunks(PARAMETERS_MAX / width).map(statement).collect())
-}
-
-fn names(columns: &[&'static str]) -> String {
-    format!("tenant_id, {}", columns.join(", "))
-}
-
-/// PostgreSQL's insert of the rows of one document, before and after the document.
-fn insert_document(table: &str, columns: &[&'static str], row: &[Value]) -> (String, String) {
-    // A document in a document stays as it is, also one that is null.
-    let is_document = |column: usize| matches!(row.get(column), Some(Value::Json(_)));
-    let select = |(i, name): (usize, &&str)| {
-        if is_document(i) { format!(", d.row->'{name}'") } else { format!(", r.{name}") }
-    };
-    let selected: String = columns.iter().enumerate().map(select).collect();
-    let head = format!("INSERT INTO {table} ({}) SELECT $1{selected} FROM jsonb_array_elements(", names(columns));
-    let tail = format!(") d(row) CROSS JOIN LATERAL jsonb_populate_record(CAST(NULL AS {table}), d.row) r");
-    (head, tail)
-}
-
-/// Rows as the items of such a document.
-pub(crate) fn items(columns: &[&'static str], rows: Vec<Vec<Value>>) -> Result<Vec<Json>> {
-    let item = |row: Vec<Value>| -> Result<Json> {
-        let given =
-            columns.iter().zip(row).filter_map(|(name, value)| Some(((*name).to_owned(), as_json(value).transpose()?)));
-        given.map(|(name, value)| Ok((name, value?))).collect::<Result<serde_json::Map<_, _>>>().map(Json::Object)
-    };
-    rows.into_iter().map(item).collect()
 }
 
 async fn page<T: Entity + Weigh>(conn: &mut Conn, tenant: Option<TenantId>, listing: &Listing<'_>) -> Result<Page<T>> {

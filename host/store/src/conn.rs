@@ -4,8 +4,8 @@ use futures_util::{Stream, StreamExt};
 use sea_query::{Value, Values};
 use sea_query_sqlx::SqlxValues;
 use sqlx::{
-    FromRow, Pool, Postgres, SqlStr, Sqlite, Transaction, pool::PoolConnection, postgres::PgRow, query_as_with,
-    query_with, sqlite::SqliteRow,
+    FromRow, PgConnection, Pool, Postgres, SqlStr, Sqlite, Transaction, pool::PoolConnection, postgres::PgRow,
+    query_as_with, query_with, sqlite::SqliteRow,
 };
 
 use crate::Result;
@@ -81,6 +81,15 @@ impl From<sqlx::sqlite::SqliteQueryResult> for Affected {
 impl Conn {
     pub(crate) fn is_postgres(&self) -> bool {
         matches!(self, Self::PostgresToBegin(_) | Self::Postgres(_) | Self::PostgresAuto(_))
+    }
+
+    /// The connection itself, for what only PostgreSQL has.
+    pub(crate) fn postgres(&mut self) -> Result<&mut PgConnection> {
+        match self {
+            Self::Postgres(tx) => Ok(tx),
+            Self::PostgresAuto(conn) => Ok(conn),
+            Self::PostgresToBegin(_) | Self::Sqlite(_) | Self::SqliteRead(_) => Err(not_begun().into()),
+        }
     }
 
     pub(crate) async fn fetch_all<T: Entity>(&mut self, sql: SqlStr, values: Vec<Value>) -> Result<Vec<T>> {

@@ -3,12 +3,10 @@
 use std::{net::IpAddr, time::Duration};
 
 use purlin_domain::{Json, Timestamp, id::TenantId};
-use sea_query::{Value, Values};
-use sea_query_sqlx::SqlxValues;
 use sqlx::{
     AssertSqlSafe, Connection, Executor, Pool, Postgres, Row, SqlStr, Transaction,
     pool::PoolConnection,
-    postgres::{PgConnectOptions, PgPoolOptions, PgSslMode},
+    postgres::{PgArguments, PgConnectOptions, PgPoolOptions, PgSslMode},
     query_as_with, query_with, raw_sql,
 };
 
@@ -139,16 +137,20 @@ pub(crate) const NAMES_TENANT: &str =
 /// A transaction of one statement, which names its tenant by itself: one round trip. It is not
 /// tried again on another connection: nobody knows whether it was committed on the first, and
 /// a job of it may have been run and forgotten since.
-pub(crate) async fn execute_alone(pool: &Pool<Postgres>, sql: SqlStr, values: Vec<Value>) -> Result<()> {
+pub(crate) async fn execute_alone(pool: &Pool<Postgres>, sql: SqlStr, arguments: PgArguments) -> Result<()> {
     let mut conn = pool.acquire().await?;
-    query_with(sql, SqlxValues(Values(values))).execute(&mut *conn).await?;
+    query_with(sql, arguments).execute(&mut *conn).await?;
     Ok(())
 }
 
 /// The same for one that returns rows.
-pub(crate) async fn fetch_alone<T: Entity>(pool: &Pool<Postgres>, sql: SqlStr, values: Vec<Value>) -> Result<Vec<T>> {
+pub(crate) async fn fetch_alone<T: Entity>(
+    pool: &Pool<Postgres>,
+    sql: SqlStr,
+    arguments: PgArguments,
+) -> Result<Vec<T>> {
     let mut conn = pool.acquire().await?;
-    Ok(query_as_with(sql, SqlxValues(Values(values))).fetch_all(&mut *conn).await?)
+    Ok(query_as_with(sql, arguments).fetch_all(&mut *conn).await?)
 }
 
 pub(crate) async fn begin_platform(pool: &Pool<Postgres>) -> Result<Transaction<'static, Postgres>> {

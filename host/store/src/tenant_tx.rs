@@ -1,16 +1,14 @@
 //! A transaction, or a read, of one tenant.
 
-use std::borrow::Cow;
-
-use purlin_domain::{Json, id::TenantId};
+use purlin_domain::id::TenantId;
 use sea_query::Value;
 #[cfg(not(feature = "mutants"))]
 use sqlx::SqlSafeStr;
-use sqlx::SqlStr;
+use sqlx::{SqlStr, query_as_with};
 
 use crate::{
     Entity, Result,
-    built::items,
+    built::inserts::Insert,
     conn::{Conn, delegate_statements},
     postgres,
     value::Bind,
@@ -24,24 +22,7 @@ pub struct TenantTx {
     pub(crate) tenant: TenantId,
     pub(crate) conn: Conn,
     /// Rows that wait for the next statement.
-    pub(crate) later: Vec<Later>,
-}
-
-/// An insert of rows, before and after the document that holds them.
-pub(crate) struct Later {
-    pub(crate) head: Cow<'static, str>,
-    pub(crate) tail: Cow<'static, str>,
-    pub(crate) rows: Vec<Json>,
-}
-
-impl Later {
-    pub(crate) fn new(
-        (head, tail): (&'static str, &'static str),
-        columns: &[&'static str],
-        rows: Vec<Vec<Value>>,
-    ) -> Result<Self> {
-        Ok(Self { head: head.into(), tail: tail.into(), rows: items(columns, rows)? })
-    }
+    pub(crate) later: Vec<Insert>,
 }
 
 impl TenantTx {
@@ -60,8 +41,8 @@ impl TenantTx {
     pub async fn commit(mut self) -> Result<()> {
         if let Conn::PostgresToBegin(pool) = &self.conn {
             let pool = pool.clone();
-            return match self.take_later(postgres::NAMES_TENANT, "") {
-                Some((sql, values)) => postgres::execute_alone(&pool, sql, values).await,
+            return match self.take_later(postgres::NAMES_TENANT, "")? {
+                Some((sql, arguments)) => postgres::execute_alone(&pool, sql, arguments).await,
                 None => Ok(()),
             };
         }
@@ -70,14 +51,14 @@ impl TenantTx {
     }
 
     /// The same with one more insert in the end; what that returns. PostgreSQL alone.
-    pub(crate) async fn commit_with<T: Entity>(mut self, last: Later, returning: &str) -> Result<Vec<T>> {
+    pub(crate) async fn commit_with<T: Entity>(mut self, last: Insert, returning: &str) -> Result<Vec<T>> {
         self.later.push(last);
         let names_tenant = if matches!(self.conn, Conn::PostgresToBegin(_)) { postgres::NAMES_TENANT } else { "" };
-        let Some((sql, values)) = self.take_later(names_tenant, returning) else { return Ok(Vec::new()) };
+        let Some((sql, arguments)) = self.take_later(names_tenant, returning)? else { return Ok(Vec::new()) };
         if let Conn::PostgresToBegin(pool) = &self.conn {
-            return postgres::fetch_alone(pool, sql, values).await;
+            return postgres::fetch_alone(pool, sql, arguments).await;
         }
-        let rows = self.conn.fetch_all(sql, values).await?;
+        let rows = query_as_with(sql, arguments).fetch_all(self.conn.postgres()?).await?;
         self.conn.commit().await?;
         Ok(rows)
     }

@@ -1,7 +1,5 @@
 //! How Rust values become statement parameters.
 
-use std::fmt::Write;
-
 use purlin_domain::{
     Json, Timestamp,
     filter::Operand,
@@ -9,8 +7,6 @@ use purlin_domain::{
 };
 use sea_query::Value;
 use uuid::Uuid;
-
-use crate::{Result, StoreError};
 
 /// Something that can be bound to a statement.
 pub trait Bind {
@@ -84,29 +80,6 @@ impl Bind for Operand {
     fn null() -> Value {
         String::null()
     }
-}
-
-/// A parameter as an item of a document, of which the database makes the same value; none
-/// for a null.
-pub(crate) fn as_json(value: Value) -> Result<Option<Json>> {
-    Ok(match value {
-        Value::Bool(value) => value.map(Json::from),
-        Value::BigInt(value) => value.map(Json::from),
-        Value::Double(value) => value.map(Json::from),
-        Value::String(value) => value.map(Json::from),
-        Value::Bytes(value) => value.map(|bytes| format!("\\x{}", hex(&bytes)).into()),
-        Value::Json(value) => value.map(|json| *json),
-        Value::ChronoDateTimeUtc(value) => value.map(|time| time.to_rfc3339().into()),
-        Value::Uuid(value) => value.map(|id| id.to_string().into()),
-        other => return Err(StoreError::Setup(format!("{other:?} cannot be an item of a document"))),
-    })
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 /// A list of parameters.

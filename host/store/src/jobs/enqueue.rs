@@ -10,7 +10,7 @@ use sea_query::Value;
 use uuid::Uuid;
 
 use super::claim::{Lease, may_run};
-use crate::{Result, TenantTx, postgres, tenant_tx::Later, value::params};
+use crate::{Result, TenantTx, built::inserts::Insert, postgres, value::params};
 
 /// Which plugin a new job is for, and which event it delivers.
 #[derive(Clone, Debug)]
@@ -94,21 +94,21 @@ pub async fn insert(tx: &mut TenantTx, jobs: &[Enqueue<'_>], now: Timestamp) -> 
     tx.insert_many("jobs", &COLUMNS, behind).await
 }
 
-/// The insert of jobs that are leased at once where they may run, before and after the
-/// document that holds their rows; a row says how long its lease is.
+/// The insert of jobs that are leased at once where they may run, before and after their
+/// rows; a row says how long its lease is.
 const LEASED: (&str, &str) = (
     "INSERT INTO jobs (tenant_id, id, kind, plugin, payload, queue, priority, state, run_at, attempt, attempts_max, crashes,
         run_lease, worker, leased_until, started_at, event_id, schedule_id, webhook_id, caused_by, root_id, depth, traceparent,
         blocks_lane, created_at, updated_at, created_by, updated_by)
-     SELECT $1, r.id, r.kind, r.plugin, d.row->'payload', r.queue, r.priority, CASE WHEN m.may_run THEN 'running' ELSE 'ready' END,
+     SELECT $1, r.id, r.kind, r.plugin, r.payload, r.queue, r.priority, CASE WHEN m.may_run THEN 'running' ELSE 'ready' END,
         r.run_at, CASE WHEN m.may_run THEN 1 ELSE 0 END, r.attempts_max, 0, CASE WHEN m.may_run THEN 1 ELSE 0 END,
         CASE WHEN m.may_run THEN r.worker END,
-        CASE WHEN m.may_run THEN statement_timestamp() + CAST(d.row->>'seconds' AS double precision) * interval '1 second' END,
+        CASE WHEN m.may_run THEN statement_timestamp() + r.seconds * interval '1 second' END,
         CASE WHEN m.may_run THEN r.created_at END, r.event_id, r.schedule_id, r.webhook_id, r.caused_by, r.root_id,
         r.depth, r.traceparent, r.blocks_lane, r.created_at, r.updated_at, r.created_by, r.updated_by
-     FROM jsonb_array_elements(",
+     FROM ",
     concat!(
-        ") d(row) CROSS JOIN LATERAL jsonb_populate_record(CAST(NULL AS jobs), d.row) r CROSS JOIN LATERAL (SELECT ",
+        " CROSS JOIN LATERAL (SELECT ",
         may_run!("r.queue", "$1", "r.plugin", "r.kind"),
         " AS may_run) m"
     ),
@@ -135,7 +135,7 @@ pub async fn insert_leased(
     }
     let (columns, length) = ([&COLUMNS[..], &["worker", "seconds"]].concat(), lease.length.as_secs_f64());
     let row = |e: &Enqueue<'_>| [row(e, "ready", now), params![lease.worker, length]].concat();
-    let last = Later::new(LEASED, &columns, jobs.iter().map(row).collect())?;
+    let last = Insert::with(LEASED, columns, jobs.iter().map(row).collect());
     let rows: Vec<(Uuid, String)> =
         tx.commit_with(last, " RETURNING id, CASE WHEN state = 'running' THEN CAST(ctid AS text) ELSE '' END").await?;
     Ok(rows.into_iter().filter(|(_, place)| !place.is_empty()).map(|(id, place)| (JobId(id), place)).collect())
