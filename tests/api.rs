@@ -8,6 +8,7 @@ mod installations;
 mod invitations;
 mod jobs;
 mod manners;
+mod metrics;
 mod plugins;
 mod roles;
 mod schedules;

@@ -220,6 +220,8 @@ pub struct Collection {
     unique: Vec<Vec<String>>,
     filterable: Vec<String>,
     sortable: Vec<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    indexed: Vec<String>,
     searchable: Vec<String>,
     references: Vec<Reference>,
     personal_data: Option<PersonalData>,
@@ -249,6 +251,7 @@ impl Collection {
             unique: Vec::new(),
             filterable: Vec::new(),
             sortable: Vec::new(),
+            indexed: Vec::new(),
             searchable: Vec::new(),
             references: Vec::new(),
             personal_data: None,
@@ -276,6 +279,13 @@ impl Collection {
     /// Lists may sort by these properties: strings, numbers or booleans.
     pub fn sortable(mut self, properties: &[&str]) -> Self {
         self.sortable.extend(owned(properties));
+        self
+    }
+
+    /// Lists filter by these properties without reading the whole collection. Each of them is
+    /// filterable.
+    pub fn indexed(mut self, properties: &[&str]) -> Self {
+        self.indexed.extend(owned(properties));
         self
     }
 

@@ -2,6 +2,7 @@
 //! personal, and what another version does to it.
 
 use purlin_test_macros::db_test;
+use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::support::{Client, Database, Host};
@@ -152,6 +153,49 @@ async fn what_is_personal_of_a_user_is_shown_whole_and_erased_with_the_user(data
     assert_eq!(ada.get(&format!("{PEOPLE}/{other}")).await.expect(200)["data"]["name"], "Zoe");
     let events = ada.get(&format!("/api/v1/events?filter[subject]={about}")).await.expect(200).to_string();
     assert!(events.contains("probe.people.erased") && !events.contains("\"555-"), "{events}");
+}
+
+#[db_test]
+async fn a_list_finds_by_an_index_what_it_finds_without(database: Database) {
+    let host = Host::start(database).await;
+    let ada = host.tenant_with("acme", "inventory").await;
+    let zoe = host.tenant("zoo").await;
+    zoe.enable("inventory").await;
+    let view = ada.get("/api/v1/installations/inventory").await.expect(200);
+    assert_eq!(view["indexed"], json!(["movements.item_id", "movements.quantity"]), "nothing was there to be indexed");
+    let item = ada.create("inventory/items", json!({ "sku": "A", "name": "a" })).await;
+    let other = ada.create("inventory/items", json!({ "sku": "B", "name": "b" })).await;
+    for (item, quantity) in [(&item, 1), (&item, -40), (&other, 2), (&other, 300), (&item, 20), (&other, -5)] {
+        ada.create("inventory/movements", json!({ "item_id": item, "quantity": quantity })).await;
+    }
+    let theirs = zoe.create("inventory/items", json!({ "sku": "A", "name": "a" })).await;
+    zoe.create("inventory/movements", json!({ "item_id": theirs, "quantity": 20 })).await;
+    let found = async |query: &str| {
+        let rows = ada.rows(&format!("/api/v1/apps/inventory/movements?{query}")).await;
+        let mut quantities: Vec<i64> = rows.iter().map(|row| row["data"]["quantity"].as_i64().unwrap()).collect();
+        quantities.sort_unstable();
+        quantities
+    };
+    assert_eq!(found(&format!("filter[item_id]={item}")).await, [-40, 1, 20]);
+    assert_eq!(found(&format!("filter[item_id][in]={item},{other}")).await, [-40, -5, 1, 2, 20, 300]);
+    assert_eq!(found(&format!("filter[item_id]={theirs}")).await, [0; 0], "it is another tenant's");
+    assert_eq!(found("filter[quantity]=20").await, [20]);
+    assert_eq!(found("filter[quantity]=20.0").await, [20]);
+    assert_eq!(found("filter[quantity][gt]=1").await, [2, 20, 300]);
+    assert_eq!(found("filter[quantity][gte]=-5&filter[quantity][lt]=20").await, [-5, 1, 2]);
+    assert_eq!(found(&format!("filter[quantity][lt]=0&filter[item_id]={other}")).await, [-5]);
+    assert_eq!(found("filter[quantity][ne]=20").await, [-40, -5, 1, 2, 300]);
+    let either = json!({ "or": [{ "field": "quantity", "op": "eq", "value": 1 }, { "field": "quantity", "op": "eq", "value": 2 }] });
+    let page = ada.post("/api/v1/apps/inventory/movements/search", &json!({ "filter": either })).await.expect(200);
+    assert_eq!(page["data"].as_array().unwrap().len(), 2, "{page:#}");
+    let counted = ada.request(Method::GET, "/api/v1/apps/inventory/movements?filter[quantity][lt]=20");
+    let page = ada.send(counted.header("prefer", "count=exact")).await.expect(200);
+    assert_eq!(page["page"]["total"], 4, "{page:#}");
+    // Pages of it lead on as ever.
+    let first =
+        ada.get("/api/v1/apps/inventory/movements?filter[quantity][gt]=0&page[size]=3&sort=id").await.expect(200);
+    let next = first["page"]["next"].as_str().unwrap();
+    assert_eq!(found(&format!("filter[quantity][gt]=0&page[size]=3&sort=id&page[after]={next}")).await, [20]);
 }
 
 #[db_test]

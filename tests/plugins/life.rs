@@ -121,6 +121,52 @@ async fn a_version_that_refuses_old_records_has_to_do_something_about_them(datab
 }
 
 #[db_test]
+async fn an_index_is_made_for_what_was_there_before_a_version_declares_it(database: Database) {
+    let host = Host::start(database).await;
+    upload(&host, b"AF").await;
+    let ada = host.tenant("acme").await;
+    enable(&ada, "1.0.0").await;
+    // More than are read at once.
+    for n in 0..230 {
+        ada.create("story/tales", json!({ "text": format!("{n}"), "by": if n % 100 == 7 { "bob" } else { "eve" } }))
+            .await;
+    }
+    let by = async |name: &str| {
+        let rows = ada.rows(&format!("/api/v1/apps/story/tales?filter[by]={name}&sort=id&page[size]=200")).await;
+        rows.iter().map(|row| row["data"]["text"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(by("bob").await, ["7", "107", "207"]);
+
+    let upgraded = enable(&ada, "1.3.0").await;
+    assert_eq!(upgraded["indexed"], json!([]), "it is not there at once");
+    let ready = |view: &Value| view["indexed"] == json!(["tales.by"]);
+    wait_until(&ada, "the index is made", ready).await;
+    assert_eq!(by("bob").await, ["7", "107", "207"]);
+    let bobs = ada.rows("/api/v1/apps/story/tales?filter[by]=bob&sort=id").await;
+    let path = |n: usize| format!("/api/v1/apps/story/tales/{}", bobs[n]["id"].as_str().unwrap());
+    ada.patch(&path(0), &json!({ "by": "zoe" })).await.expect(200);
+    ada.delete(&path(1)).await.expect(204);
+    ada.create("story/tales", json!({ "text": "new", "by": "zoe" })).await;
+    assert_eq!((by("bob").await, by("zoe").await), (vec!["207".to_owned()], vec!["7".to_owned(), "new".to_owned()]));
+    // Lists do use it: what it has not they do not find.
+    host.database.execute("DELETE FROM record_marks WHERE mark = 'sbob'").await;
+    assert!(by("bob").await.is_empty());
+
+    // The version before keeps none; back in this one, all is there again.
+    ada.post("/api/v1/installations/story/rollback", &json!({})).await.expect(200);
+    assert_eq!(by("bob").await, ["207"]);
+    ada.create("story/tales", json!({ "text": "between", "by": "bob" })).await;
+    ada.settle().await;
+    assert_eq!(host.database.count("SELECT count(*) FROM record_marks").await, 0, "what nobody declares is forgotten");
+    enable(&ada, "1.3.0").await;
+    assert_eq!(by("bob").await, ["207", "between"]);
+    wait_until(&ada, "the index is made again", ready).await;
+    assert_eq!(by("bob").await, ["207", "between"]);
+    let job = &ada.rows("/api/v1/jobs?filter[kind]=index_records&sort=-id").await[0];
+    assert_eq!(job["progress"], 100, "{job:#}");
+}
+
+#[db_test]
 async fn a_new_version_that_keeps_trapping_goes_back_and_nothing_is_lost(database: Database) {
     let host = Host::start(database).await;
     upload(&host, b"ABC").await;

@@ -11,13 +11,14 @@ use purlin_domain::{
     Timestamp,
     filter::Filter,
     id::{ApiKeyId, InvitationId, JobId, RecordId, RoleId, SessionId, TenantId, UserId, VersionId},
+    mark::{Lookup, Marks},
     record::CollectionRef,
 };
 use purlin_store::{
     Config, Db, Slice, TenantTx, api_keys, audit, audit_chain, events, idempotency, installations, invitations,
     job_pauses, jobs, mutants, one_time_tokens, plugin_data, plugin_files, plugin_logs, plugin_secrets, plugin_usage,
-    record_references, records, roles, schedules, sealed, second_factors, sessions, standing, tenants, usage, users,
-    webhooks,
+    record_marks, record_references, records, roles, schedules, sealed, second_factors, sessions, standing, tenants,
+    usage, users, webhooks,
 };
 use serde_json::json;
 use sqlx::{ConnectOptions, Row, SqliteConnection, sqlite::SqliteConnectOptions};
@@ -104,6 +105,7 @@ async fn ask(tx: &mut TenantTx, t: &Theirs, theirs: &str, told: &mut String) {
     let movements = CollectionRef { plugin: "inventory".to_owned(), collection: "movements".to_owned() };
     let everything = Filter::everything();
     let all = Slice::first(&everything, &[], 200);
+    let marked = Lookup { property: "quantity".to_owned(), marks: Marks::Between("n".to_owned(), "o".to_owned()) };
     let (email, guest) = (format!("admin@{theirs}.example"), format!("guest@{theirs}.example"));
     let (secret, file) = (format!("key-of-{theirs}"), format!("of-{theirs}"));
     let sealed_secret = sealed::SealedSecret { plugin: "inventory".to_owned(), name: secret.clone(), sealed: vec![1] };
@@ -178,7 +180,10 @@ async fn ask(tx: &mut TenantTx, t: &Theirs, theirs: &str, told: &mut String) {
         records::exists(tx, &items, t.item);
         records::hold_version(tx, &items, t.item);
         records::list(tx, &items, &all);
-        records::count(tx, &items, &everything);
+        records::list(tx, &movements, &Slice { lookup: Some(&marked), ..all });
+        records::count(tx, &items, &everything, None);
+        records::hold_after(tx, &items, None, 100);
+        installations::indexed(tx, "inventory");
         records::holder_of_key(tx, &items, "mutant", "theirs");
         record_references::to(tx, &items, t.item, 100);
         plugin_logs::list(tx, "inventory", &all);
@@ -308,6 +313,10 @@ async fn ask(tx: &mut TenantTx, t: &Theirs, theirs: &str, told: &mut String) {
         records::update(tx, &items, t.item, 1, &json!({}), t.now, None);
         records::update(tx, &items, t.item, 2, &json!({}), t.now, None);
         records::delete_keys(tx, &items, t.item);
+        record_marks::delete_of_properties(tx, &movements, t.movement, &["quantity".to_owned()]);
+        record_marks::delete_of(tx, &movements, &[t.movement]);
+        record_marks::keep_only(tx, "inventory", &[], 100);
+        installations::set_indexed(tx, "inventory", &[]);
         record_references::delete_of(tx, &movements, t.movement);
         record_references::keep_only(tx, "inventory", &[]);
         record_references::erase(tx, "inventory", 100);

@@ -419,6 +419,7 @@ mod tests {
         );
         for (member, bad) in [
             ("searchable", json!(["tags"])),
+            ("indexed", json!(["tags"])),
             ("references", json!([{ "property": "tags", "to": "items" }])),
             ("references", json!([{ "property": "sku", "to": "orders" }])),
             ("references", json!([{ "property": "sku", "to": "crm.contacts" }])),

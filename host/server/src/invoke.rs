@@ -17,7 +17,8 @@ use purlin_service::{
     jobs::{self, Assignment, Begun, Claimed, Work},
     ledger::{Invoked, Trigger, Went},
     lifecycle::ROUNDS_MAX,
-    metrics, native, plugin_logs, plugins,
+    metrics::{self, RunOutcome},
+    native, plugin_logs, plugins,
     unit::{CommitError, Unit},
 };
 use tokio::runtime::Handle;
@@ -159,6 +160,7 @@ impl Invoker {
             match unit.commit_with_others(assignment.ack(result)).await {
                 Ok(()) => {
                     fault::point("after-commit").await;
+                    metrics::written(assignment.claimed, RunOutcome::Succeeded, true);
                     return Ok((log, RunEnd::Written));
                 }
                 Err(CommitError::Conflict(why)) if self.may_rerun(reruns) => {

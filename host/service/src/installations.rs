@@ -28,7 +28,7 @@ use crate::{
     Platform, Result, ServiceError, access,
     catalog::{self, Enabled, Loaded},
     change::{Change, Mutation},
-    lifecycle, schedules,
+    indexes, lifecycle, schedules,
 };
 
 pub use life::{ConfirmPurge, Purge, purge, purge_preview, resume, roll_back, uninstall};
@@ -146,7 +146,11 @@ pub async fn enable(platform: &Platform, principal: &Principal, consent: Consent
         secrets.push(name);
     }
     schedules::install(platform, &mut change.tx, descriptor, now).await?;
-    let after = installations::by_plugin(&mut change.tx, &consent.plugin).await?.ok_or_else(gone)?;
+    let mut after = installations::by_plugin(&mut change.tx, &consent.plugin).await?.ok_or_else(gone)?;
+    if before.as_ref().is_none_or(|before| before.version_id != after.version_id) {
+        indexes::settle(platform, &mut change, &after, descriptor).await?;
+        after.indexed = installations::indexed(&mut change.tx, &consent.plugin).await?;
+    }
     if let Some(step) = step(before.as_ref(), &after, !secrets.is_empty()) {
         tell(platform, &mut change, descriptor, &step);
     }

@@ -19,6 +19,7 @@ pub mod events;
 pub mod files;
 pub mod guests;
 pub mod idempotency;
+mod indexes;
 pub mod installations;
 pub mod invitations;
 pub mod jobs;

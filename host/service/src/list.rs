@@ -3,9 +3,8 @@
 
 mod keys;
 
-use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use purlin_domain::{
-    Json, Timestamp,
+    Json, Timestamp, cursor,
     error::{HostError, Violation},
     filter::{Field, FieldType, Filter, Op, Operand, PREDICATES_MAX},
     id::TenantId,
@@ -21,7 +20,6 @@ use crate::{Platform, Result, ServiceError};
 pub const SIZE_DEFAULT: u32 = 50;
 /// Rows of a page at most; more is cut to this.
 pub const SIZE_MAX: u32 = 200;
-const MAC_BYTES: usize = 16;
 
 /// One `filter[field][op]=value` of a query string.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -194,6 +192,7 @@ impl Prepared {
             backwards: self.backwards,
             size: self.size,
             count: self.count,
+            lookup: None,
         }
     }
 
@@ -209,11 +208,8 @@ impl Prepared {
 
     /// The cursor that leads on from this row. It holds the row's values, so it outlives the row.
     pub fn cursor<T: Sortable>(&self, platform: &Platform, last: &T) -> String {
-        let values: Vec<Json> =
-            self.sort.iter().map(|key| last.operand(&key.field).map_or(Json::Null, |o| o.to_json())).collect();
-        let payload = Json::Array(values).to_string();
-        let mac = mac(platform, &self.context, payload.as_bytes());
-        URL_SAFE_NO_PAD.encode([mac.as_slice(), payload.as_bytes()].concat())
+        let values: Vec<Option<Operand>> = self.sort.iter().map(|key| last.operand(&key.field)).collect();
+        cursor::seal(platform.secrets.cursors(), &self.context, &values)
     }
 }
 
@@ -274,14 +270,6 @@ fn in_filter(violation: Violation) -> ServiceError {
     ServiceError::Invalid(vec![Violation { pointer: format!("/filter{}", violation.pointer), ..violation }])
 }
 
-fn mac(platform: &Platform, context: &str, payload: &[u8]) -> [u8; MAC_BYTES] {
-    let mut hasher = blake3::Hasher::new_keyed(platform.secrets.cursors());
-    hasher.update(&(context.len() as u64).to_le_bytes()).update(context.as_bytes()).update(payload);
-    let mut mac = [0; MAC_BYTES];
-    hasher.finalize_xof().fill(&mut mac);
-    mac
-}
-
 fn open(
     platform: &Platform,
     context: &str,
@@ -295,20 +283,7 @@ fn open(
             "this cursor does not belong to this list; begin again without it".to_owned(),
         )
     };
-    let bytes = URL_SAFE_NO_PAD.decode(cursor).map_err(|_| bad())?;
-    let (given, payload) = bytes.split_at_checked(MAC_BYTES).ok_or_else(bad)?;
-    // Both sides are hashes of what the caller cannot choose, compared in constant time.
-    let same =
-        mac(platform, context, payload).iter().zip(given).fold(0, |difference, (a, b)| difference | (a ^ b)) == 0;
-    let values: Vec<Json> = if same { serde_json::from_slice(payload).map_err(|_| bad())? } else { return Err(bad()) };
-    if values.len() != sort.len() {
-        return Err(bad());
-    }
-    let operand = |(key, value): (&SortKey, Json)| match value {
-        Json::Null => Ok(None),
-        value => Operand::of(key.field.field_type, &value).map(Some).map_err(|_| bad()),
-    };
-    sort.iter().zip(values).map(operand).collect()
+    cursor::open(platform.secrets.cursors(), context, sort, cursor).ok_or_else(bad)
 }
 
 /// The filter of a guest's count: a tree, or everything.

@@ -13,10 +13,14 @@ pub const MEASURE_EVERY: Duration = Duration::from_secs(15);
 
 /// How a run ended, as the counters call it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum RunOutcome {
+pub enum RunOutcome {
+    /// Well.
     Succeeded,
+    /// Badly; it runs again.
     Retried,
+    /// Badly, for good.
     Dead,
+    /// Before its end, by somebody's wish.
     Cancelled,
 }
 
@@ -58,7 +62,7 @@ pub fn ended(claimed: &Claimed, took: Duration) {
 }
 
 /// How a run ended was written; or its lease was lost.
-pub(crate) fn written(claimed: &Claimed, outcome: RunOutcome, held: bool) {
+pub fn written(claimed: &Claimed, outcome: RunOutcome, held: bool) {
     if held {
         let [queue, kind, plan] = labels(claimed);
         counter!("purlin_job_runs_total", &[queue, kind, plan, ("outcome", outcome.as_str().to_owned())]).increment(1);

@@ -28,10 +28,11 @@ use crate::{
     Platform, Result, ServiceError, audit,
     auth::{RESET, VERIFY},
     change::{Change, Mutation},
-    events as events_service,
+    events as events_service, indexes,
     installations::{self, PURGE},
     limiter::{self, Rate},
     mail::{self, Letter, SendError},
+    metrics::{self, RunOutcome},
     opaque, personal, reports,
     tenants::default_settings,
     trace::{Span, SpanKind},
@@ -144,12 +145,17 @@ async fn work(platform: &Arc<Platform>, claimed: &Claimed) -> Result<std::result
     let held = match claimed.kind.as_str() {
         events_service::REPLAY => events_service::run_replay(platform, claimed).await?,
         reports::KIND => reports::run(platform, claimed).await?,
-        PURGE => installations::run_purge(platform, claimed).await?,
+        PURGE => match installations::run_purge(platform, claimed).await? {
+            Ok(held) => held,
+            Err(failure) => return Ok(Err(failure)),
+        },
+        indexes::KIND => indexes::run(platform, claimed).await?,
         ERASE => erase(platform, claimed).await?,
         PING => return Ok(Ok(Ended::Idle(None))),
         webhooks::KIND => return Ok(webhooks::deliver(platform, claimed).await.map(|()| Ended::Idle(None))),
         _ => return Ok(send(platform, claimed).await.map(|()| Ended::Idle(None))),
     };
+    metrics::written(claimed, RunOutcome::Succeeded, held);
     Ok(Ok(Ended::Written(held)))
 }
 

@@ -16,7 +16,7 @@ use purlin_domain::{
 use purlin_store::{
     Slice, TenantTx,
     events::{self as stored_events, Publish},
-    installations, records, users,
+    installations, record_marks, records, users,
 };
 use serde_json::json;
 
@@ -106,6 +106,7 @@ async fn erase_one(
     if !records::update(tx, of, record.id, record.version, &data, now, by).await? {
         return Err(crate::change::conflict());
     }
+    record_marks::delete_of_properties(tx, of, record.id, &personal.properties).await?;
     let bytes = |data: &Json| i64::try_from(data.to_string().len()).unwrap_or(0);
     storage::grow(platform, tx, Kind::Records, bytes(&data) - bytes(&record.data)).await?;
     let (id, version) = (record.id, record.version + 1);

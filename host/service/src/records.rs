@@ -10,10 +10,10 @@ use purlin_domain::{
     record::{CollectionRef, Record},
 };
 
-use purlin_store::records;
+use purlin_store::{Slice, records};
 
 use crate::{
-    Platform, Result, ServiceError, access, catalog,
+    Platform, Result, ServiceError, access, catalog, indexes,
     list::{ListPage, ListQuery, Prepared},
     unit::{CommitError, Unit},
 };
@@ -33,10 +33,12 @@ pub async fn list(
     access::require(principal, &Permission::new(of.resource(), "read"))?;
     let mut tx = platform.db.read(principal.tenant).await?;
     let plugin = catalog::enabled_plugin(platform, &mut tx, &of.plugin).await?.ok_or(ServiceError::NotFound)?;
-    let fields = plugin.loaded.descriptor.collection(&of.collection).ok_or(ServiceError::NotFound)?.fields();
+    let collection = plugin.loaded.descriptor.collection(&of.collection).ok_or(ServiceError::NotFound)?;
     let resource = format!("apps/{}/{}", of.plugin, of.collection);
-    let prepared = Prepared::new(platform, principal.tenant, &resource, &fields, query)?;
-    let page = records::list(&mut tx, of, &prepared.slice()).await?;
+    let prepared = Prepared::new(platform, principal.tenant, &resource, &collection.fields(), query)?;
+    let lookup = indexes::lookup(&mut tx, of, collection, &prepared.filter).await?;
+    let slice = Slice { lookup: lookup.as_ref(), ..prepared.slice() };
+    let page = records::list(&mut tx, of, &slice).await?;
     Ok(prepared.page(platform, page))
 }
 

@@ -8,6 +8,7 @@ mod commit;
 mod effects;
 mod fetch;
 mod files;
+mod marks;
 mod reads;
 mod references;
 mod settings;

@@ -7,6 +7,7 @@ pub(crate) mod inserts;
 use purlin_domain::{
     filter::{Field, FieldType, Filter, Op, Operand, Source},
     id::TenantId,
+    mark::{Lookup, Marks},
     name::is_word,
     sort::SortKey,
 };
@@ -46,12 +47,14 @@ pub struct Slice<'a> {
     pub size: u32,
     /// Whether to count all that passes.
     pub count: bool,
+    /// What to look up in the index of a collection: all that passes is there.
+    pub lookup: Option<&'a Lookup>,
 }
 
 impl<'a> Slice<'a> {
     /// The first rows that pass.
     pub fn first(filter: &'a Filter, sort: &'a [SortKey], size: u32) -> Self {
-        Self { filter, sort, from: None, backwards: false, size, count: false }
+        Self { filter, sort, from: None, backwards: false, size, count: false, lookup: None }
     }
 }
 
@@ -83,9 +86,10 @@ impl TenantTx {
         table: &'static str,
         scope: &[(&'static str, Option<Value>)],
         filter: &Filter,
+        lookup: Option<&Lookup>,
     ) -> Result<i64> {
         self.settle().await?;
-        count(&mut self.conn, Some(self.tenant), table, scope, filter).await
+        count(&mut self.conn, Some(self.tenant), table, scope, (filter, lookup)).await
     }
 }
 
@@ -99,7 +103,8 @@ impl PlatformTx {
 async fn page<T: Entity + Weigh>(conn: &mut Conn, tenant: Option<TenantId>, listing: &Listing<'_>) -> Result<Page<T>> {
     let Listing { table, columns, scope, slice } = listing;
     let dialect = Dialect::of(conn);
-    let mut select = rows_of(tenant, table, scope, slice.filter, dialect)?;
+    let passing = (slice.filter, slice.lookup);
+    let mut select = rows_of(tenant, table, scope, passing, dialect)?;
     select.columns(columns.iter().map(|c| Alias::new(*c)));
     if let Some(from) = slice.from {
         let beyond =
@@ -125,7 +130,7 @@ async fn page<T: Entity + Weigh>(conn: &mut Conn, tenant: Option<TenantId>, list
     if slice.backwards {
         rows.reverse();
     }
-    let total = if slice.count { Some(count(conn, tenant, table, scope, slice.filter).await?) } else { None };
+    let total = if slice.count { Some(count(conn, tenant, table, scope, passing).await?) } else { None };
     Ok(Page { rows, more, total })
 }
 
@@ -134,10 +139,10 @@ async fn count(
     tenant: Option<TenantId>,
     table: &'static str,
     scope: &[(&'static str, Option<Value>)],
-    filter: &Filter,
+    passing: (&Filter, Option<&Lookup>),
 ) -> Result<i64> {
     let dialect = Dialect::of(conn);
-    let mut select = rows_of(tenant, table, scope, filter, dialect)?;
+    let mut select = rows_of(tenant, table, scope, passing, dialect)?;
     select.expr(Func::count(Expr::col(Asterisk)));
     let (sql, values) = dialect.build(&select);
     let (count,): (i64,) = conn.fetch_one(sql, values).await?;
@@ -148,9 +153,30 @@ fn rows_of(
     tenant: Option<TenantId>,
     table: &'static str,
     scope: &[(&'static str, Option<Value>)],
-    filter: &Filter,
+    (filter, lookup): (&Filter, Option<&Lookup>),
     dialect: Dialect,
 ) -> Result<SelectStatement> {
+    let mut select = of_tenant(tenant, table, scope);
+    if let Some(Lookup { property, marks }) = lookup {
+        let mut marked = of_tenant(tenant, "record_marks", scope);
+        let mark = || Expr::col(Alias::new("mark"));
+        marked.column(Alias::new("record_id")).and_where(Expr::col(Alias::new("property")).eq(property.as_str()));
+        marked.and_where(match marks {
+            Marks::Any(marks) => mark().is_in(marks.iter().map(String::as_str)),
+            Marks::Between(from, to) => mark().between(from.as_str(), to.as_str()),
+        });
+        select.and_where(Expr::col(Alias::new("id")).in_subquery(marked));
+    }
+    select.cond_where(condition(filter, dialect)?);
+    Ok(select)
+}
+
+/// The rows of a tenant in a scope.
+fn of_tenant(
+    tenant: Option<TenantId>,
+    table: &'static str,
+    scope: &[(&'static str, Option<Value>)],
+) -> SelectStatement {
     let mut select = Query::select();
     select.from(Alias::new(table));
     #[cfg(feature = "mutants")]
@@ -165,8 +191,7 @@ fn rows_of(
             None => column.is_null(),
         });
     }
-    select.cond_where(condition(filter, dialect)?);
-    Ok(select)
+    select
 }
 
 fn condition(filter: &Filter, dialect: Dialect) -> Result<Condition> {

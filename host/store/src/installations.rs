@@ -37,6 +37,9 @@ pub struct Installation {
     pub previous_version: Option<String>,
     /// When it began to run the present version instead.
     pub upgraded_at: Option<Timestamp>,
+    /// The indexes of its collections that lists use, each `collection.property`; one that is not
+    /// among them yet is being made.
+    pub indexed: Json,
     /// Why the host paused it, or went back to the version before.
     pub reason: Option<String>,
     /// When it was first enabled, since it was last uninstalled.
@@ -112,7 +115,7 @@ macro_rules! installations {
     ($($rest:literal),*) => {
         concat!(
             "SELECT i.id, i.plugin, v.version, i.version_id, v.digest, i.state, i.grants, i.settings, b.version AS previous_version,
-                i.upgraded_at, i.reason, i.created_at, i.updated_at
+                i.upgraded_at, i.indexed, i.reason, i.created_at, i.updated_at
              FROM installations i JOIN plugin_versions v ON v.id = i.version_id
              LEFT JOIN plugin_versions b ON b.id = i.previous_version_id ",
             $($rest),*
@@ -163,6 +166,24 @@ pub async fn roll_back(
         )
         .await?;
     Ok(changed == 1)
+}
+
+/// Say which indexes of its collections lists can use.
+pub async fn set_indexed(tx: &mut TenantTx, plugin: &str, indexed: &[String]) -> Result<()> {
+    tx.execute(
+        "UPDATE installations SET indexed = $3 WHERE tenant_id = $1 AND plugin = $2",
+        params![plugin, Json::from(indexed)],
+    )
+    .await?;
+    Ok(())
+}
+
+/// Which indexes of its collections lists can use.
+pub async fn indexed(tx: &mut TenantTx, plugin: &str) -> Result<Json> {
+    let row: Option<(Json,)> = tx
+        .fetch_optional("SELECT indexed FROM installations WHERE tenant_id = $1 AND plugin = $2", params![plugin])
+        .await?;
+    Ok(row.map_or(Json::Null, |(indexed,)| indexed))
 }
 
 /// Forget that a plugin was installed.

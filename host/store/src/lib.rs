@@ -34,6 +34,7 @@ pub mod plugin_usage;
 pub mod plugins;
 mod postgres;
 pub mod publishers;
+pub mod record_marks;
 pub mod record_references;
 pub mod records;
 pub mod roles;

@@ -90,6 +90,9 @@ fn pool(url: &str, connections: u32, serve: &'static [&'static str]) -> Result<P
         }))
 }
 
+// To wait for a connection takes 4 KiB of a future, which is on the heap: whoever uses the
+// database would have room for it otherwise, and is moved a few times.
+
 /// The first statement on a connection; on another one where that ended while nobody used
 /// it, until all of them were tried.
 macro_rules! on_live {
@@ -118,14 +121,14 @@ fn has_ended(error: &sqlx::Error) -> bool {
 pub(crate) async fn begin_tenant(pool: &Pool<Postgres>, tenant: TenantId) -> Result<Transaction<'static, Postgres>> {
     let begin =
         format!("BEGIN; SET LOCAL plan_cache_mode = force_generic_plan; SET LOCAL purlin.tenant_id = '{}'", tenant.0);
-    Ok(on_live!(pool, pool.begin_with(AssertSqlSafe(begin.clone())).await)?)
+    Ok(on_live!(pool, Box::pin(pool.begin_with(AssertSqlSafe(begin.clone()))).await)?)
 }
 
 /// A connection that is the tenant's until it is released.
 pub(crate) async fn checkout_tenant(pool: &Pool<Postgres>, tenant: TenantId) -> Result<PoolConnection<Postgres>> {
     let name = format!("SET purlin.tenant_id = '{}'", tenant.0);
     Ok(on_live!(pool, {
-        let mut conn = pool.acquire().await?;
+        let mut conn = Box::pin(pool.acquire()).await?;
         conn.execute(raw_sql(AssertSqlSafe(name.clone()))).await.map(|_| conn)
     })?)
 }
@@ -138,7 +141,7 @@ pub(crate) const NAMES_TENANT: &str =
 /// tried again on another connection: nobody knows whether it was committed on the first, and
 /// a job of it may have been run and forgotten since.
 pub(crate) async fn execute_alone(pool: &Pool<Postgres>, sql: SqlStr, arguments: PgArguments) -> Result<()> {
-    let mut conn = pool.acquire().await?;
+    let mut conn = Box::pin(pool.acquire()).await?;
     query_with(sql, arguments).execute(&mut *conn).await?;
     Ok(())
 }
@@ -149,17 +152,17 @@ pub(crate) async fn fetch_alone<T: Entity>(
     sql: SqlStr,
     arguments: PgArguments,
 ) -> Result<Vec<T>> {
-    let mut conn = pool.acquire().await?;
+    let mut conn = Box::pin(pool.acquire()).await?;
     Ok(query_as_with(sql, arguments).fetch_all(&mut *conn).await?)
 }
 
 pub(crate) async fn begin_platform(pool: &Pool<Postgres>) -> Result<Transaction<'static, Postgres>> {
-    Ok(on_live!(pool, pool.begin_with("BEGIN; SET LOCAL ROLE purlin_platform").await)?)
+    Ok(on_live!(pool, Box::pin(pool.begin_with("BEGIN; SET LOCAL ROLE purlin_platform")).await)?)
 }
 
 /// A connection of the engine of jobs; every statement on it is a transaction by itself.
 pub(crate) async fn checkout_engine(pool: &Pool<Postgres>) -> Result<PoolConnection<Postgres>> {
-    Ok(pool.acquire().await?)
+    Ok(Box::pin(pool.acquire()).await?)
 }
 
 /// Hold lanes of a tenant until the transaction ends: alone, to finish the head of one, or

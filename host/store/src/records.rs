@@ -4,6 +4,7 @@ use purlin_domain::{
     Json, Timestamp,
     filter::Filter,
     id::{RecordId, UserId},
+    mark::Lookup,
     record::{CollectionRef, Record},
 };
 use sqlx::FromRow;
@@ -74,6 +75,30 @@ pub async fn hold_version(tx: &mut TenantTx, of: &CollectionRef, id: RecordId) -
     };
     let row: Option<(i64,)> = tx.fetch_optional(sql, params![&of.plugin, &of.collection, id]).await?;
     Ok(row.map(|(version,)| version))
+}
+
+/// The records of a collection in the order of their ids, held so until the transaction ends;
+/// so many at most.
+pub async fn hold_after(
+    tx: &mut TenantTx,
+    of: &CollectionRef,
+    after: Option<RecordId>,
+    most: u32,
+) -> Result<Vec<Record>> {
+    macro_rules! after {
+        ($lock:literal) => {
+            concat!(
+                "SELECT id, version, data, created_at, updated_at FROM records
+                 WHERE tenant_id = $1 AND plugin = $2 AND collection = $3 AND id > $4 ORDER BY id LIMIT $5",
+                $lock
+            )
+        };
+    }
+    // In SQLite the writer is alone.
+    let sql = if tx.conn.is_postgres() { after!(" FOR SHARE") } else { after!("") };
+    let after = after.map_or(Uuid::nil(), |id| id.0);
+    let rows: Vec<Row> = tx.fetch_all(sql, params![&of.plugin, &of.collection, after, most]).await?;
+    Ok(rows.into_iter().map(Record::from).collect())
 }
 
 /// Add records, each by whoever made it.
@@ -157,9 +182,9 @@ pub async fn list(tx: &mut TenantTx, of: &CollectionRef, slice: &Slice<'_>) -> R
     Ok(Page { rows: page.rows.into_iter().map(Record::from).collect(), more: page.more, total: page.total })
 }
 
-/// How many records of a collection pass.
-pub async fn count(tx: &mut TenantTx, of: &CollectionRef, filter: &Filter) -> Result<i64> {
-    tx.count("records", &scope(of), filter).await
+/// How many records of a collection pass; those that pass are all among what is looked up.
+pub async fn count(tx: &mut TenantTx, of: &CollectionRef, filter: &Filter, lookup: Option<&Lookup>) -> Result<i64> {
+    tx.count("records", &scope(of), filter, lookup).await
 }
 
 fn scope(of: &CollectionRef) -> Vec<(&'static str, Option<sea_query::Value>)> {

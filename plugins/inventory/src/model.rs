@@ -71,6 +71,7 @@ pub fn movements() -> Collection {
     Collection::new("movements", schema)
         .title("Stock movements")
         .filterable(&["item_id", "quantity"])
+        .indexed(&["item_id", "quantity"])
         .references("item_id", "items")
 }
 

@@ -1,5 +1,7 @@
 //! The collections a plugin declares.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
 use super::{Descriptor, PersonalData, Reference};
@@ -7,6 +9,7 @@ use crate::{
     Json,
     error::Violation,
     filter::{Field, FieldType, Source},
+    mark::mark,
     name::is_word,
 };
 
@@ -30,6 +33,9 @@ pub struct Collection {
     /// Properties that lists may sort by; text, number or boolean.
     #[serde(default)]
     pub sortable: Vec<String>,
+    /// Filterable properties by which lists find records without reading all of them.
+    #[serde(default)]
+    pub indexed: Vec<String>,
     /// Properties of type string that a search for words looks through.
     #[serde(default)]
     pub searchable: Vec<String>,
@@ -67,6 +73,10 @@ impl Collection {
         for name in &self.searchable {
             let holds = is_word(name) && self.field_type(name) == Some(FieldType::Text);
             check(holds, "/searchable", format!("`{name}` needs to be a property of type string"));
+        }
+        check(self.indexed.len() <= INDEXED_MAX, "/indexed", format!("at most {INDEXED_MAX} properties"));
+        for name in &self.indexed {
+            check(self.filterable.contains(name), "/indexed", format!("`{name}` needs to be filterable"));
         }
         check(self.references.len() <= REFERENCES_MAX, "/references", format!("at most {REFERENCES_MAX} references"));
         found
@@ -156,6 +166,12 @@ impl Collection {
         fields
     }
 
+    /// What the index of each property has of this data.
+    pub fn marks(&self, data: &Json) -> Vec<(&str, String)> {
+        let names: BTreeSet<&String> = self.indexed.iter().collect();
+        names.into_iter().filter_map(|name| Some((name.as_str(), mark(data.get(name)?)?))).collect()
+    }
+
     /// Each unique key of this data: its name, and a BLAKE3 digest of its values, so that
     /// it takes the same room however long they are.
     pub fn unique_values(&self, data: &Json) -> Vec<(String, String)> {
@@ -165,6 +181,7 @@ impl Collection {
     }
 }
 
+const INDEXED_MAX: usize = 10;
 const SEARCHABLE_MAX: usize = 10;
 const REFERENCES_MAX: usize = 20;
 

@@ -26,7 +26,7 @@ use super::{InstallationView, changed, gone, tell, upgrade, view};
 use crate::{
     Platform, Result, ServiceError,
     change::{Change, Mutation},
-    schedules,
+    indexes, schedules,
     unit::forget_contents,
     users::Enqueued,
 };
@@ -81,6 +81,7 @@ async fn go_back(
     let loaded = platform.catalog.load(&mut change.tx, &after).await?;
     schedules::install(platform, &mut change.tx, &loaded.descriptor, now).await?;
     upgrade::let_go(&mut change.tx, &loaded).await?;
+    indexes::settle(platform, change, &after, &loaded.descriptor).await?;
     if after.state == "enabled" {
         tell(platform, change, &loaded.descriptor, &Step::Upgraded(before.version.clone()));
     }
@@ -227,7 +228,10 @@ async fn cancel_some(tx: &mut TenantTx, plugin: &str, now: Timestamp) -> Result<
 
 /// Erase bit by bit. One that was enabled again meanwhile keeps the rest. Whether the claim
 /// still held.
-pub(crate) async fn run_purge(platform: &Arc<Platform>, claimed: &Claimed) -> Result<bool> {
+pub(crate) async fn run_purge(
+    platform: &Arc<Platform>,
+    claimed: &Claimed,
+) -> Result<std::result::Result<bool, Failure>> {
     let Erase { plugin, data } =
         Erase::deserialize(claimed.payload.as_ref().unwrap_or(&Json::Null)).map_err(ServiceError::internal)?;
     let tenant = claimed.tenant_id;
@@ -235,9 +239,7 @@ pub(crate) async fn run_purge(platform: &Arc<Platform>, claimed: &Claimed) -> Re
         let mut tx = platform.db.write(tenant).await?;
         let present = installations::hold(&mut tx, &plugin).await?;
         if present.is_some_and(|installation| installation.state != "disabled") {
-            drop(tx);
-            let failure = Failure::Reject("the plugin was enabled meanwhile; what was left stays".to_owned());
-            return crate::jobs::fail(platform, claimed, &failure).await;
+            return Ok(Err(Failure::Reject("the plugin was enabled meanwhile; what was left stays".to_owned())));
         }
         let now = platform.now();
         let mut count = cancel_some(&mut tx, &plugin, now).await?;
@@ -263,7 +265,7 @@ pub(crate) async fn run_purge(platform: &Arc<Platform>, claimed: &Claimed) -> Re
             let lane = claimed.ordering_key.as_deref();
             let held = jobs::finish(&mut tx, claimed.fence(), lane, &outcome, now).await?;
             tx.commit().await?;
-            return Ok(held);
+            return Ok(Ok(held));
         }
         tx.commit().await?;
         forget_contents(platform, tenant, contents);

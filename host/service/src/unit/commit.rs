@@ -21,7 +21,7 @@ use purlin_store::{
     events::Publish,
     installations::{self, Installation},
     jobs::{self, Ended, Enqueue, Fence, Group},
-    plugin_files, record_references, records,
+    plugin_files, record_marks, record_references, records,
 };
 use serde_json::json;
 use uuid::Uuid;
@@ -304,6 +304,15 @@ async fn write_records(tx: &mut TenantTx, endings: &[Ending], now: Timestamp) ->
         references.extend(made);
     }
     record_references::insert(tx, &references, now).await?;
+    let mut marks = Vec::new();
+    for ending in endings {
+        let (made, gone) = ending.unit.made_marks();
+        for (of, id) in gone {
+            record_marks::delete_of(tx, of, &[*id]).await?;
+        }
+        marks.extend(made);
+    }
+    record_marks::insert(tx, marks, now).await?;
     Ok(records::insert_keys(tx, &claims, now).await?)
 }
 

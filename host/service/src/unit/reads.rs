@@ -2,8 +2,9 @@
 
 use purlin_domain::{
     Json,
+    descriptor::Collection,
     error::HostError,
-    filter::{Field, Filter, Operand},
+    filter::{Filter, Operand},
     id::{RecordId, UserId},
     limits::Limit,
     record::{CollectionRef, Record, RecordPage},
@@ -12,7 +13,11 @@ use purlin_domain::{
 use purlin_store::{Slice, records, tenants, tenants::Tenant, users, users::User};
 
 use super::{HostResult, Unit, Write, unavailable};
-use crate::list::{self, ListQuery, Prepared, Sortable};
+use crate::{
+    catalog::Loaded,
+    indexes,
+    list::{self, ListQuery, Prepared, Sortable},
+};
 
 impl Unit {
     /// The tenant.
@@ -63,15 +68,18 @@ impl Unit {
         if query.size.is_some_and(|size| size > self.limits.query_rows || size == 0) {
             return Err(HostError::Limit(Limit::QueryRows));
         }
-        let fields = self.fields(of).await?;
+        let owner = self.owner(of).await?;
+        let collection = collection(&owner, of)?;
         let resource = format!("apps/{}/{}", of.plugin, of.collection);
-        let prepared = Prepared::new(&self.platform, self.principal.tenant, &resource, &fields, query)?;
+        let prepared = Prepared::new(&self.platform, self.principal.tenant, &resource, &collection.fields(), query)?;
         let written: Vec<(RecordId, Option<Record>)> =
             self.written(of).map(|(id, write)| (id, write.current().cloned())).collect();
         let margin = u32::try_from(written.len()).unwrap_or(u32::MAX);
         let mut tx = self.platform.db.read(self.principal.tenant).await.map_err(unavailable)?;
         let after = prepared.from.as_deref();
-        let slice = Slice { size: prepared.size.saturating_add(margin), ..prepared.slice() };
+        let lookup = indexes::lookup(&mut tx, of, collection, &prepared.filter).await?;
+        let size = prepared.size.saturating_add(margin);
+        let slice = Slice { size, lookup: lookup.as_ref(), ..prepared.slice() };
         let page = records::list(&mut tx, of, &slice).await.map_err(unavailable)?;
         // Where more follows, it follows this row, whether this unit rewrote it or not.
         let edge = page.rows.last().filter(|_| page.more).cloned();
@@ -97,10 +105,12 @@ impl Unit {
     /// How many records pass, this unit's writes counted.
     pub async fn count(&mut self, of: &CollectionRef, tree: Option<&Json>) -> HostResult<i64> {
         self.require(&of.resource(), "read")?;
-        let fields = self.fields(of).await?;
-        let filter = list::tree_filter(tree, &fields)?;
+        let owner = self.owner(of).await?;
+        let collection = collection(&owner, of)?;
+        let filter = list::tree_filter(tree, &collection.fields())?;
         let mut tx = self.platform.db.read(self.principal.tenant).await.map_err(unavailable)?;
-        let stored = records::count(&mut tx, of, &filter).await.map_err(unavailable)?;
+        let lookup = indexes::lookup(&mut tx, of, collection, &filter).await?;
+        let stored = records::count(&mut tx, of, &filter, lookup.as_ref()).await.map_err(unavailable)?;
         let difference: i64 = self
             .written(of)
             .map(|(_, write)| {
@@ -115,18 +125,13 @@ impl Unit {
         Ok(stored + difference)
     }
 
-    async fn fields(&mut self, of: &CollectionRef) -> HostResult<Vec<Field>> {
-        let owner = self.owner(of).await?;
-        owner
-            .descriptor
-            .collection(&of.collection)
-            .map(purlin_domain::descriptor::Collection::fields)
-            .ok_or(HostError::NotFound)
-    }
-
     fn written<'a>(&'a self, of: &'a CollectionRef) -> impl Iterator<Item = (RecordId, &'a Write)> {
         self.writes.iter().filter(move |((collection, _), _)| collection == of).map(|((_, id), write)| (*id, write))
     }
+}
+
+fn collection<'a>(owner: &'a Loaded, of: &CollectionRef) -> HostResult<&'a Collection> {
+    owner.descriptor.collection(&of.collection).ok_or(HostError::NotFound)
 }
 
 /// The values of the sort keys.

@@ -9,7 +9,8 @@ use purlin_sdk::{
 };
 
 /// `A` is the first version, `B` the next one, which wants more, `C` one that traps. `D` and `E`
-/// take no tale of more than a hundred characters; `D` does something about those there are.
+/// take no tale of more than a hundred characters; `D` does something about those there are. `F`
+/// has an index.
 static EDITION: &[u8; 16] = b"story, edition A";
 
 fn edition() -> u8 {
@@ -25,20 +26,23 @@ impl Plugin for Story {
             b'B' => "1.1.0",
             b'D' => "2.0.0",
             b'E' => "2.1.0",
+            b'F' => "1.3.0",
             _ => "1.2.0",
         };
         let is_short = matches!(edition(), b'D' | b'E');
         let text = if is_short { json!({ "type": "string", "maxLength": 100 }) } else { json!({ "type": "string" }) };
         let schema = json!({ "type": "object", "properties": { "text": text, "by": { "type": "string" } } });
+        let tales = Collection::new("tales", schema).filterable(&["text", "by"]);
+        let tales = if edition() == b'F' { tales.indexed(&["by"]) } else { tales };
         let descriptor = Descriptor::new("story", version, "Story")
-            .collection(Collection::new("tales", schema).filterable(&["text", "by"]))
+            .collection(tales)
             .publishes(EventType::new("story.told"))
             .subscribe("story.told")
             .job(JobKind::new("story.call").attempts(1))
             .on(Told::Enabled);
-        let descriptor = if edition() == b'E' { descriptor } else { descriptor.on(Told::Upgraded) };
+        let descriptor = if matches!(edition(), b'E' | b'F') { descriptor } else { descriptor.on(Told::Upgraded) };
         match edition() {
-            b'A' => descriptor,
+            b'A' | b'F' => descriptor,
             _ => descriptor.sends_to("localhost").requests("events:read").subscribe("user.*"),
         }
     }

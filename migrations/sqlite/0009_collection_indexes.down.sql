@@ -1,0 +1,2 @@
+ALTER TABLE installations DROP COLUMN indexed;
+DROP TABLE record_marks;
