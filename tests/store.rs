@@ -24,6 +24,19 @@ async fn migrations_go_up_down_and_up_again_and_repeat_without_effect(database: 
 }
 
 #[db_test]
+async fn an_older_host_starts_on_a_schema_that_is_ahead_of_it(database: Database) {
+    let config = database.config();
+    migrate::up(&config).await.unwrap();
+    let success = if database.is_postgres() { "true" } else { "1" };
+    let newer = "INSERT INTO _sqlx_migrations (version, description, installed_on, success, checksum, execution_time)
+         SELECT 9999, 'of a newer host', installed_on, {success}, checksum, 0 FROM _sqlx_migrations WHERE version = 1";
+    database.execute(&newer.replace("{success}", success)).await;
+    migrate::up(&config).await.unwrap();
+    assert!(migrate::down(&config, Some(0)).await.is_err(), "what it does not know it cannot take back");
+    assert!(migrate::status(&config).await.unwrap().iter().all(|m| m.applied_at.is_some()));
+}
+
+#[db_test]
 async fn migrations_go_down_and_up_on_a_database_full_of_data(database: Database) {
     let mut host = Host::start(database).await;
     host.tenant_with("acme", "inventory")

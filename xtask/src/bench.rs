@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 use serde_json::json;
 
 use crate::{
-    bench_audit, bench_engine, bench_runtime,
+    bench_audit, bench_collections, bench_engine, bench_runtime,
     client::{Client, text},
     host::{Host, OPERATOR_PASSWORD},
     plugins, private, shell,
@@ -19,9 +19,10 @@ pub fn run(what: &str) -> Result<()> {
     match what {
         "start" => starts(),
         "audit" => bench_audit::run(),
+        "collections" => bench_collections::run(),
         "engine" => bench_engine::run(),
         "runtime" => bench_runtime::run(),
-        other => bail!("`{other}` is no bench; they are start, audit, engine and runtime"),
+        other => bail!("`{other}` is no bench; they are start, audit, collections, engine and runtime"),
     }
 }
 

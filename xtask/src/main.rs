@@ -3,6 +3,7 @@
 
 mod bench;
 mod bench_audit;
+mod bench_collections;
 mod bench_engine;
 mod bench_runtime;
 mod client;
@@ -53,7 +54,7 @@ enum Command {
     },
     /// Measure what docs/performance.md reports.
     Bench {
-        /// `start`, or `audit`.
+        /// `start`, `audit`, `collections`, `engine` or `runtime`.
         #[arg(default_value = "start")]
         what: String,
     },

@@ -5,10 +5,15 @@ use std::path::Path;
 use purlin_domain::Timestamp;
 use sqlx::{Connection, PgConnection, SqliteConnection, migrate::Migrator};
 
-use crate::{Config, Result, sqlite};
+use crate::{Config, Result, sqlite as embedded};
 
-static POSTGRES: Migrator = sqlx::migrate!("../../migrations/postgres");
-pub(crate) static SQLITE: Migrator = sqlx::migrate!("../../migrations/sqlite");
+fn postgres() -> Migrator {
+    sqlx::migrate!("../../migrations/postgres")
+}
+
+pub(crate) fn sqlite() -> Migrator {
+    sqlx::migrate!("../../migrations/sqlite")
+}
 
 /// A migration, and when it was applied.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,17 +26,18 @@ pub struct Migration {
     pub applied_at: Option<Timestamp>,
 }
 
-/// Apply what is pending.
+/// Apply what is pending. What a newer host has applied is left alone, so that an older one can be
+/// started on a database that is ahead of it, as while hosts are replaced one by one.
 pub async fn up(config: &Config) -> Result<()> {
     match config {
         Config::Postgres { url, migrate_url, .. } => {
             let mut conn = PgConnection::connect(migrate_url.as_ref().unwrap_or(url)).await?;
-            POSTGRES.run(&mut conn).await?;
+            postgres().set_ignore_missing(true).run(&mut conn).await?;
             Ok(conn.close().await?)
         }
         Config::Sqlite { file, .. } => {
             let mut conn = sqlite_connection(file).await?;
-            SQLITE.run(&mut conn).await?;
+            sqlite().set_ignore_missing(true).run(&mut conn).await?;
             Ok(conn.close().await?)
         }
     }
@@ -49,12 +55,12 @@ pub async fn down(config: &Config, target: Option<i64>) -> Result<()> {
     match config {
         Config::Postgres { url, migrate_url, .. } => {
             let mut conn = PgConnection::connect(migrate_url.as_ref().unwrap_or(url)).await?;
-            POSTGRES.undo(&mut conn, target).await?;
+            postgres().undo(&mut conn, target).await?;
             Ok(conn.close().await?)
         }
         Config::Sqlite { file, .. } => {
             let mut conn = sqlite_connection(file).await?;
-            SQLITE.undo(&mut conn, target).await?;
+            sqlite().undo(&mut conn, target).await?;
             Ok(conn.close().await?)
         }
     }
@@ -68,7 +74,7 @@ pub async fn status(config: &Config) -> Result<Vec<Migration>> {
             let known: bool =
                 sqlx::query_scalar("SELECT to_regclass('_sqlx_migrations') IS NOT NULL").fetch_one(&mut conn).await?;
             let rows = if known { sqlx::query_as(APPLIED).fetch_all(&mut conn).await? } else { Vec::new() };
-            (&POSTGRES, rows)
+            (postgres(), rows)
         }
         Config::Sqlite { file, .. } => {
             let mut conn = sqlite_connection(file).await?;
@@ -76,7 +82,7 @@ pub async fn status(config: &Config) -> Result<Vec<Migration>> {
                 .fetch_one(&mut conn)
                 .await?;
             let rows = if known > 0 { sqlx::query_as(APPLIED).fetch_all(&mut conn).await? } else { Vec::new() };
-            (&SQLITE, rows)
+            (sqlite(), rows)
         }
     };
     let find = |version: i64| applied.iter().find(|(v, _): &&(i64, Timestamp)| *v == version).map(|(_, at)| *at);
@@ -91,5 +97,5 @@ const APPLIED: &str = "SELECT version, installed_on FROM _sqlx_migrations WHERE 
 
 async fn sqlite_connection(file: &Path) -> Result<SqliteConnection> {
     // A table is changed by making it anew, which must not touch what refers to it.
-    Ok(SqliteConnection::connect_with(&sqlite::options(file).foreign_keys(false)).await?)
+    Ok(SqliteConnection::connect_with(&embedded::options(file).foreign_keys(false)).await?)
 }

@@ -1,15 +1,16 @@
 //! Verifying the audit log: every row against its MAC, every place against the one before
 //! it, the end against the head, and all of it against what was signed.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, time::Duration};
 
-use purlin_domain::{Timestamp, principal::Principal};
+use purlin_domain::{Timestamp, id::TenantId, principal::Principal};
 use purlin_store::{
     TenantTx,
     audit_chain::{self, Head},
 };
 use schemars::JsonSchema;
 use serde::Serialize;
+use tokio::time::sleep;
 
 use super::{
     chain::{chain_tenant, read, sign_end},
@@ -18,6 +19,9 @@ use super::{
 use crate::{Platform, Result, ServiceError};
 
 const PAGE: u32 = 1_000;
+/// How often it is seen to that every row has its place, and how long is waited in between.
+const CHAIN_TRIES: u32 = 20;
+const CHAIN_PAUSE: Duration = Duration::from_millis(100);
 /// Findings told at most.
 const TOLD_MAX: usize = 100;
 
@@ -76,12 +80,25 @@ impl Walk {
     }
 }
 
+/// Give every row its place. Whoever else is at it at this moment is waited for a little: where
+/// rows are added all the time, some are left.
+async fn chain_all(platform: &Platform, tenant: TenantId) -> Result<()> {
+    for _ in 0..CHAIN_TRIES {
+        chain_tenant(platform, tenant).await?;
+        if audit_chain::count_unchained(&mut platform.db.read(tenant).await?).await? == 0 {
+            break;
+        }
+        sleep(CHAIN_PAUSE).await;
+    }
+    Ok(())
+}
+
 /// Verify the tenant's audit log from the first row that is kept to the last.
 pub async fn verify(platform: &Platform, principal: &Principal) -> Result<Verification> {
     let Ok(_turn) = platform.verifying.try_acquire() else {
         return Err(ServiceError::Unavailable("others are verifying at this moment; try again".to_owned()));
     };
-    chain_tenant(platform, principal.tenant).await?;
+    chain_all(platform, principal.tenant).await?;
     let mut tx = platform.db.read(principal.tenant).await?;
     let mut walk = begin(platform, &mut tx).await?;
     let first_seq = walk.seq + 1;

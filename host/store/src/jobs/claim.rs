@@ -409,7 +409,7 @@ mod tests {
     /// What a look costs while so many jobs of each of two groups wait.
     async fn steps_of_a_look(jobs: u32) -> u64 {
         let mut conn = SqliteConnection::connect("sqlite::memory:").await.unwrap();
-        migrate::SQLITE.run(&mut conn).await.unwrap();
+        migrate::sqlite().run(&mut conn).await.unwrap();
         let tenant = "INSERT INTO tenants (id, name, slug, status, plan, settings, created_at, updated_at)
              VALUES (x'01', 'a', 'a', 'active', 'standard', '{}', '', '')";
         sqlx::query(tenant).execute(&mut conn).await.unwrap();
