@@ -150,6 +150,10 @@ async fn what_is_personal_of_a_user_is_shown_whole_and_erased_with_the_user(data
     assert_eq!(done["result"]["records"], 1, "{done:#}");
     let left = ada.get(&format!("{PEOPLE}/{about}")).await.expect(200);
     assert_eq!(left["data"], json!({ "user": id, "team": "a" }));
+    let marks = async |like: &str| {
+        host.database.count(&format!("SELECT count(*) FROM record_marks WHERE mark LIKE '{like}'")).await
+    };
+    assert_eq!((marks("s555-%").await, marks(&format!("s{id}")).await), (0, 1), "nor has an index it any more");
     assert_eq!(ada.get(&format!("{PEOPLE}/{other}")).await.expect(200)["data"]["name"], "Zoe");
     let events = ada.get(&format!("/api/v1/events?filter[subject]={about}")).await.expect(200).to_string();
     assert!(events.contains("probe.people.erased") && !events.contains("\"555-"), "{events}");
@@ -196,6 +200,27 @@ async fn a_list_finds_by_an_index_what_it_finds_without(database: Database) {
         ada.get("/api/v1/apps/inventory/movements?filter[quantity][gt]=0&page[size]=3&sort=id").await.expect(200);
     let next = first["page"]["next"].as_str().unwrap();
     assert_eq!(found(&format!("filter[quantity][gt]=0&page[size]=3&sort=id&page[after]={next}")).await, [20]);
+}
+
+#[db_test]
+async fn a_guest_finds_and_counts_by_an_index(database: Database) {
+    let host = Host::start(database).await;
+    let ada = host.tenant_with("acme", "probe").await;
+    for phone in ["1", "2", "2"] {
+        ada.create("probe/people", json!({ "team": "a", "phone": phone })).await;
+    }
+    let asked = json!({ "calls": [
+        { "do": "create", "collection": "people", "data": { "team": "b", "phone": "2" } },
+        { "do": "find", "collection": "people", "property": "phone", "value": "2" },
+        { "do": "count", "collection": "people", "filter": { "field": "phone", "op": "eq", "value": "2" } },
+    ] });
+    let answers = async || ada.run("probe.script", asked.clone()).await["result"].clone();
+    let found = answers().await;
+    assert_eq!((&found[1]["ok"], &found[2]["ok"]), (&json!(3), &json!(3)), "its own is among them: {found}");
+    // They do use it: what it has not they do not find.
+    host.database.execute("DELETE FROM record_marks WHERE mark = 's2'").await;
+    let found = answers().await;
+    assert_eq!((&found[1]["ok"], &found[2]["ok"]), (&json!(1), &json!(1)), "{found}");
 }
 
 #[db_test]

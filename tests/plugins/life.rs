@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use purlin_test_macros::db_test;
 use serde_json::{Value, json};
+use sqlx::{Connection, PgConnection, raw_sql};
 use tokio::time::sleep;
 
-use crate::support::{Client, Database, Host, Options, Receiver, component};
+use crate::support::{Client, Database, Host, Options, Receiver, component, skipped};
 
 const INSTALLATION: &str = "/api/v1/installations/story";
 
@@ -164,6 +165,51 @@ async fn an_index_is_made_for_what_was_there_before_a_version_declares_it(databa
     assert_eq!(by("bob").await, ["207", "between"]);
     let job = &ada.rows("/api/v1/jobs?filter[kind]=index_records&sort=-id").await[0];
     assert_eq!(job["progress"], 100, "{job:#}");
+}
+
+/// Two moments of a commit that no test meets by chance; only here does it wait for anybody.
+#[tokio::test]
+async fn a_write_that_began_under_the_version_before_does_not_escape_an_index() {
+    let Some(database) = Database::postgres().await else { return skipped("PostgreSQL") };
+    let host = Host::start(database).await;
+    upload(&host, b"AF").await;
+    let ada = host.tenant("acme").await;
+    enable(&ada, "1.0.0").await;
+    let mut past = PgConnection::connect(host.database.url.as_ref().unwrap()).await.unwrap();
+    raw_sql("SET row_security = off").execute(&mut past).await.unwrap();
+    let tale = json!({ "text": "x", "by": "bob" });
+    let found = async || ada.rows("/api/v1/apps/story/tales?filter[by]=bob").await.len();
+
+    // It has looked which version runs, and has not committed when that is another one.
+    raw_sql("BEGIN; LOCK TABLE records IN SHARE MODE").execute(&mut past).await.unwrap();
+    let release = async {
+        sleep(Duration::from_secs(2)).await;
+        raw_sql("COMMIT").execute(&mut past).await.unwrap();
+    };
+    let upgrade = async {
+        sleep(Duration::from_secs(1)).await;
+        enable(&ada, "1.3.0").await
+    };
+    let (_, upgraded, ()) = tokio::join!(ada.create("story/tales", tale.clone()), upgrade, release);
+    assert_eq!(upgraded["indexed"], json!([]), "there is a record without a mark");
+    wait_until(&ada, "the index is made", |view| view["indexed"] == json!(["tales.by"])).await;
+    assert_eq!(found().await, 1);
+
+    // It is about to look, with the version before in its hands.
+    ada.post("/api/v1/installations/story/rollback", &json!({})).await.expect(200);
+    ada.settle().await;
+    let hold = "BEGIN; SELECT 1 FROM installations WHERE plugin = 'story' FOR UPDATE;
+         INSERT INTO record_marks SELECT tenant_id, plugin, collection, 'by', 'sbob', id, created_at FROM records WHERE data->>'by' = 'bob'";
+    raw_sql(hold).execute(&mut past).await.unwrap();
+    let newer = "UPDATE installations SET indexed = '[\"tales.by\"]',
+            version_id = (SELECT id FROM plugin_versions WHERE plugin = 'story' AND version = '1.3.0') WHERE plugin = 'story';
+         COMMIT";
+    let upgrade = async {
+        sleep(Duration::from_secs(1)).await;
+        raw_sql(newer).execute(&mut past).await.unwrap();
+    };
+    tokio::join!(ada.create("story/tales", tale), upgrade);
+    assert_eq!(found().await, 2);
 }
 
 #[db_test]

@@ -71,7 +71,7 @@ pub struct Page<T> {
 
 /// Bytes of documents in one page, give or take a row: a page of large rows is shorter
 /// than it was asked to be.
-const PAGE_BYTES_MAX: usize = 8 << 20;
+pub(crate) const PAGE_BYTES_MAX: usize = 8 << 20;
 
 impl TenantTx {
     /// A page of a list of this tenant.

@@ -220,6 +220,23 @@ pub async fn consent(tx: &mut TenantTx, plugin: &str) -> Result<Option<Installat
     .await
 }
 
+/// The version that an enabled plugin runs, held so until the transaction ends; with others who
+/// hold it so, against whoever [holds](hold) the installation to change it.
+pub async fn hold_version(tx: &mut TenantTx, plugin: &str) -> Result<Option<VersionId>> {
+    macro_rules! version {
+        ($lock:literal) => {
+            concat!(
+                "SELECT version_id FROM installations WHERE tenant_id = $1 AND plugin = $2 AND state = 'enabled'",
+                $lock
+            )
+        };
+    }
+    // In SQLite the writer is alone.
+    let sql = if tx.conn.is_postgres() { version!(" FOR KEY SHARE") } else { version!("") };
+    let row: Option<(Uuid,)> = tx.fetch_optional(sql, params![plugin]).await?;
+    Ok(row.map(|(id,)| VersionId(id)))
+}
+
 /// The installation of this plugin, held so until the transaction ends.
 pub async fn hold(tx: &mut TenantTx, plugin: &str) -> Result<Option<Installation>> {
     let sql = if tx.conn.is_postgres() {

@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 use crate::{
     Listing, Page, Result, Slice, TenantTx, Weigh,
+    built::PAGE_BYTES_MAX,
     value::{Bind, params},
 };
 
@@ -78,7 +79,7 @@ pub async fn hold_version(tx: &mut TenantTx, of: &CollectionRef, id: RecordId) -
 }
 
 /// The records of a collection in the order of their ids, held so until the transaction ends;
-/// so many at most.
+/// so many at most, and fewer where they are large.
 pub async fn hold_after(
     tx: &mut TenantTx,
     of: &CollectionRef,
@@ -97,7 +98,8 @@ pub async fn hold_after(
     // In SQLite the writer is alone.
     let sql = if tx.conn.is_postgres() { after!(" FOR SHARE") } else { after!("") };
     let after = after.map_or(Uuid::nil(), |id| id.0);
-    let rows: Vec<Row> = tx.fetch_all(sql, params![&of.plugin, &of.collection, after, most]).await?;
+    let (rows, _): (Vec<Row>, bool) =
+        tx.fetch_within(sql, params![&of.plugin, &of.collection, after, most], PAGE_BYTES_MAX).await?;
     Ok(rows.into_iter().map(Record::from).collect())
 }
 

@@ -7,7 +7,7 @@ use sqlx::SqlSafeStr;
 use sqlx::{SqlStr, query_as_with};
 
 use crate::{
-    Entity, Result,
+    Entity, Result, Weigh,
     built::inserts::Insert,
     conn::{Conn, delegate_statements},
     postgres,
@@ -36,6 +36,19 @@ impl TenantTx {
     }
 
     delegate_statements!(with_tenant, text);
+
+    /// Rows until they weigh too much together, the last one included; whether that cut them
+    /// short.
+    pub(crate) async fn fetch_within<T: Entity + Weigh>(
+        &mut self,
+        sql: &'static str,
+        values: Vec<Value>,
+        bytes_max: usize,
+    ) -> Result<(Vec<T>, bool)> {
+        self.settle().await?;
+        let values = self.with_tenant(sql, values);
+        self.conn.fetch_within(Self::text(sql), values, bytes_max).await
+    }
 
     /// Make everything done here last.
     pub async fn commit(mut self) -> Result<()> {

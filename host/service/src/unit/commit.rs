@@ -12,7 +12,7 @@ use purlin_domain::{
     Json, Timestamp,
     audit::{AuditEntry, difference},
     event::{Cause, NewEvent},
-    id::{RecordId, TenantId, UserId},
+    id::{RecordId, TenantId, UserId, VersionId},
     job::NewJob,
     record::CollectionRef,
 };
@@ -103,7 +103,7 @@ impl Ending {
 
 /// Commit these units of one tenant together.
 ///
-/// The fences come first, then the tenant's consent, then the records that were seen or
+/// The fences come first, then the tenant's consent and the versions, then the records that were seen or
 /// written, in the order of their keys, so that two commits do not wait for each other in a
 /// circle.
 pub(super) async fn commit(endings: &[Ending]) -> Result<(), CommitError> {
@@ -136,6 +136,7 @@ async fn write(endings: &[Ending]) -> Result<(), CommitError> {
     let mut tx = platform.db.write(principal.tenant).await?;
     acknowledge(&mut tx, endings, now).await?;
     check_consent(&mut tx, endings).await?;
+    check_owners(&mut tx, endings).await?;
     let growth = endings.iter().map(|ending| ending.unit.growth()).sum();
     if growth != 0 {
         storage::grow(platform, &mut tx, Kind::Records, growth).await?;
@@ -246,6 +247,25 @@ async fn check_consent(tx: &mut TenantTx, endings: &[Ending]) -> Result<(), Comm
         };
         if !consents.get(began.plugin.as_str()).is_some_and(|now| now.as_ref().is_some_and(same)) {
             return Err(CommitError::Withdrawn);
+        }
+    }
+    Ok(())
+}
+
+/// What is written was checked against the schema of a version, and has the keys and marks that
+/// this one declares: its plugin must still run it when all of this lasts.
+async fn check_owners(tx: &mut TenantTx, endings: &[Ending]) -> Result<(), CommitError> {
+    let mut owners: BTreeMap<&str, Option<VersionId>> = BTreeMap::new();
+    for Ending { unit, .. } in endings {
+        for (of, _) in unit.writes.keys() {
+            let plugin = of.plugin.as_str();
+            if !owners.contains_key(plugin) {
+                owners.insert(plugin, installations::hold_version(tx, plugin).await?);
+            }
+            let checked = unit.plugins.get(plugin).map(|loaded| loaded.version);
+            if checked.is_none() || owners.get(plugin) != Some(&checked) {
+                return Err(CommitError::Conflict(format!("{plugin} runs in another version now, or not at all")));
+            }
         }
     }
     Ok(())

@@ -56,7 +56,8 @@ fn people() -> Collection {
         "required": ["team"],
     });
     Collection::new("people", schema)
-        .filterable(&["user", "team"])
+        .filterable(&["user", "team", "phone"])
+        .indexed(&["user", "phone"])
         .searchable(&["name", "team"])
         .references("boss", "people")
         .personal_data(&["name", "phone"], Some("user"))

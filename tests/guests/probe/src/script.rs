@@ -56,7 +56,8 @@ fn make(call: &Value) -> Result<Value, Error> {
             json!(own().update(&record)?.version)
         }
         "get" => own().get(text("id"))?.data,
-        "count" => json!(own().count(None)?),
+        "count" => json!(own().count(call.get("filter"))?),
+        "find" => json!(own().query().filter(text("property"), "eq", text("value")).page()?.rows.len()),
         "delete" => json!(own().delete(text("id"))?),
         "publish" => json!(events::publish(text("type"), call["subject"].as_str(), &call["data"])?),
         "enqueue" => json!(jobs::enqueue(text("kind"), &call["payload"], jobs::Options::default())?),
