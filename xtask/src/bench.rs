@@ -4,13 +4,9 @@
 use std::{fs, path::Path};
 
 use anyhow::{Result, bail};
-use serde_json::json;
 
 use crate::{
-    bench_audit, bench_collections, bench_engine, bench_runtime,
-    client::{Client, text},
-    host::{Host, OPERATOR_PASSWORD},
-    plugins, private, shell,
+    bench_audit, bench_collections, bench_engine, bench_runtime, client::text, host::Host, plugins, private, shell,
 };
 
 const STARTS: usize = 20;
@@ -41,10 +37,7 @@ fn measure(host: &Path, directory: &Path, components: &[&Path]) -> Result<()> {
     shell::step("preparing a data directory");
     let running = Host::start(host, directory, &[])?;
     println!("first start, from nothing: {} ms to the first answered request", running.start_time.as_millis());
-    let mut client = Client::new(&running.address);
-    let login = json!({ "email": "operator@purlin.local", "password": OPERATOR_PASSWORD });
-    let signed_in = client.post("/api/v1/auth/login", &login)?.expect(200)?;
-    client.sign_in(&text(&signed_in, "/access_token")?);
+    let client = running.operator()?;
     for component in components {
         let version = client.upload("/api/v1/plugins", &fs::read(component)?)?.expect(201)?;
         println!(

@@ -65,13 +65,8 @@ fn measure(host: &Host) -> Result<()> {
 
 /// A tenant with so many users; a client and the user it is to change, for each.
 fn tenant(host: &Host, slug: &str, users: usize) -> Result<Vec<(Client, String)>> {
-    let mut admin = Client::new(&host.address);
-    let registration = json!({
-        "tenant": { "name": slug, "slug": slug }, "email": format!("admin@{slug}.example"), "password": "correct horse battery",
-    });
-    let registered = admin.post("/api/v1/auth/register", &registration)?.expect(201)?;
+    let (admin, registered) = host.tenant(slug)?;
     let token = text(&registered, "/access_token")?;
-    admin.sign_in(&token);
     let mut writers = Vec::new();
     for n in 0..users {
         let new = json!({ "email": format!("u{n}@{slug}.example") });

@@ -14,7 +14,7 @@ use crate::{
     bench_engine::median,
     client::{Client, text},
     fuzz::with_database,
-    host::{Host, OPERATOR_PASSWORD},
+    host::Host,
     plugins, private, shell,
     test::Services,
 };
@@ -44,15 +44,8 @@ pub fn run() -> Result<()> {
 }
 
 fn measure(host: &Host, url: &str, inventory: &[u8]) -> Result<()> {
-    let mut client = Client::new(&host.address);
-    let login = json!({ "email": "operator@purlin.local", "password": OPERATOR_PASSWORD });
-    client.sign_in(&text(&client.post("/api/v1/auth/login", &login)?.expect(200)?, "/access_token")?);
-    client.upload("/api/v1/plugins", inventory)?.expect(201)?;
-    let registration = json!({
-        "tenant": { "name": "Bench", "slug": "bench" }, "email": "admin@bench.example", "password": "correct horse battery",
-    });
-    let registered = client.post("/api/v1/auth/register", &registration)?.expect(201)?;
-    client.sign_in(&text(&registered, "/access_token")?);
+    host.operator()?.upload("/api/v1/plugins", inventory)?.expect(201)?;
+    let (client, registered) = host.tenant("bench")?;
     let tenant = text(&registered, "/tenant/id")?;
     // Records of a collection whose plugin is not installed: what an uninstalled one leaves.
     sql(

@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use crate::{
     client::{Client, text},
     fuzz::with_database,
-    host::{Host, OPERATOR_PASSWORD},
+    host::Host,
     plugins, private, shell,
     test::Services,
 };
@@ -119,15 +119,8 @@ fn over(database: &str, probe: &Path, url: Option<&str>) -> Result<()> {
     environment.extend(url.map(|url| ("DATABASE_URL", url.to_owned())));
     let binary: PathBuf = shell::target().join("release/purlin");
     let host = Host::start(&binary, &directory, &environment)?;
-    let mut client = Client::new(&host.address);
-    let login = json!({ "email": "operator@purlin.local", "password": OPERATOR_PASSWORD });
-    client.sign_in(&text(&client.post("/api/v1/auth/login", &login)?.expect(200)?, "/access_token")?);
-    client.upload("/api/v1/plugins", &fs::read(probe)?)?.expect(201)?;
-    let registration = json!({
-        "tenant": { "name": "Bench", "slug": "bench" }, "email": "admin@bench.example", "password": "correct horse battery",
-    });
-    let registered = client.post("/api/v1/auth/register", &registration)?.expect(201)?;
-    client.sign_in(&text(&registered, "/access_token")?);
+    host.operator()?.upload("/api/v1/plugins", &fs::read(probe)?)?.expect(201)?;
+    let (client, registered) = host.tenant("bench")?;
     client.post("/api/v1/installations", &json!({ "plugin": "probe" }))?.expect(201)?;
     let tenant = text(&registered, "/tenant/id")?;
     let psql = url.map(Psql::open).transpose()?.map(RefCell::new);

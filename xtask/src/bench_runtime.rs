@@ -10,15 +10,8 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
-use serde_json::json;
 
-use crate::{
-    client::{Client, text},
-    fuzz::with_database,
-    host::{Host, OPERATOR_PASSWORD},
-    plugins, private, shell,
-    test::Services,
-};
+use crate::{fuzz::with_database, host::Host, plugins, private, shell, test::Services};
 
 const TENANTS: u32 = 10_000;
 const PLUGINS: u8 = 10;
@@ -75,9 +68,7 @@ fn crowd(host: &Path, story: &Path, url: &str) -> Result<()> {
     let directory = std::env::temp_dir().join(format!("purlin-bench-{}", private::random()?));
     let environment = [("DATABASE_URL", url.to_owned()), ("PURLIN_LOG", "warn".to_owned())];
     let running = Host::start(host, &directory, &environment)?;
-    let mut client = Client::new(&running.address);
-    let login = json!({ "email": "operator@purlin.local", "password": OPERATOR_PASSWORD });
-    client.sign_in(&text(&client.post("/api/v1/auth/login", &login)?.expect(200)?, "/access_token")?);
+    let client = running.operator()?;
     let story = fs::read(story)?;
     for number in 0..PLUGINS {
         for letter in [b'A', b'B'] {

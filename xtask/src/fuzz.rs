@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use crate::{
     client::{Client, text},
-    host::{Host, OPERATOR_PASSWORD},
+    host::Host,
     plugins, private, shell,
     test::{self, Services},
 };
@@ -149,20 +149,12 @@ fn fuzz(program: &Path, database: &[(&str, String)], name: &str, examples: u32, 
 
 /// A tenant with a plugin; the token of its administrator.
 fn prepare(host: &Host) -> Result<String> {
-    let mut client = Client::new(&host.address);
-    let login = json!({ "email": "operator@purlin.local", "password": OPERATOR_PASSWORD });
-    let operator = client.post("/api/v1/auth/login", &login)?.expect(200)?;
-    client.sign_in(&text(&operator, "/access_token")?);
+    let operator = host.operator()?;
     for (_, component) in plugins::build(&plugins::all()?)? {
-        client.upload("/api/v1/plugins", &fs::read(component)?)?;
+        operator.upload("/api/v1/plugins", &fs::read(component)?)?;
     }
-    let registration = json!({
-        "tenant": { "name": "Fuzzed", "slug": "fuzzed" },
-        "email": "admin@fuzzed.example", "password": "correct horse battery",
-    });
-    let tenant = client.post("/api/v1/auth/register", &registration)?.expect(201)?;
-    let token = text(&tenant, "/access_token")?;
-    client.sign_in(&token);
+    let (client, registered) = host.tenant("fuzzed")?;
+    let token = text(&registered, "/access_token")?;
     client.post("/api/v1/installations", &json!({ "plugin": "inventory" }))?.expect(201)?;
     Ok(token)
 }

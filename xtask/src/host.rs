@@ -10,10 +10,14 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
+use serde_json::{Value, json};
 
-use crate::{client::Client, shell};
+use crate::{
+    client::{Client, text},
+    shell,
+};
 
-pub const OPERATOR_PASSWORD: &str = "the operator's password";
+const OPERATOR_PASSWORD: &str = "the operator's password";
 
 pub struct Host {
     pub address: String,
@@ -52,6 +56,25 @@ impl Host {
             sleep(Duration::from_millis(2));
         }
         bail!("the host does not answer")
+    }
+
+    /// Whoever runs the platform.
+    pub fn operator(&self) -> Result<Client> {
+        let mut client = Client::new(&self.address);
+        let login = json!({ "email": "operator@purlin.local", "password": OPERATOR_PASSWORD });
+        client.sign_in(&text(&client.post("/api/v1/auth/login", &login)?.expect(200)?, "/access_token")?);
+        Ok(client)
+    }
+
+    /// A new tenant: its administrator, and what registering answered.
+    pub fn tenant(&self, slug: &str) -> Result<(Client, Value)> {
+        let mut client = Client::new(&self.address);
+        let registration = json!({
+            "tenant": { "name": slug, "slug": slug }, "email": format!("admin@{slug}.example"), "password": "correct horse battery",
+        });
+        let registered = client.post("/api/v1/auth/register", &registration)?.expect(201)?;
+        client.sign_in(&text(&registered, "/access_token")?);
+        Ok((client, registered))
     }
 
     /// Its process.
