@@ -93,6 +93,18 @@ async fn a_secret_is_read_by_its_plugin_and_shown_to_nobody(database: Database) 
 }
 
 #[db_test]
+async fn changes_of_an_installation_and_what_its_plugin_does_about_them_do_not_wait_in_a_circle(database: Database) {
+    let host = Host::start(database).await;
+    let ada = host.tenant_with("acme", "probe").await;
+    let path = "/api/v1/installations/probe/secrets/token";
+    // The plugin is told of each, in one lane, and writes a record.
+    for n in 0..60 {
+        put(&ada, path, json!({ "value": format!("swordfish-{n}") })).await.expect(204);
+    }
+    ada.settle().await;
+}
+
+#[db_test]
 async fn files_commit_with_the_invocation_that_writes_them(database: Database) {
     let host = Host::start(database).await;
     let ada = host.tenant_with("acme", "probe").await;

@@ -154,7 +154,8 @@ async fn an_index_is_made_for_what_was_there_before_a_version_declares_it(databa
     assert!(by("bob").await.is_empty());
 
     // The version before keeps none; back in this one, all is there again.
-    ada.post("/api/v1/installations/story/rollback", &json!({})).await.expect(200);
+    let back = ada.post("/api/v1/installations/story/rollback", &json!({})).await.expect(200);
+    assert_eq!(back["indexed"], json!([]));
     assert_eq!(by("bob").await, ["207"]);
     ada.create("story/tales", json!({ "text": "between", "by": "bob" })).await;
     ada.settle().await;
@@ -163,6 +164,10 @@ async fn an_index_is_made_for_what_was_there_before_a_version_declares_it(databa
     assert_eq!(by("bob").await, ["207", "between"]);
     wait_until(&ada, "the index is made again", ready).await;
     assert_eq!(by("bob").await, ["207", "between"]);
+    // Where the job was cancelled, to enable it once more has it made.
+    host.database.execute("UPDATE installations SET indexed = '[]' WHERE plugin = 'story'").await;
+    enable(&ada, "1.3.0").await;
+    wait_until(&ada, "the index is made once more", ready).await;
     let job = &ada.rows("/api/v1/jobs?filter[kind]=index_records&sort=-id").await[0];
     assert_eq!(job["progress"], 100, "{job:#}");
 }

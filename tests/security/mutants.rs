@@ -184,7 +184,7 @@ async fn ask(tx: &mut TenantTx, t: &Theirs, theirs: &str, told: &mut String) {
         records::count(tx, &items, &everything, None);
         records::hold_after(tx, &items, None, 100);
         installations::indexed(tx, "inventory");
-        installations::hold_version(tx, "inventory");
+        installations::hold_consent(tx, "inventory");
         records::holder_of_key(tx, &items, "mutant", "theirs");
         record_references::to(tx, &items, t.item, 100);
         plugin_logs::list(tx, "inventory", &all);

@@ -85,8 +85,12 @@ pub fn compile_stdin_to_stdout() -> Result<(), RuntimeError> {
     let mut component = Vec::new();
     let limit = COMPONENT_BYTES_MAX as u64 + 1;
     std::io::stdin().lock().take(limit).read_to_end(&mut component).map_err(RuntimeError::failed)?;
-    let artifact = engine::build(1)?
-        .precompile_component(&component)
-        .map_err(|error| RuntimeError::refused("component", format!("{error:#}")))?;
-    std::io::stdout().lock().write_all(&artifact).map_err(RuntimeError::failed)
+    std::io::stdout().lock().write_all(&compile(&component)?).map_err(RuntimeError::failed)
+}
+
+/// Compile a component here and now, or say what is wrong with it.
+pub fn compile(component: &[u8]) -> Result<Vec<u8>, RuntimeError> {
+    engine::build(1)?
+        .precompile_component(component)
+        .map_err(|error| RuntimeError::refused("component", format!("{error:#}")))
 }

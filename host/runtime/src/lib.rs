@@ -19,7 +19,7 @@ mod runtime;
 mod state;
 mod wasi;
 
-pub use compile::{Compiler, compile_stdin_to_stdout};
+pub use compile::{Compiler, compile, compile_stdin_to_stdout};
 pub use error::RuntimeError;
 pub use host::Host;
 pub use inspect::{Inspected, digest};

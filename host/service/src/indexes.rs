@@ -52,11 +52,11 @@ pub(crate) async fn lookup(
 }
 
 /// An installation runs this version from now on: keep what it still declares, and have made
-/// what it newly does.
+/// what is missing, also where the job that was to make it ended before.
 pub(crate) async fn settle(
     platform: &Platform,
     change: &mut Mutation<'_>,
-    installation: &Installation,
+    installation: &mut Installation,
     descriptor: &Descriptor,
 ) -> Result<()> {
     let (declared, before) = (declared(descriptor), names(&installation.indexed));
@@ -69,8 +69,9 @@ pub(crate) async fn settle(
         }
     }
     if ready != before {
-        let ready: Vec<String> = ready.iter().cloned().collect();
-        installations::set_indexed(&mut change.tx, &descriptor.name, &ready).await?;
+        let kept: Vec<String> = ready.iter().cloned().collect();
+        installations::set_indexed(&mut change.tx, &descriptor.name, &kept).await?;
+        installation.indexed = Json::from(kept);
     }
     if ready != declared || !before.is_subset(&declared) {
         let job = job(platform, &descriptor.name, change.now);

@@ -147,10 +147,7 @@ pub async fn enable(platform: &Platform, principal: &Principal, consent: Consent
     }
     schedules::install(platform, &mut change.tx, descriptor, now).await?;
     let mut after = installations::by_plugin(&mut change.tx, &consent.plugin).await?.ok_or_else(gone)?;
-    if before.as_ref().is_none_or(|before| before.version_id != after.version_id) {
-        indexes::settle(platform, &mut change, &after, descriptor).await?;
-        after.indexed = installations::indexed(&mut change.tx, &consent.plugin).await?;
-    }
+    indexes::settle(platform, &mut change, &mut after, descriptor).await?;
     if let Some(step) = step(before.as_ref(), &after, !secrets.is_empty()) {
         tell(platform, &mut change, descriptor, &step);
     }

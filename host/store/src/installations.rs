@@ -209,32 +209,26 @@ pub async fn by_plugin(tx: &mut TenantTx, plugin: &str) -> Result<Option<Install
     tx.fetch_optional(by_plugin!(""), params![plugin]).await
 }
 
-/// The same, none either when the tenant is not active: what a plugin may do at this moment.
-pub async fn consent(tx: &mut TenantTx, plugin: &str) -> Result<Option<Installation>> {
-    tx.fetch_optional(
+macro_rules! consent {
+    ($lock:literal) => {
         installations!(
-            "JOIN tenants t ON t.id = i.tenant_id WHERE i.tenant_id = $1 AND i.plugin = $2 AND t.status = 'active'"
-        ),
-        params![plugin],
-    )
-    .await
+            "JOIN tenants t ON t.id = i.tenant_id WHERE i.tenant_id = $1 AND i.plugin = $2 AND t.status = 'active' ",
+            $lock
+        )
+    };
 }
 
-/// The version that an enabled plugin runs, held so until the transaction ends; with others who
-/// hold it so, against whoever [holds](hold) the installation to change it.
-pub async fn hold_version(tx: &mut TenantTx, plugin: &str) -> Result<Option<VersionId>> {
-    macro_rules! version {
-        ($lock:literal) => {
-            concat!(
-                "SELECT version_id FROM installations WHERE tenant_id = $1 AND plugin = $2 AND state = 'enabled'",
-                $lock
-            )
-        };
-    }
+/// The same, none either when the tenant is not active: what a plugin may do at this moment.
+pub async fn consent(tx: &mut TenantTx, plugin: &str) -> Result<Option<Installation>> {
+    tx.fetch_optional(consent!(""), params![plugin]).await
+}
+
+/// The same, held so until the transaction ends; with others who hold it so, against whoever
+/// [holds](hold) the installation to change it.
+pub async fn hold_consent(tx: &mut TenantTx, plugin: &str) -> Result<Option<Installation>> {
     // In SQLite the writer is alone.
-    let sql = if tx.conn.is_postgres() { version!(" FOR KEY SHARE") } else { version!("") };
-    let row: Option<(Uuid,)> = tx.fetch_optional(sql, params![plugin]).await?;
-    Ok(row.map(|(id,)| VersionId(id)))
+    let sql = if tx.conn.is_postgres() { consent!("FOR KEY SHARE OF i") } else { consent!("") };
+    tx.fetch_optional(sql, params![plugin]).await
 }
 
 /// The installation of this plugin, held so until the transaction ends.

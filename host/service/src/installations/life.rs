@@ -77,11 +77,11 @@ async fn go_back(
     if !installations::roll_back(&mut change.tx, &before.plugin, before.version_id, reason, now, by).await? {
         return Ok(None);
     }
-    let after = installations::by_plugin(&mut change.tx, &before.plugin).await?.ok_or_else(gone)?;
+    let mut after = installations::by_plugin(&mut change.tx, &before.plugin).await?.ok_or_else(gone)?;
     let loaded = platform.catalog.load(&mut change.tx, &after).await?;
     schedules::install(platform, &mut change.tx, &loaded.descriptor, now).await?;
     upgrade::let_go(&mut change.tx, &loaded).await?;
-    indexes::settle(platform, change, &after, &loaded.descriptor).await?;
+    indexes::settle(platform, change, &mut after, &loaded.descriptor).await?;
     if after.state == "enabled" {
         tell(platform, change, &loaded.descriptor, &Step::Upgraded(before.version.clone()));
     }

@@ -103,9 +103,9 @@ impl Ending {
 
 /// Commit these units of one tenant together.
 ///
-/// The fences come first, then the tenant's consent and the versions, then the records that were seen or
-/// written, in the order of their keys, so that two commits do not wait for each other in a
-/// circle.
+/// The plugins come first, then the fences and their lanes, then the records that were seen or
+/// written, in the order of their keys, so that two commits, or one and a change of an
+/// installation, do not wait for each other in a circle.
 pub(super) async fn commit(endings: &[Ending]) -> Result<(), CommitError> {
     let began = Instant::now();
     let done = write(endings).await;
@@ -134,9 +134,8 @@ async fn write(endings: &[Ending]) -> Result<(), CommitError> {
     let puts = endings.iter().flat_map(|ending| ending.unit.files.values());
     files::write_contents(platform, principal.tenant, puts).await?;
     let mut tx = platform.db.write(principal.tenant).await?;
+    check_plugins(&mut tx, endings).await?;
     acknowledge(&mut tx, endings, now).await?;
-    check_consent(&mut tx, endings).await?;
-    check_owners(&mut tx, endings).await?;
     let growth = endings.iter().map(|ending| ending.unit.growth()).sum();
     if growth != 0 {
         storage::grow(platform, &mut tx, Kind::Records, growth).await?;
@@ -235,37 +234,39 @@ async fn acknowledge(tx: &mut TenantTx, endings: &[Ending], now: Timestamp) -> R
     if jobs::finish_all(tx, &ended, now).await? { Ok(()) } else { Err(CommitError::LeaseLost) }
 }
 
-/// What a plugin was allowed when it began must still be what it is allowed.
-async fn check_consent(tx: &mut TenantTx, endings: &[Ending]) -> Result<(), CommitError> {
-    let mut consents: BTreeMap<&str, Option<Installation>> = BTreeMap::new();
+/// What a plugin was allowed when it began must still be what it is allowed. What is written was
+/// checked against the schema of a version, and has the keys and marks that this one declares:
+/// its plugin must still run it, and go on to until all of this lasts.
+async fn check_plugins(tx: &mut TenantTx, endings: &[Ending]) -> Result<(), CommitError> {
+    let mut written: BTreeMap<&str, Option<VersionId>> = BTreeMap::new();
+    for Ending { unit, .. } in endings {
+        for (of, _) in unit.writes.keys() {
+            let checked = unit.plugins.get(&of.plugin).map(|loaded| loaded.version);
+            if *written.entry(&of.plugin).or_insert(checked) != checked {
+                return Err(CommitError::Conflict(format!("{} changed its version meanwhile", of.plugin)));
+            }
+        }
+    }
+    let mut now: BTreeMap<&str, Option<Installation>> = BTreeMap::new();
+    for plugin in written.keys() {
+        now.insert(plugin, installations::hold_consent(tx, plugin).await?);
+    }
     for began in endings.iter().filter_map(|ending| Some(&ending.unit.plugin.as_ref()?.installation)) {
-        if !consents.contains_key(began.plugin.as_str()) {
-            consents.insert(&began.plugin, installations::consent(tx, &began.plugin).await?);
+        let plugin = began.plugin.as_str();
+        if !now.contains_key(plugin) {
+            now.insert(plugin, installations::consent(tx, plugin).await?);
         }
         let same = |now: &Installation| {
             now.state == began.state && now.version_id == began.version_id && now.grants == began.grants
         };
-        if !consents.get(began.plugin.as_str()).is_some_and(|now| now.as_ref().is_some_and(same)) {
+        if !now.get(plugin).is_some_and(|now| now.as_ref().is_some_and(same)) {
             return Err(CommitError::Withdrawn);
         }
     }
-    Ok(())
-}
-
-/// What is written was checked against the schema of a version, and has the keys and marks that
-/// this one declares: its plugin must still run it when all of this lasts.
-async fn check_owners(tx: &mut TenantTx, endings: &[Ending]) -> Result<(), CommitError> {
-    let mut owners: BTreeMap<&str, Option<VersionId>> = BTreeMap::new();
-    for Ending { unit, .. } in endings {
-        for (of, _) in unit.writes.keys() {
-            let plugin = of.plugin.as_str();
-            if !owners.contains_key(plugin) {
-                owners.insert(plugin, installations::hold_version(tx, plugin).await?);
-            }
-            let checked = unit.plugins.get(plugin).map(|loaded| loaded.version);
-            if checked.is_none() || owners.get(plugin) != Some(&checked) {
-                return Err(CommitError::Conflict(format!("{plugin} runs in another version now, or not at all")));
-            }
+    for (plugin, checked) in written {
+        let runs = now.get(plugin).and_then(Option::as_ref).filter(|now| now.state == "enabled");
+        if checked.is_none() || runs.map(|now| now.version_id) != checked {
+            return Err(CommitError::Conflict(format!("{plugin} runs in another version now, or not at all")));
         }
     }
     Ok(())
