@@ -1,6 +1,7 @@
 //! A process that runs jobs: claim, run, acknowledge; and beside them the upkeep.
 
 mod ack;
+mod events;
 mod held;
 mod pace;
 mod upkeep;
@@ -30,6 +31,7 @@ use uuid::Uuid;
 
 use self::{
     ack::End,
+    events::Batch,
     held::{Held, Hold, Stop},
     pace::Pace,
     upkeep::{beat, fire_schedules, lapse, measure, pass_hints_on, promote, rescue, stop_what_must, sure_until, tidy},
@@ -117,7 +119,9 @@ impl Worker {
         };
         let (acks, ends) = mpsc::channel(WAITING_MAX);
         let acknowledging = tokio::spawn(ack::acknowledge(Arc::clone(&platform), ends, Arc::clone(&floor.ended)));
-        let (hand, taken) = mpsc::channel(WAITING_MAX);
+        let (hand, batches) = mpsc::channel(events::BATCHES_MAX);
+        let (bring, taken) = mpsc::channel(WAITING_MAX);
+        helpers.spawn(events::bring(Arc::clone(&platform), batches, bring));
         let mut dispatching =
             tokio::spawn(dispatch(self.invoker.clone(), floor.clone(), taken, acks, held_until.clone(), stop.clone()));
         self.claim(&floor, &held, &held_until, &hand, &mut stop).await;
@@ -163,7 +167,7 @@ impl Worker {
         floor: &Floor,
         held: &Held,
         held_until: &watch::Receiver<Instant>,
-        hand: &mpsc::Sender<(Claimed, Hold)>,
+        hand: &mpsc::Sender<Batch>,
         stop: &mut watch::Receiver<bool>,
     ) {
         let platform = &self.invoker.platform;
@@ -183,7 +187,7 @@ impl Worker {
             let ahead = pace.ahead(WAITING_MAX / 2);
             let mut load = self.load(floor, are_quick, ahead);
             for pauses in 0..PAUSES_MAX {
-                let has_work = floor.waiting.load(Ordering::Acquire) > ahead / 2;
+                let has_work = floor.waiting.load(Ordering::Acquire) > ahead;
                 if !is_more || !(has_work || pauses == 0 && load.free < self.jobs_at_once / 8) {
                     break;
                 }
@@ -226,7 +230,7 @@ impl Worker {
         floor: &Floor,
         held: &Held,
         held_until: &watch::Receiver<Instant>,
-        hand: &mpsc::Sender<(Claimed, Hold)>,
+        hand: &mpsc::Sender<Batch>,
         stop: &mut watch::Receiver<bool>,
     ) {
         let bell = &self.invoker.platform.bell;
@@ -253,7 +257,8 @@ impl Worker {
         let idle = floor.slots.available_permits();
         let is_through = idle <= waiting && are_quick && waiting < WAITING_MAX / 2;
         let free = if is_through { self.jobs_at_once } else { number((idle + ahead).saturating_sub(waiting)) };
-        Load { free, room: number(WAITING_MAX.saturating_sub(waiting)) }
+        let most = (ahead * 2).max(self.jobs_at_once as usize).min(WAITING_MAX);
+        Load { free, room: number(most.saturating_sub(waiting)) }
     }
 
     /// Wait for what is worth another look, or the end.
@@ -268,20 +273,14 @@ impl Worker {
     }
 }
 
-/// Hold leased jobs and give them to whoever gives them to workers; whether it is still there.
-async fn pass_on(jobs: Vec<Claimed>, floor: &Floor, held: &Held, hand: &mpsc::Sender<(Claimed, Hold)>) -> bool {
-    floor.waiting.fetch_add(jobs.len(), Ordering::AcqRel);
-    let hold = |job: Claimed| {
-        let hold = held.hold(&job);
-        (job, hold)
-    };
-    // All of them first: one that waits for room here is prolonged, too.
-    for claim in jobs.into_iter().map(hold).collect::<Vec<_>>() {
-        if hand.send(claim).await.is_err() {
-            return false;
-        }
+/// Hold leased jobs and hand them on; whether somebody takes them.
+async fn pass_on(jobs: Vec<Claimed>, floor: &Floor, held: &Held, hand: &mpsc::Sender<Batch>) -> bool {
+    if jobs.is_empty() {
+        return true;
     }
-    true
+    floor.waiting.fetch_add(jobs.len(), Ordering::AcqRel);
+    let holds = jobs.iter().map(|job| held.hold(job)).collect();
+    hand.send((jobs, holds)).await.is_ok()
 }
 
 /// What the claimer waits for.

@@ -15,7 +15,7 @@ pub const DEFECT: &str = "internal error";
 pub type Result<T> = std::result::Result<T, ServiceError>;
 
 /// Why the platform did not do as asked.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum ServiceError {
     /// No valid credentials; the text says no more than the caller may know.
     #[error("{0}")]

@@ -27,7 +27,7 @@ use serde_json::json;
 pub(crate) use backlog::BacklogMeter;
 pub use bell::{Bell, Offer};
 pub(crate) use chains::ChainMeter;
-pub use claimer::{Claimer, Load, Taken};
+pub use claimer::{Claimer, Load, Taken, bring_events};
 pub use engine::{
     Assignment, Begun, Work, acknowledge, beat, begin, begin_suspect, cancelled_of, complete, fail, finish_cancelled,
     leave, promote, release, rescue, succeed, take_over,

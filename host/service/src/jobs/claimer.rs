@@ -128,9 +128,6 @@ impl Claimer {
             return Ok(Taken { jobs: Vec::new(), is_more: true });
         }
         let mut claimed = jobs::claim(&mut tx, self.lease, &wanted, platform.now()).await?;
-        let of_event = |job: &Claimed| job.event_id.map(|event| (job.tenant_id, EventId(event)));
-        let delivered: HashSet<_> = claimed.iter().filter(|job| job.kind == DELIVERY).filter_map(of_event).collect();
-        let events = if delivered.is_empty() { HashMap::new() } else { events::small(&mut tx, &delivered).await? };
         tx.commit().await?;
         let mut got: HashMap<(Queue, TenantId), u32> = HashMap::new();
         for job in &claimed {
@@ -144,7 +141,6 @@ impl Claimer {
         self.alone = if is_alone { waiting.values().flatten().copied().cloned().collect() } else { Vec::new() };
         for job in &mut claimed {
             let group = waiting.get(&(job.queue, job.tenant_id)).and_then(|groups| groups.first());
-            job.event = of_event(job).and_then(|event| events.get(&event).cloned());
             job.plan = group.map(|g| g.plan.clone()).unwrap_or_default();
         }
         Ok(Taken { jobs: in_turns(claimed), is_more })
@@ -229,6 +225,23 @@ impl Claimer {
         }
         in_use
     }
+}
+
+/// Bring the small events of deliveries along, which their runs then need not ask for.
+pub async fn bring_events(platform: &Platform, claimed: &mut [Claimed]) -> Result<()> {
+    let of_event = |job: &Claimed| job.event_id.map(|event| (job.tenant_id, EventId(event)));
+    let is_delivery = |job: &&Claimed| job.kind == DELIVERY;
+    let wanted: HashSet<_> = claimed.iter().filter(is_delivery).filter_map(of_event).collect();
+    if wanted.is_empty() {
+        return Ok(());
+    }
+    let mut tx = platform.db.engine().await?;
+    let found = events::small(&mut tx, &wanted).await?;
+    tx.commit().await?;
+    for job in claimed {
+        job.event = of_event(job).and_then(|event| found.get(&event).cloned());
+    }
+    Ok(())
 }
 
 /// One of each tenant, then the second of each, and so on; those of a tenant in their order.

@@ -4,7 +4,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use moka::sync::Cache;
+use moka::future::Cache;
 use purlin_domain::{access::Authority, id::TenantId, plan::Plan};
 use purlin_store::tenants;
 
@@ -42,9 +42,10 @@ impl Running {
     }
 }
 
-type Remembered = (u64, Option<Arc<Running>>);
+/// A tenant, as of its last change of access, and a plugin.
+type Key = (TenantId, u64, String);
 
-pub(crate) struct RunningPlugins(Cache<(TenantId, String), Remembered>);
+pub(crate) struct RunningPlugins(Cache<Key, Option<Arc<Running>>>);
 
 impl RunningPlugins {
     pub(crate) fn new() -> Self {
@@ -52,26 +53,19 @@ impl RunningPlugins {
     }
 }
 
-/// The plugin, if it is enabled in the tenant.
+/// The plugin, if it is enabled in the tenant. Of many who ask at once, one looks.
 pub(crate) async fn running(platform: &Platform, tenant: TenantId, plugin: &str) -> Result<Option<Arc<Running>>> {
-    let key = (tenant, plugin.to_owned());
-    let asked_at = platform.access.now(tenant);
-    if let Some((known_at, known)) = platform.running.0.get(&key)
-        && known_at == asked_at
-    {
-        return Ok(known);
-    }
+    let key = (tenant, platform.access.now(tenant), plugin.to_owned());
+    let found = platform.running.0.try_get_with(key, look(platform, tenant, plugin)).await;
+    found.map_err(|error| ServiceError::clone(&error))
+}
+
+async fn look(platform: &Platform, tenant: TenantId, plugin: &str) -> Result<Option<Arc<Running>>> {
     let mut tx = platform.db.read(tenant).await?;
-    let found = match catalog::enabled_plugin(platform, &mut tx, plugin).await? {
-        None => None,
-        Some(plugin) => {
-            let tenant = tenants::own(&mut tx).await?.ok_or(ServiceError::NotFound)?;
-            let plan = platform.settings.plans.get(&tenant.plan);
-            let grants = Some(plugin.grants());
-            let authority = Authority { user: None, scopes: None, grants, plan: plan.permissions.clone() };
-            Some(Arc::new(Running { plugin, authority: Arc::new(authority), plan }))
-        }
-    };
-    platform.running.0.insert(key, (asked_at, found.clone()));
-    Ok(found)
+    let Some(plugin) = catalog::enabled_plugin(platform, &mut tx, plugin).await? else { return Ok(None) };
+    let tenant = tenants::own(&mut tx).await?.ok_or(ServiceError::NotFound)?;
+    let plan = platform.settings.plans.get(&tenant.plan);
+    let grants = Some(plugin.grants());
+    let authority = Authority { user: None, scopes: None, grants, plan: plan.permissions.clone() };
+    Ok(Some(Arc::new(Running { plugin, authority: Arc::new(authority), plan })))
 }
