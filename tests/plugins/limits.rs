@@ -4,7 +4,7 @@ use purlin_domain::clock::{Clock, SystemClock};
 use purlin_test_macros::db_test;
 use serde_json::{Value, json};
 
-use crate::support::{Client, Database, Host};
+use crate::support::{Client, Database, Host, Options};
 
 async fn stopped(client: &Client, kind: &str, why: &str) {
     let job = client.run(kind, json!({})).await;
@@ -114,4 +114,64 @@ async fn printing_ends_in_the_plugins_log(database: Database) {
         levels.contains(&&json!("warn")) && levels.contains(&&json!("info")) && levels.contains(&&json!("error")),
         "{rows:?}"
     );
+}
+
+/// What the host enters of the last such invocation that met a limit.
+async fn last_stopped(client: &Client, filter: &str) -> Value {
+    let path = format!("/api/v1/installations/probe/invocations?filter[outcome]=limit&{filter}&sort=-id&page[size]=1");
+    for _ in 0..100 {
+        if let Some(row) = client.rows(&path).await.first() {
+            return row.clone();
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+    panic!("no invocation of {filter} met a limit");
+}
+
+#[db_test]
+async fn a_plan_sets_lower_limits_for_each_invocation(database: Database) {
+    let ceilings = json!({
+        "wall_ms_max": 2_000, "cpu_ms_max": 100, "memory_bytes_max": 16 << 20, "host_calls_max": 20, "log_bytes_max": 1_000,
+    });
+    let plans = json!({ "standard": { "invocation": ceilings }, "large": {} });
+    let host = Host::start_with(database, Options::default().set("PURLIN_PLANS", plans)).await;
+    let ada = host.tenant_with("acme", "probe").await;
+    let bob = host.tenant("bolts").await;
+    let tenant = format!("/api/v1/tenants/{}", bob.me["tenant"]["id"].as_str().unwrap());
+    host.operator().await.patch(&tenant, &json!({ "plan": "large" })).await.expect(200);
+    bob.enable("probe").await;
+    let script = "/api/v1/apps/probe/-/script";
+    let log = |times: usize, text: &str| json!({ "calls": vec![json!({ "do": "log", "text": text }); times] });
+
+    // An endless loop ends at a fifth of what it gets elsewhere, wherever it runs.
+    ada.post(script, &json!({ "calls": [], "then": "spin" })).await.expect(502);
+    ada.post("/api/v1/apps/probe/notes", &json!({ "text": "check: spin" })).await.expect(502);
+    stopped(&ada, "probe.spin", "the cpu limit was met").await;
+    for trigger in ["route", "check", "job"] {
+        let row = last_stopped(&ada, &format!("filter[trigger]={trigger}")).await;
+        assert_eq!(row["limit_met"], "cpu", "{row:#}");
+        assert!((100_000..250_000).contains(&row["cpu_us"].as_i64().unwrap()), "{row:#}");
+    }
+    // Calls, time and memory; another plan leaves them.
+    assert_eq!(ada.post(script, &log(30, "x")).await.problem(502), "plugin_limit");
+    bob.post(script, &log(30, "x")).await.expect(200);
+    let sleep = json!({ "calls": [{ "do": "sleep", "ms": 3_000 }] });
+    ada.post(script, &sleep).await.expect(502);
+    bob.post(script, &sleep).await.expect(200);
+    stopped(&ada, "probe.grow", "the memory limit was met").await;
+    stopped(&bob, "probe.grow", "the memory limit was met").await;
+    let grow = "filter[subject]=probe.grow";
+    let taken = |row: Value| row["memory_bytes"].as_i64().unwrap();
+    let (small, large) = (taken(last_stopped(&ada, grow).await), taken(last_stopped(&bob, grow).await));
+    assert!(small <= 16 << 20 && large > 48 << 20, "{small}, {large}");
+    // Of the log only the beginning is kept.
+    ada.post(script, &log(10, &"y".repeat(400))).await.expect(200);
+    bob.post(script, &log(10, &"y".repeat(400))).await.expect(200);
+    let kept = async |client: &Client| {
+        let rows = client.rows("/api/v1/installations/probe/logs?filter[level]=info&page[size]=200").await;
+        rows.iter().filter(|row| row["message"].as_str().unwrap().starts_with("yyy")).count()
+    };
+    assert_eq!((kept(&ada).await, kept(&bob).await), (2, 10));
+    // Within them all goes on.
+    ada.post("/api/v1/apps/probe/notes", &json!({ "text": "hello" })).await.expect(201);
 }

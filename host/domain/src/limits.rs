@@ -4,6 +4,8 @@ use std::{fmt, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
+use crate::plan::InvocationCeilings;
+
 /// A limit by name: what a typed error, the plugin log and the metrics call it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -120,6 +122,21 @@ impl GuestLimits {
     /// The limits of a job that declared this timeout: 10 s of CPU.
     pub const fn job(timeout: Duration) -> Self {
         Self { wall: timeout, cpu: Duration::from_secs(10), ..Self::EVENT }
+    }
+
+    /// These, where a plan does not set lower ones.
+    pub fn within(self, plan: &InvocationCeilings) -> Self {
+        let time = |own: Duration, ms: Option<u64>| ms.map_or(own, |ms| own.min(Duration::from_millis(ms)));
+        let bytes =
+            |own: usize, max: Option<u64>| max.map_or(own, |max| own.min(usize::try_from(max).unwrap_or(usize::MAX)));
+        Self {
+            wall: time(self.wall, plan.wall_ms_max),
+            cpu: time(self.cpu, plan.cpu_ms_max),
+            memory_bytes: bytes(self.memory_bytes, plan.memory_bytes_max),
+            host_calls: plan.host_calls_max.map_or(self.host_calls, |max| self.host_calls.min(max)),
+            call_bytes: self.call_bytes,
+            log_bytes: bytes(self.log_bytes, plan.log_bytes_max),
+        }
     }
 }
 

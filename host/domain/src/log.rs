@@ -5,6 +5,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Json, Timestamp};
 
+/// Characters of a line the host itself writes about an invocation, and of what it passes on of why
+/// a guest refuses.
+pub const LINE_CHARS_MAX: usize = 2_000;
+
 /// How much a line matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]

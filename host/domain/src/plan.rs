@@ -10,6 +10,23 @@ use crate::access::{Permission, PermissionSet};
 /// The plan a tenant is on when nobody chose another.
 pub const DEFAULT: &str = "standard";
 
+/// Ceilings of each invocation of a plugin, below what holds for everybody. One that is missing
+/// is that.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct InvocationCeilings {
+    /// Milliseconds of wall-clock time.
+    pub wall_ms_max: Option<u64>,
+    /// Milliseconds of CPU time.
+    pub cpu_ms_max: Option<u64>,
+    /// Bytes over all linear memories and tables together.
+    pub memory_bytes_max: Option<u64>,
+    /// Calls from the guest to the host.
+    pub host_calls_max: Option<u32>,
+    /// Bytes of log kept.
+    pub log_bytes_max: Option<u64>,
+}
+
 /// A plan. A ceiling that is missing is none.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -36,6 +53,9 @@ pub struct Plan {
     pub cpu_seconds_per_day_max: Option<u64>,
     /// Bytes of files that plugins keep, at most.
     pub file_bytes_max: Option<u64>,
+    /// What each invocation of a plugin may take.
+    #[serde(default)]
+    pub invocation: InvocationCeilings,
     /// Days that rows of the audit log are kept; for ever when missing.
     pub audit_days: Option<u32>,
 }
@@ -66,6 +86,7 @@ impl Default for Plans {
             storage_bytes_max,
             cpu_seconds_per_day_max: None,
             file_bytes_max: storage_bytes_max,
+            invocation: InvocationCeilings::default(),
             audit_days,
         };
         Self(BTreeMap::from([
@@ -106,6 +127,7 @@ impl Plans {
             storage_bytes_max: Some(0),
             cpu_seconds_per_day_max: Some(0),
             file_bytes_max: Some(0),
+            invocation: InvocationCeilings::default(),
             audit_days: None,
         })
     }

@@ -173,8 +173,9 @@ impl<H: Host> Runtime<H> {
         prepared: &Prepared<H>,
         host: H,
         write: WriteToCheck,
+        limits: GuestLimits,
     ) -> Invocation<H, Result<(), Vec<Violation>>> {
-        self.run(prepared, &self.check_slots, Some(host), GuestLimits::CHECK, write).await
+        self.run(prepared, &self.check_slots, Some(host), limits, write).await
     }
 
     /// Ask a component to describe itself, with every import closed.

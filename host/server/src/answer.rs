@@ -53,13 +53,13 @@ impl RunGuests for Answerer {
         digest: &'a str,
         unit: Box<Unit>,
         request: GuestRequest,
+        limits: GuestLimits,
     ) -> Running<'a, Answer> {
         Box::pin(async move {
             // Others' guests and jobs find a slot also while many ask one plugin.
             let turn = timeout(PATIENCE, self.turns.acquire()).await;
             let _turn = turn.map_err(|_| ServiceError::Unavailable("too many requests to plugins".to_owned()))?;
             let (runtime, prepared) = (Arc::clone(&self.runtime), self.prepare(platform, digest).await?);
-            let limits = GuestLimits::REQUEST;
             self.run(async move { runtime.answer(&prepared, UnitHost(unit), request, limits).await }).await
         })
     }
@@ -70,10 +70,11 @@ impl RunGuests for Answerer {
         digest: &'a str,
         unit: Box<Unit>,
         write: WriteToCheck,
+        limits: GuestLimits,
     ) -> Running<'a, Checked> {
         Box::pin(async move {
             let (runtime, prepared) = (Arc::clone(&self.runtime), self.prepare(platform, digest).await?);
-            self.run(async move { runtime.check(&prepared, UnitHost(unit), write).await }).await
+            self.run(async move { runtime.check(&prepared, UnitHost(unit), write, limits).await }).await
         })
     }
 }

@@ -8,7 +8,7 @@ use purlin_domain::{
     clock::Clock,
     guest::{Ended, Usage},
     job::{CORE, Failure},
-    log::{LogLevel, LogLine, escape_control},
+    log::{LINE_CHARS_MAX, LogLevel, LogLine, escape_control},
     trace::Trace,
 };
 use purlin_runtime::{Call, Invocation, Prepared, Returned, Runtime};
@@ -25,9 +25,6 @@ use tokio::runtime::Handle;
 use tracing::Instrument;
 
 use crate::{abort::AbortOnDrop, adapter::UnitHost, fault};
-
-/// Characters of a line the host writes about an invocation.
-const LINE_CHARS_MAX: usize = 2_000;
 
 /// What it takes to run a job.
 #[derive(Clone)]

@@ -9,13 +9,15 @@ use purlin_domain::{
     error::{HostError, Violation},
     guest::{Verb, WriteToCheck},
     id::TenantId,
+    limits::GuestLimits,
     log::{LogLevel, LogLine, escape_control},
     record::CollectionRef,
 };
+use purlin_store::tenants;
 use serde_json::json;
 
 use crate::{
-    Platform, Result, breaker, catalog,
+    Platform, Result, ServiceError, breaker, catalog,
     catalog::Enabled,
     guests::{Checked, Ran},
     ledger::{Invoked, Trigger, Went},
@@ -27,8 +29,14 @@ use crate::{
 const REMEMBERED: Duration = Duration::from_millis(500);
 const TENANTS_MAX: u64 = 100_000;
 
-/// Of each tenant, the enabled plugins that check any writes.
-pub(crate) struct Checkers(Cache<TenantId, (u64, Arc<Vec<Enabled>>)>);
+/// The enabled plugins of a tenant that check any writes, and what its plan leaves them to do so.
+struct OfTenant {
+    plugins: Vec<Enabled>,
+    limits: GuestLimits,
+}
+
+/// The same of every tenant, remembered for a moment.
+pub(crate) struct Checkers(Cache<TenantId, (u64, Arc<OfTenant>)>);
 
 impl Checkers {
     pub(crate) fn new() -> Self {
@@ -36,7 +44,7 @@ impl Checkers {
     }
 }
 
-async fn of_tenant(platform: &Platform, tenant: TenantId) -> Result<Arc<Vec<Enabled>>> {
+async fn of_tenant(platform: &Platform, tenant: TenantId) -> Result<Arc<OfTenant>> {
     let asked_at = platform.access.now(tenant);
     if let Some((known_at, known)) = platform.checkers.0.get(&tenant)
         && known_at == asked_at
@@ -45,25 +53,29 @@ async fn of_tenant(platform: &Platform, tenant: TenantId) -> Result<Arc<Vec<Enab
     }
     let mut tx = platform.db.read(tenant).await?;
     let all = catalog::enabled(platform, &mut tx).await?;
-    let found = Arc::new(all.into_iter().filter(|p| !p.loaded.descriptor.checks.is_empty()).collect::<Vec<_>>());
+    let own = tenants::own(&mut tx).await?.ok_or(ServiceError::NotFound)?;
+    let limits = GuestLimits::CHECK.within(&platform.settings.plans.get(&own.plan).invocation);
+    let plugins = all.into_iter().filter(|p| !p.loaded.descriptor.checks.is_empty()).collect();
+    let found = Arc::new(OfTenant { plugins, limits });
     platform.checkers.0.insert(tenant, (asked_at, Arc::clone(&found)));
     Ok(found)
 }
 
-/// The plugins that check such a write: its owner, and those that were granted to.
+/// The plugins that check such a write, its owner and those that were granted to, and within
+/// which limits.
 pub(crate) async fn checkers(
     platform: &Platform,
     tenant: TenantId,
     of: &CollectionRef,
     verb: Verb,
-) -> Result<Vec<Enabled>> {
+) -> Result<(Vec<Enabled>, GuestLimits)> {
     let all = of_tenant(platform, tenant).await?;
     let is_one = |plugin: &&Enabled| {
         let is_own = plugin.installation.plugin == of.plugin;
         plugin.loaded.descriptor.checks(&of.plugin, &of.collection, verb)
             && (is_own || plugin.grants().allows(&Permission::new(of.resource(), CHECK)))
     };
-    Ok(all.iter().filter(is_one).cloned().collect())
+    Ok((all.plugins.iter().filter(is_one).cloned().collect(), all.limits))
 }
 
 /// Let a plugin check a write, its reads answered by this unit; which is returned, with the
@@ -73,10 +85,11 @@ pub(crate) async fn run(
     plugin: &Enabled,
     unit: Box<Unit>,
     write: WriteToCheck,
+    limits: GuestLimits,
 ) -> std::result::Result<Box<Unit>, HostError> {
     let tenant = unit.principal().tenant;
     let (name, subject, trace) = (&plugin.installation.plugin, write.collection.clone(), unit.cause().trace);
-    let ran = platform.guests.check(platform, &plugin.loaded.digest, unit, write).await?;
+    let ran = platform.guests.check(platform, &plugin.loaded.digest, unit, write, limits).await?;
     let Ran { outcome, unit, mut log, usage } = ran;
     let went = match &outcome {
         Ok(Ok(())) => Went::Well,

@@ -6,6 +6,7 @@ use std::{pin::Pin, sync::Arc};
 use purlin_domain::{
     error::{HostError, Violation},
     guest::{Ended, Usage, WriteToCheck},
+    limits::GuestLimits,
     log::LogLine,
     route::{GuestRequest, GuestResponse},
 };
@@ -29,6 +30,7 @@ pub trait RunGuests: Send + Sync {
         digest: &'a str,
         unit: Box<Unit>,
         request: GuestRequest,
+        limits: GuestLimits,
     ) -> Running<'a, Answer>;
 
     /// Let it check a write.
@@ -38,6 +40,7 @@ pub trait RunGuests: Send + Sync {
         digest: &'a str,
         unit: Box<Unit>,
         write: WriteToCheck,
+        limits: GuestLimits,
     ) -> Running<'a, Checked>;
 }
 

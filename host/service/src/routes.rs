@@ -8,7 +8,8 @@ use purlin_domain::{
     access::Authority,
     error::{HostError, Violation},
     guest::Ended,
-    log::{LogLevel, LogLine, escape_control},
+    limits::GuestLimits,
+    log::{LINE_CHARS_MAX, LogLevel, LogLine, escape_control},
     principal::Principal,
     route::{GuestRequest, GuestResponse},
 };
@@ -28,8 +29,6 @@ use crate::{
 /// Headers of an answer at most, and bytes of them.
 const HEADERS_MAX: usize = 64;
 const HEADER_BYTES_MAX: usize = 16 << 10;
-/// Characters of a line the host writes about an invocation, and of why a guest refuses.
-const LINE_CHARS_MAX: usize = 2_000;
 /// Things told to be wrong with a request.
 const VIOLATIONS_MAX: usize = 100;
 
@@ -112,9 +111,9 @@ async fn attempt(
     let authority = Authority { grants: running.authority.grants.clone(), ..Authority::clone(&principal.authority) };
     let acting = Principal { authority: Arc::new(authority), ..principal.clone() };
     let unit = Box::new(Unit::for_route(platform, acting, running.plugin.clone(), sent.clone()));
-    let digest = &running.plugin.loaded.digest;
+    let (digest, limits) = (&running.plugin.loaded.digest, running.within_plan(GuestLimits::REQUEST));
     let (subject, trace) = (format!("{} {}", request.method, request.route), unit.cause().trace);
-    let answered = platform.guests.answer(platform, digest, unit, request).await?;
+    let answered = platform.guests.answer(platform, digest, unit, request, limits).await?;
     let Ran { outcome, unit, mut log, usage } = answered;
     let was_let_down = unit.as_ref().is_some_and(|unit| unit.was_let_down());
     let went = match &outcome {

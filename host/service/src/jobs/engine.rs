@@ -236,6 +236,7 @@ pub async fn begin<'a>(platform: &Platform, claimed: &'a Claimed) -> Result<Begu
         };
         (Work::Job(run), GuestLimits::job(Duration::from_millis(kind.timeout_ms)))
     };
+    let limits = running.within_plan(limits);
     Ok(Begun::Ready(Box::new(Assignment { claimed, work, limits, running, sent: Sent::default() })))
 }
 

@@ -5,7 +5,7 @@
 use std::{sync::Arc, time::Duration};
 
 use moka::future::Cache;
-use purlin_domain::{access::Authority, id::TenantId, plan::Plan};
+use purlin_domain::{access::Authority, id::TenantId, limits::GuestLimits, plan::Plan};
 use purlin_store::tenants;
 
 use crate::{
@@ -27,6 +27,11 @@ pub(crate) struct Running {
 }
 
 impl Running {
+    /// These limits, where the tenant's plan does not set lower ones.
+    pub(crate) fn within_plan(&self, limits: GuestLimits) -> GuestLimits {
+        limits.within(&self.plan.invocation)
+    }
+
     /// Refuse an invocation beyond the tenant's rate, or beyond its CPU time of the day.
     pub(crate) async fn within_rate(&self, platform: &Platform, tenant: TenantId) -> Result<()> {
         if let Some(rest) = ledger::spent_until(platform, tenant, self.plan.cpu_seconds_per_day_max).await? {

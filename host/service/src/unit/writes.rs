@@ -105,11 +105,12 @@ impl Unit {
         after: Option<&Json>,
     ) -> HostResult<()> {
         let (platform, tenant) = (Arc::clone(&self.platform), self.principal.tenant);
-        for plugin in aside(checks::checkers(&platform, tenant, of, verb)).await? {
+        let (plugins, limits) = aside(checks::checkers(&platform, tenant, of, verb)).await?;
+        for plugin in plugins {
             let unit = Box::new(self.for_check(&plugin));
             let (collection, actor) = (of.resource(), self.cause.user);
             let write = WriteToCheck { collection, verb, id, before: before.cloned(), after: after.cloned(), actor };
-            let checked = aside(checks::run(&platform, &plugin, unit, write)).await?;
+            let checked = aside(checks::run(&platform, &plugin, unit, write, limits)).await?;
             for (key, version) in checked.seen {
                 self.stale |= *self.seen.entry(key).or_insert(version) != version;
             }
