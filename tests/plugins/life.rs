@@ -388,6 +388,32 @@ async fn what_a_plugin_used_is_told_by_the_hour_and_call_by_call(database: Datab
 }
 
 #[db_test]
+async fn a_version_that_runs_again_has_settings_that_it_can_take(database: Database) {
+    let host = Host::start(database).await;
+    upload(&host, b"AF").await;
+    let ada = host.tenant("acme").await;
+    let run = async |version: &str, settings: Value| {
+        ada.post("/api/v1/installations", &json!({ "plugin": "story", "version": version, "settings": settings })).await
+    };
+    let set = async |settings: Value| {
+        let request = ada.request(reqwest::Method::PUT, &format!("{INSTALLATION}/settings"));
+        ada.send(request.json(&settings)).await.expect(200);
+    };
+    let back = async || ada.post(&format!("{INSTALLATION}/rollback"), &json!({})).await.expect(200);
+    run("1.0.0", json!({ "tone": "low", "volume": 3 })).await.expect(422);
+    run("1.0.0", json!({ "tone": "low" })).await.expect(201);
+    // What it can take, it keeps.
+    run("1.3.0", json!({ "tone": "middle" })).await.expect(201);
+    set(json!({ "tone": "high" })).await;
+    assert_eq!(back().await["settings"], json!({ "tone": "high" }));
+    // What it cannot, is as it was.
+    run("1.3.0", json!({ "tone": "middle", "volume": 1 })).await.expect(201);
+    set(json!({ "tone": "middle", "volume": 2 })).await;
+    assert_eq!(back().await["settings"], json!({ "tone": "high" }));
+    assert_eq!(ada.get(INSTALLATION).await.expect(200)["settings"], json!({ "tone": "high" }));
+}
+
+#[db_test]
 async fn a_tenant_that_used_up_its_time_of_the_day_waits(database: Database) {
     let plans = json!({ "standard": { "cpu_seconds_per_day_max": 5 } });
     let host = Host::start_with(database, Options::default().set("PURLIN_PLANS", plans)).await;

@@ -185,6 +185,7 @@ async fn ask(tx: &mut TenantTx, t: &Theirs, theirs: &str, told: &mut String) {
         records::hold_after(tx, &items, None, 100);
         installations::indexed(tx, "inventory");
         installations::hold_consent(tx, "inventory");
+        installations::restore_settings(tx, "inventory");
         records::holder_of_key(tx, &items, "mutant", "theirs");
         record_references::to(tx, &items, t.item, 100);
         plugin_logs::list(tx, "inventory", &all);
@@ -450,7 +451,7 @@ async fn every_statement_that_forgets_its_tenant_is_noticed() {
              UPDATE tenants SET updated_at = '2026-06-01T00:00:00+00:00' WHERE slug = 'bolts';
              UPDATE webhooks SET updated_at = '2026-06-01T00:00:00+00:00', secret = X'01', old_secret = X'01';
              UPDATE schedules SET updated_at = '2026-06-01T00:00:00+00:00', next_at = '2026-06-01T00:00:00+00:00';
-             UPDATE installations SET previous_version_id = version_id, previous_grants = grants;
+             UPDATE installations SET previous_version_id = version_id, previous_grants = grants, previous_settings = '[1]';
              PRAGMA wal_checkpoint(TRUNCATE)",
         )
         .await;

@@ -72,6 +72,8 @@ pub async fn enable(tx: &mut TenantTx, id: Uuid, agreed: Agreed<'_>, now: Timest
                 THEN installations.version_id ELSE installations.previous_version_id END,
             previous_grants = CASE WHEN installations.version_id <> excluded.version_id
                 THEN installations.grants ELSE installations.previous_grants END,
+            previous_settings = CASE WHEN installations.version_id <> excluded.version_id
+                THEN installations.settings ELSE installations.previous_settings END,
             upgraded_at = CASE WHEN installations.version_id <> excluded.version_id
                 THEN excluded.updated_at ELSE installations.upgraded_at END,
             version_id = excluded.version_id, state = 'enabled', reason = NULL,
@@ -166,6 +168,16 @@ pub async fn roll_back(
         )
         .await?;
     Ok(changed == 1)
+}
+
+/// Set what was set before the last upgrade, where that is known.
+pub async fn restore_settings(tx: &mut TenantTx, plugin: &str) -> Result<()> {
+    tx.execute(
+        "UPDATE installations SET settings = coalesce(previous_settings, settings) WHERE tenant_id = $1 AND plugin = $2",
+        params![plugin],
+    )
+    .await?;
+    Ok(())
 }
 
 /// Say which indexes of its collections lists can use.

@@ -36,7 +36,8 @@ pub(crate) const PURGE: &str = "purge_plugin";
 /// Rows and files erased in one transaction.
 const ERASED_AT_ONCE: u32 = 1_000;
 
-/// Run the version before this one again, with what was granted to it.
+/// Run the version before this one again, with what was granted to it; and with what was set then,
+/// where it cannot take what is set now.
 pub async fn roll_back(platform: &Platform, principal: &Principal, plugin: &str) -> Result<InstallationView> {
     let mut change = Mutation::begin(platform, principal).await?;
     let before = installations::hold(&mut change.tx, plugin).await?.ok_or(ServiceError::NotFound)?;
@@ -79,6 +80,10 @@ async fn go_back(
     }
     let mut after = installations::by_plugin(&mut change.tx, &before.plugin).await?.ok_or_else(gone)?;
     let loaded = platform.catalog.load(&mut change.tx, &after).await?;
+    if !loaded.settings_violations(&after.settings).is_empty() {
+        installations::restore_settings(&mut change.tx, &before.plugin).await?;
+        after = installations::by_plugin(&mut change.tx, &before.plugin).await?.ok_or_else(gone)?;
+    }
     schedules::install(platform, &mut change.tx, &loaded.descriptor, now).await?;
     upgrade::let_go(&mut change.tx, &loaded).await?;
     indexes::settle(platform, change, &mut after, &loaded.descriptor).await?;

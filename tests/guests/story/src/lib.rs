@@ -10,7 +10,7 @@ use purlin_sdk::{
 
 /// `A` is the first version, `B` the next one, which wants more, `C` one that traps. `D` and `E`
 /// take no tale of more than a hundred characters; `D` does something about those there are. `F`
-/// has an index.
+/// has an index, and a setting more.
 static EDITION: &[u8; 16] = b"story, edition A";
 
 fn edition() -> u8 {
@@ -34,7 +34,12 @@ impl Plugin for Story {
         let schema = json!({ "type": "object", "properties": { "text": text, "by": { "type": "string" } } });
         let tales = Collection::new("tales", schema).filterable(&["text", "by"]);
         let tales = if edition() == b'F' { tales.indexed(&["by"]) } else { tales };
+        let mut tone = json!({ "tone": { "type": "string" } });
+        if edition() == b'F' {
+            tone["volume"] = json!({ "type": "integer" });
+        }
         let descriptor = Descriptor::new("story", version, "Story")
+            .settings(json!({ "type": "object", "properties": tone, "additionalProperties": false }))
             .collection(tales)
             .publishes(EventType::new("story.told"))
             .subscribe("story.told")

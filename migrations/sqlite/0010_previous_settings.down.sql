@@ -1,0 +1,1 @@
+ALTER TABLE installations DROP COLUMN previous_settings;
