@@ -236,7 +236,7 @@ async fn acknowledge(tx: &mut TenantTx, endings: &[Ending], now: Timestamp) -> R
 
 /// What a plugin was allowed when it began must still be what it is allowed. What is written was
 /// checked against the schema of a version, and has the keys and marks that this one declares:
-/// its plugin must still run it, and go on to until all of this lasts.
+/// its plugin must still run it, and until this is committed.
 async fn check_plugins(tx: &mut TenantTx, endings: &[Ending]) -> Result<(), CommitError> {
     let mut written: BTreeMap<&str, Option<VersionId>> = BTreeMap::new();
     for Ending { unit, .. } in endings {
