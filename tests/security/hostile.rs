@@ -9,7 +9,7 @@ use serde_json::json;
 use crate::support::{
     Answer, Client, Database, Host, Options,
     corpus::{self, Expect, Hostile, Wit},
-    figure, measured,
+    figure, measured, proving,
 };
 
 /// Upload and enable; false when it was refused, as it had to be.
@@ -178,5 +178,8 @@ async fn the_host_is_as_it_was_after_the_corpus_ran_again_and_again(database: Da
     );
     // What is measured is CPU time, whatever else the machine does.
     assert!(over_p99 <= 20_000, "{over:?}");
+    if proving() {
+        assert!(p99 <= Duration::from_millis(250), "{p99:?}");
+    }
     assert!(after <= baseline + (64 << 20), "{baseline} bytes before, {after} after");
 }

@@ -5,7 +5,7 @@ use axum::{
     Json,
     http::{
         HeaderMap, HeaderValue, StatusCode, Uri,
-        header::{ETAG, IF_NONE_MATCH, LOCATION},
+        header::{CACHE_CONTROL, CONTENT_LOCATION, ETAG, EXPIRES, HeaderName, IF_NONE_MATCH, LOCATION, VARY},
     },
     response::{IntoResponse, Response},
 };
@@ -97,6 +97,9 @@ pub(crate) fn located(mut response: Response, uri: &Uri) -> Response {
     response
 }
 
+/// What a 304 has of the answer in whose place it stands (RFC 9110, 15.4.5).
+const KEPT: [HeaderName; 5] = [CACHE_CONTROL, CONTENT_LOCATION, ETAG, EXPIRES, VARY];
+
 /// 304 for who has it already.
 pub(crate) fn unless_known(asked: &HeaderMap, response: Response) -> Response {
     let (Some(tag), true) = (response.headers().get(ETAG), response.status() == StatusCode::OK) else {
@@ -107,10 +110,14 @@ pub(crate) fn unless_known(asked: &HeaderMap, response: Response) -> Response {
         known == "*" || known.strip_prefix("W/").unwrap_or(known).as_bytes() == tag.as_bytes()
     };
     let known = asked.get_all(IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
-    if known.flat_map(|list| list.split(',')).any(same) {
-        return (StatusCode::NOT_MODIFIED, [(ETAG, tag.clone())]).into_response();
+    if !known.flat_map(|list| list.split(',')).any(same) {
+        return response;
     }
-    response
+    let kept: HeaderMap = KEPT
+        .into_iter()
+        .flat_map(|name| response.headers().get_all(&name).iter().map(move |value| (name.clone(), value.clone())))
+        .collect();
+    (StatusCode::NOT_MODIFIED, kept).into_response()
 }
 
 /// The tag of one thing: of its version, where it has one, else of when it last changed and
@@ -124,4 +131,22 @@ fn tag_of(body: &Value) -> Option<String> {
     let changed: Timestamp = changed.as_str()?.parse().ok()?;
     let looks = blake3::hash(body.to_string().as_bytes()).to_hex();
     Some(format!("\"t{:x}-{}\"", changed.timestamp_micros(), looks.get(..16)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_has_it_already_is_told_how_long_it_is_good_and_nothing_of_its_content() {
+        let answer =
+            [("etag", "\"a\""), ("cache-control", "max-age=60"), ("vary", "accept"), ("content-type", "text/css")];
+        let asked = |tags: &'static str| HeaderMap::from_iter([(IF_NONE_MATCH, HeaderValue::from_static(tags))]);
+        let known = unless_known(&asked("\"b\", W/\"a\""), (answer, "body").into_response());
+        assert_eq!(known.status(), StatusCode::NOT_MODIFIED);
+        let names: Vec<&str> = known.headers().keys().map(HeaderName::as_str).collect();
+        assert_eq!(names, ["cache-control", "etag", "vary"]);
+        let unknown = unless_known(&asked("\"b\""), (answer, "body").into_response());
+        assert_eq!((unknown.status(), unknown.headers().len()), (StatusCode::OK, 4));
+    }
 }
