@@ -395,7 +395,7 @@ async fn a_guest_knows_what_is_left_of_its_limits(database: Database) {
     ] {
         assert_eq!(left(before, name) - left(after, name), used, "{name}");
     }
-    for name in ["write-bytes", "log-bytes"] {
+    for name in ["write-bytes", "log-bytes", "lifted-bytes"] {
         assert!(left(before, name) > left(after, name), "{name}");
     }
     for name in ["wall-ms", "cpu-ms", "memory-bytes", "chain-depth"] {

@@ -131,7 +131,8 @@ async fn last_stopped(client: &Client, filter: &str) -> Value {
 #[db_test]
 async fn a_plan_sets_lower_limits_for_each_invocation(database: Database) {
     let ceilings = json!({
-        "wall_ms_max": 2_000, "cpu_ms_max": 50, "memory_bytes_max": 16 << 20, "host_calls_max": 20, "log_bytes_max": 1_000,
+        "wall_ms_max": 2_000, "cpu_ms_max": 50, "memory_bytes_max": 16 << 20, "host_calls_max": 20,
+        "lifted_bytes_max": 100_000, "log_bytes_max": 1_000,
     });
     let plans = json!({ "standard": { "invocation": ceilings }, "large": {} });
     let host = Host::start_with(database, Options::default().set("PURLIN_PLANS", plans)).await;
@@ -155,6 +156,11 @@ async fn a_plan_sets_lower_limits_for_each_invocation(database: Database) {
     // Calls, time and memory; another plan leaves them.
     assert_eq!(ada.post(script, &log(30, "x")).await.problem(502), "plugin_limit");
     bob.post(script, &log(30, "x")).await.expect(200);
+    let long = "x".repeat(30_000);
+    ada.post(script, &log(3, &long)).await.expect(200);
+    assert_eq!(ada.post(script, &log(4, &long)).await.problem(502), "plugin_limit");
+    last_stopped(&ada, "filter[limit_met]=lifted_bytes").await;
+    bob.post(script, &log(4, &long)).await.expect(200);
     let sleep = json!({ "calls": [{ "do": "sleep", "ms": 3_000 }] });
     ada.post(script, &sleep).await.expect(502);
     bob.post(script, &sleep).await.expect(200);

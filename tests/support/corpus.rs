@@ -277,6 +277,8 @@ pub fn crafted() -> Vec<Hostile> {
         log("log-of-a-gibibyte", trap, "(i32.const 1) (i32.const 0) (i32.const 1073741824) (i32.const 0) (i32.const 0) (i32.const 0)"),
         new("log-of-five-mebibytes", Ends("the call_bytes limit was met"),
             "(drop (memory.grow (i32.const 100))) (call $log (i32.const 1) (i32.const 65536) (i32.const 5242880) (i32.const 0) (i32.const 0) (i32.const 0)) (i32.const 32)").with(LOG),
+        new("log-of-three-mebibytes-again-and-again", Ends("the lifted_bytes limit was met"),
+            "(drop (memory.grow (i32.const 100))) (loop $l (call $log (i32.const 1) (i32.const 131072) (i32.const 3145728) (i32.const 0) (i32.const 0) (i32.const 0)) (br $l)) unreachable").with(LOG),
         new("log-with-control-characters", Nothing, "(call $log (i32.const 1) (i32.const 2048) (i32.const 12) (i32.const 0) (i32.const 0) (i32.const 0)) (i32.const 32)")
             .with(&format!("{LOG}\n(data (i32.const 2048) \"a\\0d\\0ab\\1b[31mc\\00d\")")),
         new("flood-of-lines", Ends("the host_calls limit was met"),

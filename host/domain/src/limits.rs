@@ -20,6 +20,8 @@ pub enum Limit {
     HostCalls,
     /// Bytes lifted from the guest in one host call.
     CallBytes,
+    /// Bytes lifted from the guest in all host calls.
+    LiftedBytes,
     /// Rows asked of one query.
     QueryRows,
     /// Writes gathered in the invocation.
@@ -60,6 +62,7 @@ impl fmt::Display for Limit {
             Self::Memory => "memory",
             Self::HostCalls => "host_calls",
             Self::CallBytes => "call_bytes",
+            Self::LiftedBytes => "lifted_bytes",
             Self::QueryRows => "query_rows",
             Self::Writes => "writes",
             Self::WriteBytes => "write_bytes",
@@ -92,6 +95,8 @@ pub struct GuestLimits {
     pub host_calls: u32,
     /// Bytes lifted from the guest in one host call.
     pub call_bytes: usize,
+    /// Bytes lifted from the guest in all host calls.
+    pub lifted_bytes: usize,
     /// Bytes of log kept.
     pub log_bytes: usize,
 }
@@ -104,6 +109,7 @@ impl GuestLimits {
         memory_bytes: 64 << 20,
         host_calls: 1_000,
         call_bytes: 4 << 20,
+        lifted_bytes: 16 << 20,
         log_bytes: 64 << 10,
     };
 
@@ -135,6 +141,7 @@ impl GuestLimits {
             memory_bytes: bytes(self.memory_bytes, plan.memory_bytes_max),
             host_calls: plan.host_calls_max.map_or(self.host_calls, |max| self.host_calls.min(max)),
             call_bytes: self.call_bytes,
+            lifted_bytes: bytes(self.lifted_bytes, plan.lifted_bytes_max),
             log_bytes: bytes(self.log_bytes, plan.log_bytes_max),
         }
     }

@@ -23,6 +23,8 @@ pub struct InvocationCeilings {
     pub memory_bytes_max: Option<u64>,
     /// Calls from the guest to the host.
     pub host_calls_max: Option<u32>,
+    /// Bytes lifted from the guest in all host calls.
+    pub lifted_bytes_max: Option<u64>,
     /// Bytes of log kept.
     pub log_bytes_max: Option<u64>,
 }

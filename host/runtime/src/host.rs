@@ -90,9 +90,13 @@ impl From<Limit> for wit::Limit {
             Limit::ResponseBytes => Self::ResponseBytes,
             Limit::Files => Self::Files,
             Limit::FileBytes => Self::FileBytes,
-            Limit::Storage | Limit::Wall | Limit::Cpu | Limit::Memory | Limit::HostCalls | Limit::CallBytes => {
-                Self::Other(limit.to_string())
-            }
+            Limit::Storage
+            | Limit::Wall
+            | Limit::Cpu
+            | Limit::Memory
+            | Limit::HostCalls
+            | Limit::CallBytes
+            | Limit::LiftedBytes => Self::Other(limit.to_string()),
         }
     }
 }

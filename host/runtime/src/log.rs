@@ -32,21 +32,22 @@ impl Log {
     /// Add a line; dropped and counted once the log is full.
     pub(crate) fn write(&self, level: LogLevel, message: &str, fields: Json) {
         let mut buffer = self.lock();
-        let mut message = escape_control(message);
-        if message.len() > LINE_BYTES_MAX {
-            let cut = (0..=LINE_BYTES_MAX).rev().find(|at| message.is_char_boundary(*at)).unwrap_or(0);
-            message.truncate(cut);
-            message.push('…');
+        // Cut before as well, since a guest may hand in megabytes.
+        let begun = beginning(message);
+        let escaped = escape_control(begun);
+        let mut kept = beginning(&escaped).to_owned();
+        if begun.len() < message.len() || kept.len() < escaped.len() {
+            kept.push('…');
         }
         let fields_bytes = if fields.is_null() { 0 } else { fields.to_string().len() };
-        let bytes = message.len() + fields_bytes + LINE_BYTES_COST;
+        let bytes = kept.len() + fields_bytes + LINE_BYTES_COST;
         if buffer.bytes + bytes > buffer.bytes_max {
             buffer.dropped += 1;
             return;
         }
         buffer.bytes += bytes;
         let time = (buffer.now)();
-        buffer.lines.push(LogLine { time, level, message, fields });
+        buffer.lines.push(LogLine { time, level, message: kept, fields });
     }
 
     /// Bytes it holds.
@@ -72,9 +73,26 @@ impl Log {
     }
 }
 
+/// As much of a text as a line may have.
+fn beginning(text: &str) -> &str {
+    text.get(..text.floor_char_boundary(LINE_BYTES_MAX)).unwrap_or(text)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_line_that_is_too_long_is_cut_as_it_was_and_as_it_is_escaped() {
+        let log = Log::new(64 << 10, || Timestamp::UNIX_EPOCH);
+        for text in ["ä".repeat(LINE_BYTES_MAX), "\u{1b}".repeat(LINE_BYTES_MAX / 2), "x".repeat(LINE_BYTES_MAX)] {
+            log.write(LogLevel::Info, &text, Json::Null);
+        }
+        let lengths: Vec<(usize, bool)> =
+            log.take().iter().map(|line| (line.message.len(), line.message.ends_with('…'))).collect();
+        let cut = (LINE_BYTES_MAX + '…'.len_utf8(), true);
+        assert_eq!(lengths, [cut, cut, (LINE_BYTES_MAX, false)]);
+    }
 
     #[test]
     fn a_full_log_drops_and_counts() {

@@ -29,6 +29,8 @@ pub(crate) struct State<H> {
     wasi: WasiCtx,
     table: ResourceTable,
     host_calls: u32,
+    /// Bytes the guest passed in over all calls.
+    lifted_bytes: usize,
     pub(crate) began: Instant,
     pub(crate) limits: GuestLimits,
     pub(crate) limiter: Limiter,
@@ -45,6 +47,7 @@ impl<H> State<H> {
             wasi: wasi::context(&log),
             table,
             host_calls: 0,
+            lifted_bytes: 0,
             began: Instant::now(),
             limits,
             limiter: Limiter::new(limits.memory_bytes),
@@ -53,21 +56,33 @@ impl<H> State<H> {
         }
     }
 
-    /// Every call of the guest passes here: counted, and answered only while imports are open.
-    pub(crate) fn call(&mut self) -> wasmtime::Result<&mut H> {
-        self.count_call()?;
+    /// Every call of the guest passes here, with the bytes of what it passed in: counted, and
+    /// answered only while imports are open.
+    pub(crate) fn call(&mut self, lifted: usize) -> wasmtime::Result<&mut H> {
+        self.count_call(lifted)?;
         self.host
             .as_mut()
             .ok_or_else(|| HostUnavailable("imports are closed while a component describes itself".to_owned()).into())
     }
 
-    pub(crate) fn count_call(&mut self) -> wasmtime::Result<()> {
+    pub(crate) fn count_call(&mut self, lifted: usize) -> wasmtime::Result<()> {
         self.host_calls += 1;
-        if self.host_calls > self.limits.host_calls { Err(LimitMet(Limit::HostCalls).into()) } else { Ok(()) }
+        self.lifted_bytes += lifted;
+        if self.host_calls > self.limits.host_calls {
+            return Err(LimitMet(Limit::HostCalls).into());
+        }
+        if self.lifted_bytes > self.limits.lifted_bytes {
+            return Err(LimitMet(Limit::LiftedBytes).into());
+        }
+        Ok(())
     }
 
     pub(crate) fn host_calls(&self) -> u32 {
         self.host_calls
+    }
+
+    pub(crate) fn lifted_bytes(&self) -> usize {
+        self.lifted_bytes
     }
 
     pub(crate) fn into_host(self) -> Option<H> {
@@ -86,6 +101,11 @@ pub(crate) fn json(pointer: &str, text: &str) -> Result<Json, HostError> {
     let document: Json = serde_json::from_str(text)
         .map_err(|error| HostError::invalid(pointer, "json", format!("this is not JSON: {error}")))?;
     if has_nul(&document) { Err(HostError::invalid(pointer, "value", NUL)) } else { Ok(document) }
+}
+
+/// The bytes of text that a guest may have passed in.
+pub(crate) fn len(text: Option<&String>) -> usize {
+    text.map_or(0, String::len)
 }
 
 /// Text that a guest passed in, to be stored as it is.

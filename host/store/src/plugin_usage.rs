@@ -169,6 +169,7 @@ pub fn fields() -> Vec<Field> {
         filter_only("trigger", FieldType::Text),
         filter_only("subject", FieldType::Text),
         filter_only("outcome", FieldType::Text),
+        filter_only("limit_met", FieldType::Text),
         filter_only("version", FieldType::Text),
         filter_only("trace_id", FieldType::Text),
         filter_only("job_id", FieldType::Uuid),

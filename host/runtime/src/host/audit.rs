@@ -5,7 +5,7 @@ use purlin_domain::{audit::AuditEntry, error::HostError};
 use super::Host;
 use crate::{
     bindings::purlin::platform::{audit as wit, types},
-    state::{State, json, plain},
+    state::{State, json, len, plain},
 };
 
 /// What the platform answers.
@@ -16,7 +16,8 @@ pub trait Audit {
 
 impl<H: Host> wit::Host for State<H> {
     async fn record(&mut self, entry: wit::Entry) -> wasmtime::Result<Result<(), types::Error>> {
-        let host = self.call()?;
+        let about = entry.resource_type.len() + len(entry.resource_id.as_ref());
+        let host = self.call(entry.action.len() + about + entry.changes.len())?;
         let recorded = json("/changes", &entry.changes).and_then(|changes| {
             let resource_id = plain("/resource_id", entry.resource_id)?;
             let resource_type = plain("/resource_type", Some(entry.resource_type))?.unwrap_or_default();

@@ -32,7 +32,7 @@ pub trait Budget {
 
 impl<H: Host> wit::Host for State<H> {
     async fn remaining(&mut self) -> wasmtime::Result<Vec<wit::Allowance>> {
-        let gathered = self.call()?.allowances();
+        let gathered = self.call(0)?.allowances();
         let own = self.allowances();
         let told = own.into_iter().chain(gathered);
         Ok(told.map(|a| wit::Allowance { limit: a.limit.to_owned(), left: a.left, total: a.total }).collect())
@@ -52,6 +52,7 @@ impl<H> State<H> {
             time("cpu-ms", self.limits.cpu, self.meter.used_now()),
             Allowance::new("memory-bytes", self.limits.memory_bytes, self.limiter.used()),
             Allowance::new("host-calls", count(self.limits.host_calls), count(self.host_calls())),
+            Allowance::new("lifted-bytes", self.limits.lifted_bytes, self.lifted_bytes()),
             Allowance::new("log-bytes", self.limits.log_bytes, self.log.bytes()),
         ]
     }

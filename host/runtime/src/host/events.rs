@@ -5,7 +5,7 @@ use purlin_domain::{Json, error::HostError, event::Event, id::EventId};
 use super::Host;
 use crate::{
     bindings::purlin::platform::{events as wit, types},
-    state::{State, json, plain},
+    state::{State, json, len, plain},
 };
 
 /// What the platform answers.
@@ -26,7 +26,7 @@ impl<H: Host> wit::Host for State<H> {
         subject: Option<String>,
         data: String,
     ) -> wasmtime::Result<Result<String, types::Error>> {
-        let host = self.call()?;
+        let host = self.call(event_type.len() + len(subject.as_ref()) + data.len())?;
         let published =
             async { host.publish(&event_type, plain("/subject", subject)?, json("/data", &data)?).await }.await;
         Ok(published.map(|id| id.to_string()).map_err(types::Error::from))

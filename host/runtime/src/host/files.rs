@@ -5,7 +5,7 @@ use purlin_domain::{error::HostError, file::File};
 use super::Host;
 use crate::{
     bindings::purlin::platform::{files as wit, types},
-    state::State,
+    state::{State, len},
 };
 
 /// What the platform answers.
@@ -43,19 +43,20 @@ impl<H: Host> wit::Host for State<H> {
         content_type: String,
         content: Vec<u8>,
     ) -> wasmtime::Result<Result<wit::File, types::Error>> {
-        Ok(self.call()?.put(&key, &content_type, content).await.map(file).map_err(types::Error::from))
+        let host = self.call(key.len() + content_type.len() + content.len())?;
+        Ok(host.put(&key, &content_type, content).await.map(file).map_err(types::Error::from))
     }
 
     async fn stat(&mut self, key: String) -> wasmtime::Result<Result<wit::File, types::Error>> {
-        Ok(self.call()?.stat(&key).await.map(file).map_err(types::Error::from))
+        Ok(self.call(key.len())?.stat(&key).await.map(file).map_err(types::Error::from))
     }
 
     async fn read(&mut self, key: String, offset: u64, length: u32) -> wasmtime::Result<Result<Vec<u8>, types::Error>> {
-        Ok(self.call()?.read(&key, offset, length).await.map_err(types::Error::from))
+        Ok(self.call(key.len())?.read(&key, offset, length).await.map_err(types::Error::from))
     }
 
     async fn delete(&mut self, key: String) -> wasmtime::Result<Result<(), types::Error>> {
-        Ok(self.call()?.remove(&key).await.map_err(types::Error::from))
+        Ok(self.call(key.len())?.remove(&key).await.map_err(types::Error::from))
     }
 
     async fn list(
@@ -64,7 +65,7 @@ impl<H: Host> wit::Host for State<H> {
         size: u32,
         after: Option<String>,
     ) -> wasmtime::Result<Result<wit::Page, types::Error>> {
-        let page = self.call()?.files(&prefix, size, after).await;
+        let page = self.call(prefix.len() + len(after.as_ref()))?.files(&prefix, size, after).await;
         let page = page.map(|(files, next)| wit::Page { files: files.into_iter().map(file).collect(), next });
         Ok(page.map_err(types::Error::from))
     }

@@ -34,11 +34,11 @@ pub trait Identity {
 
 impl<H: Host> wit::Host for State<H> {
     async fn caused_by(&mut self) -> wasmtime::Result<Option<String>> {
-        Ok(self.call()?.caused_by().map(|id| id.to_string()))
+        Ok(self.call(0)?.caused_by().map(|id| id.to_string()))
     }
 
     async fn find(&mut self, user: String) -> wasmtime::Result<Result<wit::User, types::Error>> {
-        let host = self.call()?;
+        let host = self.call(user.len())?;
         let found = async { host.user(id(&user)?).await }.await;
         Ok(found.map_err(types::Error::from).map(|user| wit::User {
             id: user.id.to_string(),

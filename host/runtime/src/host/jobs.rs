@@ -10,7 +10,7 @@ use purlin_domain::{
 use super::Host;
 use crate::{
     bindings::purlin::platform::{jobs as wit, types},
-    state::{State, id, json, plain},
+    state::{State, id, json, len, plain},
 };
 
 /// What the platform answers.
@@ -40,7 +40,8 @@ impl<H: Host> wit::Host for State<H> {
         payload: String,
         options: wit::Options,
     ) -> wasmtime::Result<Result<String, types::Error>> {
-        let host = self.call()?;
+        let keys = len(options.unique_key.as_ref()) + len(options.ordering_key.as_ref());
+        let host = self.call(kind.len() + payload.len() + keys)?;
         let enqueued = async {
             let options = JobOptions {
                 delay_ms: options.delay_ms,
@@ -60,7 +61,7 @@ impl<H: Host> wit::Host for State<H> {
     }
 
     async fn status(&mut self, job: String) -> wasmtime::Result<Result<wit::State, types::Error>> {
-        let host = self.call()?;
+        let host = self.call(job.len())?;
         let state = async { host.job_state(id(&job)?).await }.await;
         Ok(state.map_err(types::Error::from).map(|state| match state {
             JobState::Scheduled => wit::State::Scheduled,
@@ -74,13 +75,13 @@ impl<H: Host> wit::Host for State<H> {
     }
 
     async fn cancel(&mut self, job: String) -> wasmtime::Result<Result<(), types::Error>> {
-        let host = self.call()?;
+        let host = self.call(job.len())?;
         let cancelled = async { host.cancel(id(&job)?).await }.await;
         Ok(cancelled.map_err(types::Error::from))
     }
 
     async fn progress(&mut self, percent: u8, message: Option<String>) -> wasmtime::Result<Result<(), types::Error>> {
-        let host = self.call()?;
+        let host = self.call(len(message.as_ref()))?;
         let told = async { host.progress(percent, plain("/message", message)?).await }.await;
         Ok(told.map_err(types::Error::from))
     }

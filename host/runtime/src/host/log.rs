@@ -8,12 +8,12 @@ use purlin_domain::{
 use super::Host;
 use crate::{
     bindings::purlin::platform::log as wit,
-    state::{State, json},
+    state::{State, json, len},
 };
 
 impl<H: Host> wit::Host for State<H> {
     async fn write(&mut self, level: wit::Level, message: String, fields: Option<String>) -> wasmtime::Result<()> {
-        self.count_call()?;
+        self.count_call(message.len() + len(fields.as_ref()))?;
         let level = match level {
             wit::Level::Debug => LogLevel::Debug,
             wit::Level::Info => LogLevel::Info,

@@ -11,7 +11,7 @@ use purlin_domain::{
 use super::Host;
 use crate::{
     bindings::purlin::platform::{records as wit, types},
-    state::{State, id, json},
+    state::{State, id, json, len},
 };
 
 /// What a guest asks of a collection.
@@ -56,13 +56,13 @@ pub trait Records {
 
 impl<H: Host> wit::Host for State<H> {
     async fn get(&mut self, collection: String, record: String) -> wasmtime::Result<Result<wit::Row, types::Error>> {
-        let host = self.call()?;
+        let host = self.call(collection.len() + record.len())?;
         let found = async { host.get(&collection, id(&record)?).await }.await;
         Ok(found.map(|record| row(&record)).map_err(types::Error::from))
     }
 
     async fn create(&mut self, collection: String, data: String) -> wasmtime::Result<Result<wit::Row, types::Error>> {
-        let host = self.call()?;
+        let host = self.call(collection.len() + data.len())?;
         let created = async { host.create(&collection, json("/data", &data)?).await }.await;
         Ok(created.map(|record| row(&record)).map_err(types::Error::from))
     }
@@ -74,14 +74,14 @@ impl<H: Host> wit::Host for State<H> {
         data: String,
         expected: Option<u64>,
     ) -> wasmtime::Result<Result<wit::Row, types::Error>> {
-        let host = self.call()?;
+        let host = self.call(collection.len() + record.len() + data.len())?;
         let expected = expected.map(|version| i64::try_from(version).unwrap_or(i64::MAX));
         let updated = async { host.update(&collection, id(&record)?, json("/data", &data)?, expected).await }.await;
         Ok(updated.map(|record| row(&record)).map_err(types::Error::from))
     }
 
     async fn delete(&mut self, collection: String, record: String) -> wasmtime::Result<Result<(), types::Error>> {
-        let host = self.call()?;
+        let host = self.call(collection.len() + record.len())?;
         let deleted = async { host.delete(&collection, id(&record)?).await }.await;
         Ok(deleted.map_err(types::Error::from))
     }
@@ -91,7 +91,7 @@ impl<H: Host> wit::Host for State<H> {
         collection: String,
         options: wit::QueryOptions,
     ) -> wasmtime::Result<Result<wit::Page, types::Error>> {
-        let host = self.call()?;
+        let host = self.call(collection.len() + options_bytes(&options))?;
         let page = async {
             let filter = options.filter.map(|text| json("/filter", &text)).transpose()?;
             let query = Query { filter, sort: options.sort, size: options.size, after: options.after };
@@ -108,13 +108,18 @@ impl<H: Host> wit::Host for State<H> {
         collection: String,
         filter: Option<String>,
     ) -> wasmtime::Result<Result<u64, types::Error>> {
-        let host = self.call()?;
+        let host = self.call(collection.len() + len(filter.as_ref()))?;
         let count = async {
             let filter = filter.map(|text| json("/filter", &text)).transpose()?;
             host.count(&collection, filter).await
         };
         Ok(count.await.map_err(types::Error::from))
     }
+}
+
+fn options_bytes(options: &wit::QueryOptions) -> usize {
+    let sort = options.sort.iter().map(String::len);
+    len(options.filter.as_ref()) + sort.sum::<usize>() + len(options.after.as_ref())
 }
 
 fn row(record: &Record) -> wit::Row {

@@ -19,10 +19,10 @@ pub trait Settings {
 
 impl<H: Host> wit::Host for State<H> {
     async fn get(&mut self) -> wasmtime::Result<Result<String, types::Error>> {
-        Ok(self.call()?.settings().map(|settings| settings.to_string()).map_err(types::Error::from))
+        Ok(self.call(0)?.settings().map(|settings| settings.to_string()).map_err(types::Error::from))
     }
 
     async fn secret(&mut self, name: String) -> wasmtime::Result<Result<String, types::Error>> {
-        Ok(self.call()?.secret(&name).await.map_err(types::Error::from))
+        Ok(self.call(name.len())?.secret(&name).await.map_err(types::Error::from))
     }
 }

@@ -28,7 +28,7 @@ pub trait Tenancy {
 
 impl<H: Host> wit::Host for State<H> {
     async fn current(&mut self) -> wasmtime::Result<wit::Tenant> {
-        let tenant = self.call()?.tenant().await.map_err(|error| HostUnavailable(error.to_string()))?;
+        let tenant = self.call(0)?.tenant().await.map_err(|error| HostUnavailable(error.to_string()))?;
         Ok(wit::Tenant {
             id: tenant.id.to_string(),
             name: tenant.name,
