@@ -3,6 +3,7 @@
 use std::{
     collections::{HashMap, HashSet},
     sync::Arc,
+    time::Duration,
 };
 
 use purlin_domain::{
@@ -16,7 +17,10 @@ use serde_json::json;
 use sqlx::FromRow;
 use uuid::Uuid;
 
-use crate::{Listing, Page, PlatformTx, Result, Slice, TenantTx, Weigh, value::params};
+use crate::{
+    Listing, Page, PlatformTx, Result, Slice, TenantTx, Weigh,
+    value::{array, params},
+};
 
 #[derive(FromRow)]
 struct Row {
@@ -120,26 +124,63 @@ struct RowOf {
     row: Row,
 }
 
+/// What one lookup of events brings.
+macro_rules! brought {
+    () => {
+        "SELECT e.tenant_id, e.id, e.type, e.source, e.subject, e.data, e.actor, e.caused_by, e.depth, e.traceparent, e.created_at"
+    };
+}
+
+/// The first that is not before the one that is wanted, which is that or it is not there: this
+/// is in the order of one index alone, and the planner needs no statistics to find it. By a
+/// comparison of both columns it may take another one of a table that was never analysed, and
+/// read on in that through everything that the tenant has.
+const SMALL_POSTGRES: &str = concat!(
+    "SELECT f.* FROM unnest(CAST($1 AS uuid[]), CAST($2 AS uuid[])) AS w(t, e) CROSS JOIN LATERAL (",
+    brought!(),
+    " FROM events e WHERE (e.tenant_id, e.id) >= (w.t, w.e) AND e.created_at >= $3 AND e.created_at <= $4
+        ORDER BY e.tenant_id, e.id LIMIT 1) f
+     WHERE f.tenant_id = w.t AND f.id = w.e AND pg_column_size(f.data) <= 4096"
+);
+const SMALL_SQLITE: &str = concat!(
+    brought!(),
+    " FROM json_each($1) w CROSS JOIN events e ON e.tenant_id = unhex(w.value->>'t') AND e.id = unhex(w.value->>'e')
+     WHERE length(e.data) <= 4096"
+);
+/// An id tells when it was made; the event is dated when it was committed.
+const COMMITTED_WITHIN: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// Those of these events, of whichever tenants, that are small: very many are looked up at
-/// once, for the deliveries that were claimed together.
+/// once, for the deliveries that were claimed together. One that was dated far from its id may
+/// be left out.
 pub async fn small(
     tx: &mut PlatformTx,
     wanted: &HashSet<(TenantId, EventId)>,
 ) -> Result<HashMap<(TenantId, EventId), Arc<Event>>> {
-    let list: Json =
-        wanted.iter().map(|(t, e)| json!({ "t": t.0.simple().to_string(), "e": e.0.simple().to_string() })).collect();
-    let sql = if tx.conn.is_postgres() {
-        "SELECT f.* FROM jsonb_to_recordset($1) AS w(t uuid, e uuid) CROSS JOIN LATERAL (
-            SELECT e.tenant_id, e.id, e.type, e.source, e.subject, e.data, e.actor, e.caused_by, e.depth, e.traceparent, e.created_at
-            FROM events e WHERE e.tenant_id = w.t AND e.id = w.e AND pg_column_size(e.data) <= 4096 OFFSET 0) f"
+    let rows: Vec<RowOf> = if tx.conn.is_postgres() {
+        let made = wanted.iter().filter_map(|(_, event)| made_at(event.0));
+        let Some((first, last)) = made.fold(None, |span: Option<(Timestamp, Timestamp)>, at| {
+            Some(span.map_or((at, at), |(first, last)| (first.min(at), last.max(at))))
+        }) else {
+            return Ok(HashMap::new());
+        };
+        let (tenants, events) =
+            (array(wanted.iter().map(|(tenant, _)| tenant.0)), array(wanted.iter().map(|(_, event)| event.0)));
+        let (from, until) = (first - COMMITTED_WITHIN, last + COMMITTED_WITHIN);
+        tx.fetch_all(SMALL_POSTGRES, params![tenants, events, from, until]).await?
     } else {
-        "SELECT e.tenant_id, e.id, e.type, e.source, e.subject, e.data, e.actor, e.caused_by, e.depth, e.traceparent, e.created_at
-         FROM json_each($1) w CROSS JOIN events e ON e.tenant_id = unhex(w.value->>'t') AND e.id = unhex(w.value->>'e')
-         WHERE length(e.data) <= 4096"
+        let named = |id: Uuid| id.simple().to_string();
+        let list: Json = wanted.iter().map(|(t, e)| json!({ "t": named(t.0), "e": named(e.0) })).collect();
+        tx.fetch_all(SMALL_SQLITE, params![list]).await?
     };
-    let rows: Vec<RowOf> = tx.fetch_all(sql, params![list]).await?;
     let found = rows.into_iter().map(|r| ((TenantId(r.tenant_id), EventId(r.row.id)), Arc::new(r.row.into())));
     Ok(found.collect())
+}
+
+/// When an id was made, where it tells.
+fn made_at(id: Uuid) -> Option<Timestamp> {
+    let (seconds, nanos) = id.get_timestamp()?.to_unix();
+    Timestamp::from_timestamp(i64::try_from(seconds).ok()?, nanos)
 }
 
 /// What events can be filtered and sorted by.

@@ -89,3 +89,9 @@ macro_rules! params {
     };
 }
 pub(crate) use params;
+
+/// An array of PostgreSQL, of texts without quotes.
+pub(crate) fn array(texts: impl Iterator<Item = impl std::fmt::Display>) -> String {
+    let quoted: Vec<String> = texts.map(|text| format!("\"{text}\"")).collect();
+    format!("{{{}}}", quoted.join(","))
+}

@@ -13,7 +13,10 @@ use super::{
     history::history,
     lease::{claims, places},
 };
-use crate::{PlatformTx, Result, TenantTx, postgres, value::params};
+use crate::{
+    PlatformTx, Result, TenantTx, postgres,
+    value::{array, params},
+};
 
 /// Which job, under which claim.
 ///
@@ -351,12 +354,6 @@ pub async fn finish_many(tx: &mut PlatformTx, worker: Uuid, done: &[Done], now: 
         ended.extend(ids(tx.fetch_all(FINISH_MANY_POSTGRES, params![places, worker, leases, returned, now]).await?));
     }
     Ok(ended)
-}
-
-/// An array of PostgreSQL, of texts without quotes.
-fn array(texts: impl Iterator<Item = impl std::fmt::Display>) -> String {
-    let quoted: Vec<String> = texts.map(|text| format!("\"{text}\"")).collect();
-    format!("{{{}}}", quoted.join(","))
 }
 
 fn ids(rows: Vec<(Uuid,)>) -> impl Iterator<Item = JobId> {
