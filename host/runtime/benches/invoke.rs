@@ -350,7 +350,7 @@ fn main() {
                 let (runtime, prepared, authority) =
                     (Arc::clone(&runtime), Arc::clone(&prepared), Arc::clone(&authority));
                 async move {
-                    let call = Call::Event(event());
+                    let call = Call::Event(Arc::new(event()));
                     let ended = runtime.invoke(&prepared, Answers(authority), call, GuestLimits::EVENT).await;
                     assert!(matches!(ended.outcome, Ok(Ok(Returned::Done(None)))), "{:?}", ended.outcome);
                     assert_eq!((ended.usage.host_calls, ended.log.len()), (2, 1));

@@ -29,7 +29,7 @@ use crate::{
 #[derive(Clone, Debug)]
 pub enum Call {
     /// `on-event`.
-    Event(Event),
+    Event(Arc<Event>),
     /// `run-job`.
     Job(JobRun),
     /// `on-lifecycle`.
@@ -77,7 +77,7 @@ impl Ask for Call {
     async fn of<H: Host>(self, guest: &wit::Guest, store: &mut Store<State<H>>) -> wasmtime::Result<Done> {
         Ok(match self {
             Self::Event(event) => {
-                let answer = guest.call_on_event(store, &(&event).into()).await?;
+                let answer = guest.call_on_event(store, &(&*event).into()).await?;
                 answer.map(|()| Returned::Done(None)).map_err(failure)
             }
             Self::Job(job) => {

@@ -157,7 +157,7 @@ impl Invoker {
             match unit.commit_with_others(assignment.ack(result)).await {
                 Ok(()) => {
                     fault::point("after-commit").await;
-                    metrics::written(assignment.claimed, RunOutcome::Succeeded, true);
+                    metrics::written(&self.platform, assignment.claimed, RunOutcome::Succeeded, true);
                     return Ok((log, RunEnd::Written));
                 }
                 Err(CommitError::Conflict(why)) if self.may_rerun(reruns) => {
@@ -223,7 +223,7 @@ impl Invoker {
         prepared: Arc<Prepared<UnitHost>>,
     ) -> Result<Invocation<UnitHost>, String> {
         let call = match &assignment.work {
-            Work::Event(event) => Call::Event(event.clone()),
+            Work::Event(event) => Call::Event(Arc::clone(event)),
             Work::Job(run) => Call::Job(run.clone()),
             Work::Step(step, _) => Call::Step(step.clone()),
         };

@@ -373,7 +373,7 @@ async fn run_one(
         }
     };
     let took = began.elapsed();
-    metrics::ended(&job, took);
+    metrics::ended(&platform, &job, took);
     floor.end(Run { queue, tenant, kind, took });
     if let RunEnd::Idle(result) = end {
         // Only when the host is at its end is nobody there to write it.

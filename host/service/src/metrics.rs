@@ -1,9 +1,14 @@
 //! What is counted and timed, for whoever collects it. Tenants are told apart by their
 //! plan alone: there may be very many of them.
 
-use std::time::Duration;
+use std::{
+    collections::HashMap,
+    sync::{PoisonError, RwLock},
+    time::Duration,
+};
 
-use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
+use metrics::{Counter, Histogram, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
+use purlin_domain::job::Queue;
 use purlin_store::jobs::{self, Claimed, Rescued};
 
 use crate::{Platform, Result};
@@ -46,6 +51,57 @@ pub fn describe() {
     describe_histogram!("purlin_job_run_seconds", "From the begin of a run until its end");
 }
 
+/// What is counted at each run of jobs of one kind, queue and plan. To look these up by their
+/// labels takes as long as a part of the run itself, where that is quick.
+#[derive(Clone)]
+struct OfKind {
+    queue: Queue,
+    plan: String,
+    waits: Histogram,
+    runs: Histogram,
+    succeeded: Counter,
+}
+
+/// Those that were looked up, by kind.
+#[derive(Default)]
+pub(crate) struct Meters(RwLock<HashMap<String, Vec<OfKind>>>);
+
+/// Kinds that are remembered.
+const KINDS_MAX: usize = 10_000;
+
+impl Meters {
+    fn with<R>(&self, claimed: &Claimed, count: impl FnOnce(&OfKind) -> R) -> R {
+        let is_of = |of: &&OfKind| of.queue == claimed.queue && of.plan == claimed.plan;
+        let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(of) = known.get(&claimed.kind).and_then(|all| all.iter().find(is_of)) {
+            return count(of);
+        }
+        drop(known);
+        let of = OfKind {
+            queue: claimed.queue,
+            plan: claimed.plan.clone(),
+            waits: histogram!("purlin_job_wait_seconds", &labels(claimed)),
+            runs: histogram!("purlin_job_run_seconds", &labels(claimed)),
+            succeeded: counter!("purlin_job_runs_total", &ended_labels(claimed, RunOutcome::Succeeded)),
+        };
+        let counted = count(&of);
+        let mut known = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        if known.len() >= KINDS_MAX {
+            known.clear();
+        }
+        let all = known.entry(claimed.kind.clone()).or_default();
+        if !all.iter().any(|of| is_of(&of)) {
+            all.push(of);
+        }
+        counted
+    }
+}
+
+fn ended_labels(claimed: &Claimed, outcome: RunOutcome) -> [(&'static str, String); 4] {
+    let [queue, kind, plan] = labels(claimed);
+    [queue, kind, plan, ("outcome", outcome.as_str().to_owned())]
+}
+
 fn labels(claimed: &Claimed) -> [(&'static str, String); 3] {
     [("queue", claimed.queue.as_str().to_owned()), ("kind", claimed.kind.clone()), ("plan", claimed.plan.clone())]
 }
@@ -53,21 +109,20 @@ fn labels(claimed: &Claimed) -> [(&'static str, String); 3] {
 /// A run begins.
 pub fn began(platform: &Platform, claimed: &Claimed) {
     let waited = (platform.now() - claimed.run_at).to_std().unwrap_or_default();
-    histogram!("purlin_job_wait_seconds", &labels(claimed)).record(waited);
+    platform.meters.with(claimed, |of| of.waits.record(waited));
 }
 
 /// A run ended after this long.
-pub fn ended(claimed: &Claimed, took: Duration) {
-    histogram!("purlin_job_run_seconds", &labels(claimed)).record(took);
+pub fn ended(platform: &Platform, claimed: &Claimed, took: Duration) {
+    platform.meters.with(claimed, |of| of.runs.record(took));
 }
 
 /// How a run ended was written; or its lease was lost.
-pub fn written(claimed: &Claimed, outcome: RunOutcome, held: bool) {
-    if held {
-        let [queue, kind, plan] = labels(claimed);
-        counter!("purlin_job_runs_total", &[queue, kind, plan, ("outcome", outcome.as_str().to_owned())]).increment(1);
-    } else {
-        lost(claimed);
+pub fn written(platform: &Platform, claimed: &Claimed, outcome: RunOutcome, held: bool) {
+    match (held, outcome) {
+        (false, _) => lost(claimed),
+        (true, RunOutcome::Succeeded) => platform.meters.with(claimed, |of| of.succeeded.increment(1)),
+        (true, _) => counter!("purlin_job_runs_total", &ended_labels(claimed, outcome)).increment(1),
     }
 }
 

@@ -155,7 +155,7 @@ async fn work(platform: &Arc<Platform>, claimed: &Claimed) -> Result<std::result
         webhooks::KIND => return Ok(webhooks::deliver(platform, claimed).await.map(|()| Ended::Idle(None))),
         _ => return Ok(send(platform, claimed).await.map(|()| Ended::Idle(None))),
     };
-    metrics::written(claimed, RunOutcome::Succeeded, held);
+    metrics::written(platform, claimed, RunOutcome::Succeeded, held);
     Ok(Ok(Ended::Written(held)))
 }
 

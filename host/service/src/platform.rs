@@ -32,6 +32,7 @@ use crate::{
     ledger::Ledger,
     limiter::Limiter,
     mail::SendMail,
+    metrics::Meters,
     password::Hasher,
     plugins::Inspect,
     secrets::Secrets,
@@ -135,6 +136,7 @@ pub struct Platform {
     pub(crate) chains: ChainMeter,
     pub(crate) resting: Resting,
     pub(crate) gathering: Gathering,
+    pub(crate) meters: Meters,
     /// Rings, for all who listen, when events were published.
     pub(crate) published: Notify,
     pub(crate) streams: Arc<Streams>,
@@ -199,6 +201,7 @@ impl Platform {
             chains: ChainMeter::new(),
             resting: Resting::new(),
             gathering: Gathering::default(),
+            meters: Meters::default(),
             published: Notify::new(),
             streams: Arc::default(),
             scheduled: Notify::new(),

@@ -157,7 +157,7 @@ pub async fn acknowledge(platform: &Platform, ended: &[(Claimed, Option<Json>)])
     let held = jobs::finish_many(&mut tx, first.worker, &done, platform.now()).await?;
     tx.commit().await?;
     for (claimed, _) in ended {
-        metrics::written(claimed, RunOutcome::Succeeded, held.contains(&claimed.id));
+        metrics::written(platform, claimed, RunOutcome::Succeeded, held.contains(&claimed.id));
     }
     Ok(ended.len() - held.len())
 }
@@ -166,7 +166,7 @@ pub async fn acknowledge(platform: &Platform, ended: &[(Claimed, Option<Json>)])
 #[derive(Clone, Debug)]
 pub enum Work {
     /// Handle this event.
-    Event(Event),
+    Event(Arc<Event>),
     /// Run this job.
     Job(JobRun),
     /// Take this step; it was taken so often before.
@@ -209,12 +209,12 @@ pub async fn begin<'a>(platform: &Platform, claimed: &'a Claimed) -> Result<Begu
     let number = |n: i64| u32::try_from(n).unwrap_or(u32::MAX);
     let (work, limits) = if claimed.kind == DELIVERY {
         let event = match &claimed.event {
-            Some(event) => Event::clone(event),
+            Some(event) => Arc::clone(event),
             None => {
                 let id = claimed.event_id.map(EventId);
                 let id = id.ok_or_else(|| ServiceError::internal("a delivery has no event"))?;
                 let mut tx = platform.db.read(claimed.tenant_id).await?;
-                events::by_id(&mut tx, id).await?.ok_or(ServiceError::NotFound)?
+                Arc::new(events::by_id(&mut tx, id).await?.ok_or(ServiceError::NotFound)?)
             }
         };
         (Work::Event(event), GuestLimits::EVENT)
@@ -294,7 +294,7 @@ pub async fn fail(platform: &Platform, claimed: &Claimed, failure: &Failure) -> 
     let lane = claimed.ordering_key.as_deref();
     let held = finish(platform, claimed.tenant_id, claimed.fence(), lane, &outcome).await?;
     let outcome = if matches!(outcome, Outcome::Dead { .. }) { RunOutcome::Dead } else { RunOutcome::Retried };
-    metrics::written(claimed, outcome, held);
+    metrics::written(platform, claimed, outcome, held);
     Ok(held)
 }
 
@@ -303,7 +303,7 @@ pub async fn succeed(platform: &Platform, claimed: &Claimed, result: Option<Json
     let lane = claimed.ordering_key.as_deref();
     let outcome = Outcome::Succeeded { result, progress: None };
     let held = finish(platform, claimed.tenant_id, claimed.fence(), lane, &outcome).await?;
-    metrics::written(claimed, RunOutcome::Succeeded, held);
+    metrics::written(platform, claimed, RunOutcome::Succeeded, held);
     Ok(held)
 }
 
@@ -311,7 +311,7 @@ pub async fn succeed(platform: &Platform, claimed: &Claimed, result: Option<Json
 pub async fn finish_cancelled(platform: &Platform, claimed: &Claimed) -> Result<bool> {
     let lane = claimed.ordering_key.as_deref();
     let held = finish(platform, claimed.tenant_id, claimed.fence(), lane, &Outcome::Cancelled).await?;
-    metrics::written(claimed, RunOutcome::Cancelled, held);
+    metrics::written(platform, claimed, RunOutcome::Cancelled, held);
     Ok(held)
 }
 
