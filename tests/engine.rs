@@ -1,5 +1,6 @@
 //! The engine of jobs by itself: the same suite on both databases.
 
+mod brought;
 mod histories;
 mod known_losses;
 mod model;

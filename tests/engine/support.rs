@@ -29,7 +29,7 @@ pub struct Engine {
     pub db: Db,
     pub tenant: TenantId,
     pub now: Timestamp,
-    _database: Database,
+    pub database: Database,
 }
 
 impl Engine {
@@ -40,7 +40,7 @@ impl Engine {
         // Well before the clock of any database, so that a short lease has ended.
         let now: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
         db.make_partitions(now).await.unwrap();
-        let mut engine = Self { db, tenant: TenantId(Uuid::nil()), now, _database: database };
+        let mut engine = Self { db, tenant: TenantId(Uuid::nil()), now, database };
         engine.tenant = engine.add_tenant(1).await;
         engine
     }

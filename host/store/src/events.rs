@@ -19,7 +19,7 @@ use uuid::Uuid;
 
 use crate::{
     Listing, Page, PlatformTx, Result, Slice, TenantTx, Weigh,
-    value::{array, params},
+    value::{array, is_small, params},
 };
 
 #[derive(FromRow)]
@@ -140,7 +140,8 @@ const SMALL_POSTGRES: &str = concat!(
     brought!(),
     " FROM events e WHERE (e.tenant_id, e.id) >= (w.t, w.e) AND e.created_at >= $3 AND e.created_at <= $4
         ORDER BY e.tenant_id, e.id LIMIT 1) f
-     WHERE f.tenant_id = w.t AND f.id = w.e AND pg_column_size(f.data) <= 4096"
+     WHERE f.tenant_id = w.t AND f.id = w.e AND ",
+    is_small!("f.data")
 );
 const SMALL_SQLITE: &str = concat!(
     brought!(),

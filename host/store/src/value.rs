@@ -95,3 +95,20 @@ pub(crate) fn array(texts: impl Iterator<Item = impl std::fmt::Display>) -> Stri
     let quoted: Vec<String> = texts.map(|text| format!("\"{text}\"")).collect();
     format!("{{{}}}", quoted.join(","))
 }
+
+/// Whether the JSON of a column may be brought along with that of very many rows, on PostgreSQL:
+/// by its size as it is stored and, where that is compressed, as it is read.
+macro_rules! is_small {
+    ($column:literal) => {
+        concat!(
+            "(pg_column_size(",
+            $column,
+            ") <= 4096 AND (pg_column_compression(",
+            $column,
+            ") IS NULL OR octet_length(CAST(",
+            $column,
+            " AS text)) <= 4096))"
+        )
+    };
+}
+pub(crate) use is_small;

@@ -14,7 +14,10 @@ use sqlx::FromRow;
 use uuid::Uuid;
 
 use super::{enqueue::Enqueue, finish::Fence};
-use crate::{PlatformTx, Result, value::params};
+use crate::{
+    PlatformTx, Result,
+    value::{is_small, params},
+};
 
 /// Jobs of one kind of one tenant that wait for a worker.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -312,9 +315,13 @@ pub struct Lease {
 
 macro_rules! claimed {
     () => {
-        " RETURNING j.tenant_id, j.id, j.kind, j.plugin, CASE WHEN pg_column_size(j.payload) <= 4096 THEN j.payload END AS payload,
+        concat!(
+            " RETURNING j.tenant_id, j.id, j.kind, j.plugin, CASE WHEN ",
+            is_small!("j.payload"),
+            " THEN j.payload END AS payload,
             j.queue, j.run_at, j.attempt, j.attempts_max, j.crashes, j.run_lease, j.worker, CAST(j.ctid AS text) AS place, j.event_id, j.ordering_key,
             j.webhook_id, j.caused_by, j.root_id, j.depth, j.traceparent"
+        )
     };
 }
 
