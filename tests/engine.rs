@@ -5,5 +5,6 @@ mod histories;
 mod known_losses;
 mod model;
 mod order;
+mod plans;
 mod share;
 mod support;

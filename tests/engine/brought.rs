@@ -14,14 +14,14 @@ use serde_json::{Value, json};
 use uuid::{ContextV7, Timestamp, Uuid};
 
 use super::support::{Engine, LONG};
-use crate::support::{Database, skipped};
+use crate::support::Database;
 
 /// As much as an event or a job may carry.
 const LARGE: usize = 200 * 1024;
 
 impl Engine {
     /// Publish events with ids of now; which they are.
-    async fn publish(&self, tenant: TenantId, data: &[Value]) -> Vec<(TenantId, EventId)> {
+    pub async fn publish(&self, tenant: TenantId, data: &[Value]) -> Vec<(TenantId, EventId)> {
         let context = ContextV7::new();
         let (seconds, nanos) = (self.now.timestamp().unsigned_abs(), self.now.timestamp_subsec_nanos());
         let id = || EventId(Uuid::new_v7(Timestamp::from_unix(&context, seconds, nanos)));
@@ -44,7 +44,7 @@ impl Engine {
     }
 
     /// The data of those that were brought, in the order they are named in.
-    async fn bring(&self, wanted: &[(TenantId, EventId)]) -> Vec<Option<Value>> {
+    pub async fn bring(&self, wanted: &[(TenantId, EventId)]) -> Vec<Option<Value>> {
         let mut tx = self.db.engine().await.unwrap();
         let found = events::small(&mut tx, &wanted.iter().copied().collect::<HashSet<_>>()).await.unwrap();
         tx.commit().await.unwrap();
@@ -79,29 +79,4 @@ async fn what_is_large_once_it_is_read_is_not_brought_along(database: Database) 
     engine.enqueue(engine.tenant, &jobs).await.unwrap();
     let claimed = engine.claim(1, LONG, Queue::Default, 10).await;
     assert_eq!(claimed.into_iter().map(|job| job.payload).collect::<Vec<_>>(), [Some(small), None]);
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn events_are_found_by_their_primary_key_in_a_table_that_was_never_analysed() {
-    let Some(database) = Database::postgres().await else { return skipped("PostgreSQL") };
-    let engine = Engine::over(database).await;
-    // A connection keeps the plan it made of an empty table that nobody analyses.
-    for _ in 0..20 {
-        engine.bring(&[(engine.tenant, EventId(Uuid::max()))]).await;
-    }
-    let wanted = engine.publish(engine.tenant, &[json!({}), json!({})]).await;
-    assert!(engine.bring(&wanted).await.iter().all(Option::is_some));
-    // What a connection did is told of by the time it has ended.
-    engine.db.close().await;
-    let scans = async |index: &str| {
-        let scans = format!(
-            "SELECT CAST(coalesce(sum(idx_scan), 0) AS bigint) FROM pg_stat_user_indexes
-             WHERE relname LIKE 'events%' AND indexrelname {index}"
-        );
-        engine.database.count(&scans).await
-    };
-    while scans("LIKE '%_pkey'").await + scans("NOT LIKE '%_pkey'").await == 0 {
-        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
-    }
-    assert_eq!(scans("NOT LIKE '%_pkey'").await, 0);
 }

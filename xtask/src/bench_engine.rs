@@ -29,7 +29,7 @@ const ROUNDS: usize = 3;
 const PICK_UPS: usize = 300;
 const BATCH: usize = 100;
 /// While a burst runs.
-const LOOKED_EVERY: Duration = Duration::from_millis(5);
+const LOOKED_EVERY: Duration = Duration::from_millis(20);
 const BACKLOG: usize = 1_000_000;
 const BLOCKED: usize = 100_000;
 /// What psql says when it has answered.

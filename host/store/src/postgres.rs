@@ -22,10 +22,11 @@ const SERVE: &str =
     SET statement_timeout = '30s'; SET idle_in_transaction_session_timeout = '15s'";
 /// How those of the engine of jobs do: across tenants, and with the plan of every statement
 /// settled, along the indexes, whatever the statistics say. A burst on a table that was
-/// never analysed must not be claimed by sorting all of it.
+/// never analysed, or while it was empty, must not be claimed by sorting all of it.
 const ENGINE: &str =
     "SET ROLE purlin_platform; SET enable_seqscan = off; SET enable_bitmapscan = off; SET enable_hashjoin = off;
-    SET enable_mergejoin = off; SET enable_material = off; SET jit = off; SET plan_cache_mode = force_generic_plan";
+    SET enable_mergejoin = off; SET enable_material = off; SET enable_sort = off; SET enable_incremental_sort = off;
+    SET jit = off; SET plan_cache_mode = force_generic_plan";
 /// Forgets the tenant, and tells whether there was no transaction: outside of one the two times
 /// are those of the same statement. To roll back for nothing leaves a warning in the log of the
 /// server each time.
@@ -117,10 +118,14 @@ fn has_ended(error: &sqlx::Error) -> bool {
 }
 
 /// One round trip begins the transaction and names the tenant. What a transaction writes it
-/// finds by keys; to plan that anew for every row would take longer than to do it.
+/// finds by keys, in the order of an index; to plan that anew for every row would take longer
+/// than to do it, and a plan that was made while a table was small must serve when it is not.
 pub(crate) async fn begin_tenant(pool: &Pool<Postgres>, tenant: TenantId) -> Result<Transaction<'static, Postgres>> {
-    let begin =
-        format!("BEGIN; SET LOCAL plan_cache_mode = force_generic_plan; SET LOCAL purlin.tenant_id = '{}'", tenant.0);
+    let begin = format!(
+        "BEGIN; SET LOCAL plan_cache_mode = force_generic_plan; SET LOCAL enable_seqscan = off;
+        SET LOCAL enable_sort = off; SET LOCAL purlin.tenant_id = '{}'",
+        tenant.0
+    );
     Ok(on_live!(pool, Box::pin(pool.begin_with(AssertSqlSafe(begin.clone()))).await)?)
 }
 
