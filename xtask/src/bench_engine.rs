@@ -328,10 +328,14 @@ impl Bench {
     }
 
     fn insert(&self, kind: &str, plugin: &str, count: usize, state: &str, lane: &str) -> Result<()> {
+        // As the host makes ids: by time, a hundred in a millisecond.
+        let millis = "lpad(to_hex(CAST(extract(epoch FROM now()) * 1000 AS bigint) + n / 100), 12, '0')";
+        let begin = format!("overlay({millis} PLACING '-' FROM 9 FOR 0) || '-7'");
+        let id = format!("CAST(overlay(CAST(gen_random_uuid() AS text) PLACING {begin} FROM 1 FOR 15) AS uuid)");
         self.sql(&format!(
             "INSERT INTO jobs (tenant_id, id, kind, plugin, payload, state, run_at, attempt, attempts_max, crashes, run_lease,
                 ordering_key, root_id, depth, created_at, updated_at)
-             SELECT '{}', gen_random_uuid(), '{kind}', '{plugin}', '{{\"n\": 1}}', {state}, now(), 0, 3, 0, 0, {lane},
+             SELECT '{}', {id}, '{kind}', '{plugin}', '{{\"n\": 1}}', {state}, now(), 0, 3, 0, 0, {lane},
                 gen_random_uuid(), 0, now(), now() FROM generate_series(1, {count}) n",
             self.tenant
         ))?;
