@@ -168,6 +168,7 @@ async fn an_index_is_made_for_what_was_there_before_a_version_declares_it(databa
     host.database.execute("UPDATE installations SET indexed = '[]' WHERE plugin = 'story'").await;
     enable(&ada, "1.3.0").await;
     wait_until(&ada, "the index is made once more", ready).await;
+    ada.settle().await;
     let job = &ada.rows("/api/v1/jobs?filter[kind]=index_records&sort=-id").await[0];
     assert_eq!(job["progress"], 100, "{job:#}");
 }
