@@ -254,11 +254,11 @@ impl Worker {
     fn load(&self, floor: &Floor, are_quick: bool, ahead: usize) -> Load {
         let waiting = floor.waiting.load(Ordering::Acquire);
         let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
-        let idle = floor.slots.available_permits();
-        let is_through = idle <= waiting && are_quick && waiting < WAITING_MAX / 2;
-        let free = if is_through { self.jobs_at_once } else { number((idle + ahead).saturating_sub(waiting)) };
+        let places = floor.slots.available_permits();
+        let is_through = places <= waiting && are_quick && waiting < WAITING_MAX / 2;
+        let free = if is_through { self.jobs_at_once } else { number((places + ahead).saturating_sub(waiting)) };
         let most = (ahead * 2).max(self.jobs_at_once as usize).min(WAITING_MAX);
-        Load { free, room: number(most.saturating_sub(waiting)) }
+        Load { idle: number(places.saturating_sub(waiting)), free, room: number(most.saturating_sub(waiting)) }
     }
 
     /// Wait for what is worth another look, or the end.

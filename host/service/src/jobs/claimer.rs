@@ -28,6 +28,9 @@ const LOOKED_EVERY: Duration = Duration::from_millis(500);
 /// What one worker is given at a time, when its jobs are quicker than this.
 const BUNDLE: Duration = Duration::from_millis(20);
 const BUNDLE_MAX: u32 = 256;
+/// Jobs that take longer are not claimed ahead of the worker they run on: others would have
+/// to wait behind them.
+const QUICK: Duration = Duration::from_millis(40);
 /// Kinds of which it is remembered how long they take.
 const KINDS_MAX: usize = 10_000;
 
@@ -35,6 +38,8 @@ const KINDS_MAX: usize = 10_000;
 #[derive(Clone, Copy, Debug)]
 pub struct Load {
     /// Workers without a job.
+    pub idle: u32,
+    /// Those, and the ones that will be without one in a moment.
     pub free: u32,
     /// Jobs that may wait here, leased, for a worker.
     pub room: u32,
@@ -114,7 +119,15 @@ impl Claimer {
         let given = self.fair.divide(&rows, &in_use, load.free);
         let mut room = load.room;
         let mut wanted = Vec::new();
-        for (((queue, tenant), groups), (row, workers)) in waiting.iter().zip(rows.iter().zip(given)) {
+        let is_quick = |groups: &[&Group]| self.slowest(groups) < QUICK.as_secs_f64();
+        let to_quick = waiting.values().zip(&given).filter(|(groups, _)| is_quick(groups)).map(|(_, n)| n).sum();
+        // Beside quick ones no more than these get, so that neither keeps the other away.
+        let mut to_slow = load.idle.max(to_quick);
+        for (((queue, tenant), groups), (row, mut workers)) in waiting.iter().zip(rows.iter().zip(given)) {
+            if !is_quick(groups) {
+                workers = workers.min(to_slow);
+                to_slow -= workers;
+            }
             let bundle = if row.at_once_max.is_some() { 1 } else { self.bundle(groups) };
             let count = (workers * bundle).min(room);
             if count > 0 {
@@ -206,11 +219,13 @@ impl Claimer {
 
     /// How many jobs keep a worker busy for a moment: many quick ones, one slow one.
     fn bundle(&self, groups: &[&Group]) -> u32 {
-        let slowest = groups
-            .iter()
-            .map(|g| self.seconds.get(&(g.tenant_id, g.kind.clone())).copied().unwrap_or(BUNDLE.as_secs_f64()));
-        let slowest = slowest.fold(0.0, f64::max);
-        (BUNDLE.as_secs_f64() / slowest.max(1e-6)).clamp(1.0, f64::from(BUNDLE_MAX)) as u32
+        (BUNDLE.as_secs_f64() / self.slowest(groups).max(1e-6)).clamp(1.0, f64::from(BUNDLE_MAX)) as u32
+    }
+
+    /// Seconds that a job of the slowest of these groups takes.
+    fn slowest(&self, groups: &[&Group]) -> f64 {
+        let seconds = |g: &&Group| self.seconds.get(&(g.tenant_id, g.kind.clone())).copied();
+        groups.iter().map(|g| seconds(g).unwrap_or(BUNDLE.as_secs_f64())).fold(0.0, f64::max)
     }
 
     /// Workers in use, jobs that take next to no time counted as a fraction of one.
