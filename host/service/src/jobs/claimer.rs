@@ -116,18 +116,11 @@ impl Claimer {
                 Waiting { queue: *queue, tenant: *tenant, weight, running, at_once_max: plan.jobs_at_once_max }
             })
             .collect();
-        let given = self.fair.divide(&rows, &in_use, load.free);
+        let mut given = self.fair.divide(&rows, &in_use, load.free);
+        self.spare_slow(waiting.values(), &mut given, load.idle);
         let mut room = load.room;
         let mut wanted = Vec::new();
-        let is_quick = |groups: &[&Group]| self.slowest(groups) < QUICK.as_secs_f64();
-        let to_quick = waiting.values().zip(&given).filter(|(groups, _)| is_quick(groups)).map(|(_, n)| n).sum();
-        // Beside quick ones no more than these get, so that neither keeps the other away.
-        let mut to_slow = load.idle.max(to_quick);
-        for (((queue, tenant), groups), (row, mut workers)) in waiting.iter().zip(rows.iter().zip(given)) {
-            if !is_quick(groups) {
-                workers = workers.min(to_slow);
-                to_slow -= workers;
-            }
+        for (((queue, tenant), groups), (row, workers)) in waiting.iter().zip(rows.iter().zip(given)) {
             let bundle = if row.at_once_max.is_some() { 1 } else { self.bundle(groups) };
             let count = (workers * bundle).min(room);
             if count > 0 {
@@ -215,6 +208,18 @@ impl Claimer {
         }
         let seconds = self.seconds.entry((tenant, kind.to_owned())).or_insert(took);
         *seconds = *seconds * 0.9 + took * 0.1;
+    }
+
+    /// Slow jobs get the workers that are there; beside quick ones as many as these, so that
+    /// neither keeps the other away.
+    fn spare_slow<'a>(&self, waiting: impl Iterator<Item = &'a Vec<&'a Group>>, given: &mut [u32], idle: u32) {
+        let is_slow = |groups: &Vec<&Group>| self.slowest(groups) >= QUICK.as_secs_f64();
+        let (slow, quick): (Vec<_>, Vec<_>) = waiting.zip(given).partition(|(groups, _)| is_slow(groups));
+        let mut left = idle.max(quick.iter().map(|(_, workers)| **workers).sum());
+        for (_, workers) in slow {
+            *workers = left.min(*workers);
+            left -= *workers;
+        }
     }
 
     /// How many jobs keep a worker busy for a moment: many quick ones, one slow one.
