@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use purlin_domain::{
+    clock::{Clock, SystemClock},
     id::EventId,
     job::{NewJob, Queue},
 };
 use purlin_store::jobs;
 use serde_json::json;
-use uuid::Uuid;
 
 use super::support::{Engine, LONG, done};
 use crate::support::{Database, skipped};
@@ -34,7 +34,7 @@ async fn events_are_found_by_their_primary_key_in_a_table_that_was_never_analyse
     let engine = Engine::over(database).await;
     // A connection keeps the plan it made of an empty table that nobody analyses.
     for _ in 0..20 {
-        engine.bring(&[(engine.tenant, EventId(Uuid::max()))]).await;
+        engine.bring(&[(engine.tenant, EventId(SystemClock.id()))]).await;
     }
     let wanted = engine.publish(engine.tenant, &[json!({}), json!({})]).await;
     assert!(engine.bring(&wanted).await.iter().all(Option::is_some));

@@ -53,7 +53,6 @@ pub fn describe() {
 
 /// What is counted at each run of jobs of one kind, queue and plan. To look these up by their
 /// labels takes as long as a part of the run itself, where that is quick.
-#[derive(Clone)]
 struct OfKind {
     queue: Queue,
     plan: String,
