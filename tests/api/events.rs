@@ -100,6 +100,10 @@ async fn an_event_is_published_by_a_person_and_delivered_again_by_one(database: 
     assert_eq!((&job["state"], &job["result"]), (&json!("succeeded"), &json!({ "deliveries": 2 })), "{job:#}");
     ada.settle().await;
     assert_eq!(order().await.len(), 8);
+    let chains =
+        "SELECT count(DISTINCT root_id) FROM all_jobs WHERE kind = 'core.deliver' AND plugin = 'probe' AND depth = 0";
+    let told = "however many are replayed at once, what bounds a chain is counted for each";
+    assert_eq!(host.database.count(chains).await, 8, "{told}");
     assert_eq!(ada.post(&replay, &json!({})).await.problem(422), "invalid");
     assert_eq!(ada.post(&replay, &json!({ "plugin": "crm" })).await.problem(422), "invalid");
     let undeclared = json!({ "type": "probe.undeclared", "data": {} });

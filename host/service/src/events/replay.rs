@@ -6,7 +6,7 @@ use purlin_domain::{
     Json, Timestamp,
     audit::AuditEntry,
     event::{Cause, Event},
-    id::EventId,
+    id::{EventId, UserId},
     job::{CORE, DELIVERY, NewJob},
     pattern::Pattern,
     principal::Principal,
@@ -211,19 +211,14 @@ pub(crate) async fn run(platform: &Arc<Platform>, claimed: &Claimed) -> Result<b
         if batch.iter().any(|event| matches(&event)) {
             let taker = taker(platform, &mut tx, &to).await?;
             let jobs = batch.iter().filter(matches).map(|event| (taker.job(platform, event, now), event.id));
-            rows.extend(jobs.filter_map(|(job, event)| job.map(|(plugin, job)| (plugin, job, event))));
+            // Each begins a chain, as when it is replayed alone: many would be too many for one.
+            let cause = || Cause::first(claimed.caused_by.map(UserId), platform.id(), claimed.trace());
+            rows.extend(jobs.filter_map(|(job, event)| job.map(|(plugin, job)| (plugin, job, event, cause()))));
         }
-        let cause = Cause {
-            user: claimed.caused_by.map(purlin_domain::id::UserId),
-            event: None,
-            root: claimed.root_id,
-            depth: u32::try_from(claimed.depth).unwrap_or(u32::MAX).saturating_add(1),
-            trace: claimed.trace(),
-        };
         count += rows.len();
         let queued: Vec<Enqueue<'_>> = rows
             .iter()
-            .map(|(plugin, job, event)| Enqueue { job, plugin, event: Some(*event), cause: &cause, by: None })
+            .map(|(plugin, job, event, cause)| Enqueue { job, plugin, event: Some(*event), cause, by: None })
             .collect();
         jobs::insert(&mut tx, &queued, now).await?;
         let last = batch.last().map(|event| (event.time, event.id));
