@@ -237,7 +237,8 @@ impl Floor {
             .max_memory_size(64 << 20)
             .linear_memory_keep_resident(2 << 20)
             .table_keep_resident(2 << 20)
-            .async_stack_keep_resident(128 << 10)
+            .async_stack_keep_resident(48 << 10)
+            .decommit_batch_size(16)
             .pagemap_scan(Enabled::Auto);
         let mut config = wasmtime::Config::new();
         config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool)).concurrency_support(false);

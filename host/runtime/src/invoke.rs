@@ -1,6 +1,12 @@
 //! One invocation: a fresh instance, one call, every limit.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    future::poll_fn,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
 
 use purlin_domain::{
     Json,
@@ -12,7 +18,11 @@ use purlin_domain::{
     log::{LogLine, escape_control},
     route::{GuestRequest, GuestResponse},
 };
-use tokio::sync::Semaphore;
+use tokio::{
+    sync::Semaphore,
+    task::coop::unconstrained,
+    time::{Instant, sleep_until},
+};
 use wasmtime::{Store, UpdateDeadline};
 
 use crate::{
@@ -191,8 +201,7 @@ impl<H: Host> Runtime<H> {
         limits: GuestLimits,
         ask: A,
     ) -> Invocation<H, A::Answer> {
-        let clock = Arc::clone(&self.clock);
-        let log = Log::new(limits.log_bytes, move || clock.now());
+        let log = Log::new(limits.log_bytes, Arc::clone(&self.clock));
         let Ok(_slot) = slots.acquire().await else {
             let outcome = Err(Ended::Unavailable("the runtime is closed".to_owned()));
             return Invocation { outcome, host, log: Vec::new(), usage: Usage::default() };
@@ -205,16 +214,16 @@ impl<H: Host> Runtime<H> {
                 let plugin = prepared.pre.instantiate_async(&mut *store).await?;
                 ask.of(plugin.purlin_platform_guest(), store).await
             });
-            tokio::time::timeout(limits.wall, called).await
+            within(limits.wall, called).await
         };
         let state = store.data();
         let wall = state.began.elapsed();
         let usage =
             Usage { wall, cpu: meter.used(), memory_bytes: state.limiter.used(), host_calls: state.host_calls() };
         let outcome = match answer {
-            Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(error)) => Err(ended(&error, state.limiter.refused)),
-            Err(_) => Err(Ended::Limit(Limit::Wall)),
+            Some(Ok(answer)) => Ok(answer),
+            Some(Err(error)) => Err(ended(&error, state.limiter.refused)),
+            None => Err(Ended::Limit(Limit::Wall)),
         };
         // The streams hold unfinished lines until the store is gone.
         let host = store.into_data().into_host();
@@ -237,6 +246,22 @@ impl<H: Host> Runtime<H> {
         });
         store
     }
+}
+
+/// A future that is given so long; none when that is over. Most invocations never wait: the
+/// timer is set for one that does.
+async fn within<F: Future + Unpin>(time: Duration, mut future: F) -> Option<F::Output> {
+    let until = Instant::now() + time;
+    let mut timer = None;
+    let poll = |cx: &mut Context<'_>| {
+        if let Poll::Ready(answer) = Pin::new(&mut future).poll(cx) {
+            return Poll::Ready(Some(answer));
+        }
+        // Whatever the guest's calls did, the timer is looked at.
+        let timer = timer.get_or_insert_with(|| unconstrained(Box::pin(sleep_until(until))));
+        Pin::new(timer).poll(cx).map(|()| None)
+    };
+    poll_fn(poll).await
 }
 
 fn ended(error: &wasmtime::Error, memory_refused: bool) -> Ended {

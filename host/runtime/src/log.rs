@@ -3,7 +3,8 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use purlin_domain::{
-    Json, Timestamp,
+    Json,
+    clock::Clock,
     log::{LogLevel, LogLine, escape_control},
 };
 
@@ -21,12 +22,12 @@ struct Buffer {
     bytes: usize,
     bytes_max: usize,
     dropped: u64,
-    now: Box<dyn Fn() -> Timestamp + Send>,
+    clock: Arc<dyn Clock>,
 }
 
 impl Log {
-    pub(crate) fn new(bytes_max: usize, now: impl Fn() -> Timestamp + Send + 'static) -> Self {
-        Self(Arc::new(Mutex::new(Buffer { lines: Vec::new(), bytes: 0, bytes_max, dropped: 0, now: Box::new(now) })))
+    pub(crate) fn new(bytes_max: usize, clock: Arc<dyn Clock>) -> Self {
+        Self(Arc::new(Mutex::new(Buffer { lines: Vec::new(), bytes: 0, bytes_max, dropped: 0, clock })))
     }
 
     /// Add a line; dropped and counted once the log is full.
@@ -46,7 +47,7 @@ impl Log {
             return;
         }
         buffer.bytes += bytes;
-        let time = (buffer.now)();
+        let time = buffer.clock.now();
         buffer.lines.push(LogLine { time, level, message: kept, fields });
     }
 
@@ -62,7 +63,7 @@ impl Log {
         if buffer.dropped > 0 {
             let message =
                 format!("{} more lines were dropped: the log limit of one invocation was met", buffer.dropped);
-            let time = (buffer.now)();
+            let time = buffer.clock.now();
             lines.push(LogLine { time, level: LogLevel::Warn, message, fields: Json::Null });
         }
         lines
@@ -80,11 +81,13 @@ fn beginning(text: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
+    use purlin_domain::clock::SystemClock;
+
     use super::*;
 
     #[test]
     fn a_line_that_is_too_long_is_cut_as_it_was_and_as_it_is_escaped() {
-        let log = Log::new(64 << 10, || Timestamp::UNIX_EPOCH);
+        let log = Log::new(64 << 10, Arc::new(SystemClock));
         for text in ["ä".repeat(LINE_BYTES_MAX), "\u{1b}".repeat(LINE_BYTES_MAX / 2), "x".repeat(LINE_BYTES_MAX)] {
             log.write(LogLevel::Info, &text, Json::Null);
         }
@@ -96,7 +99,7 @@ mod tests {
 
     #[test]
     fn a_full_log_drops_and_counts() {
-        let log = Log::new(1_000, || Timestamp::UNIX_EPOCH);
+        let log = Log::new(1_000, Arc::new(SystemClock));
         for _ in 0..100 {
             log.write(LogLevel::Info, "0123456789\n", Json::Null);
         }

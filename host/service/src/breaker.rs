@@ -46,7 +46,9 @@ impl Breaker {
         match went {
             Went::Limit(_) | Went::Trapped => {}
             Went::Well | Went::Failed => {
-                self.0.invalidate(&key);
+                if self.0.contains_key(&key) {
+                    self.0.invalidate(&key);
+                }
                 return 0;
             }
             Went::LetDown => return 0,

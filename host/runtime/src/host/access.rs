@@ -18,15 +18,15 @@ pub trait Access {
 }
 
 impl<H: Host> wit::Host for State<H> {
-    async fn check(&mut self, resource: String, action: String) -> wasmtime::Result<bool> {
+    fn check(&mut self, resource: String, action: String) -> wasmtime::Result<bool> {
         Ok(self.call(resource.len() + action.len())?.require(&resource, &action).is_ok())
     }
 
-    async fn require(&mut self, resource: String, action: String) -> wasmtime::Result<Result<(), types::Error>> {
+    fn require(&mut self, resource: String, action: String) -> wasmtime::Result<Result<(), types::Error>> {
         Ok(self.call(resource.len() + action.len())?.require(&resource, &action).map_err(types::Error::from))
     }
 
-    async fn explain(&mut self, resource: String, action: String) -> wasmtime::Result<wit::Decision> {
+    fn explain(&mut self, resource: String, action: String) -> wasmtime::Result<wit::Decision> {
         let host = self.call(resource.len() + action.len())?;
         Ok(wit::Decision {
             allowed: host.require(&resource, &action).is_ok(),

@@ -15,7 +15,7 @@ pub trait Audit {
 }
 
 impl<H: Host> wit::Host for State<H> {
-    async fn record(&mut self, entry: wit::Entry) -> wasmtime::Result<Result<(), types::Error>> {
+    fn record(&mut self, entry: wit::Entry) -> wasmtime::Result<Result<(), types::Error>> {
         let about = entry.resource_type.len() + len(entry.resource_id.as_ref());
         let host = self.call(entry.action.len() + about + entry.changes.len())?;
         let recorded = json("/changes", &entry.changes).and_then(|changes| {

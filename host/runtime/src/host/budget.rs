@@ -31,7 +31,7 @@ pub trait Budget {
 }
 
 impl<H: Host> wit::Host for State<H> {
-    async fn remaining(&mut self) -> wasmtime::Result<Vec<wit::Allowance>> {
+    fn remaining(&mut self) -> wasmtime::Result<Vec<wit::Allowance>> {
         let gathered = self.call(0)?.allowances();
         let own = self.allowances();
         let told = own.into_iter().chain(gathered);

@@ -33,7 +33,7 @@ pub trait Identity {
 }
 
 impl<H: Host> wit::Host for State<H> {
-    async fn caused_by(&mut self) -> wasmtime::Result<Option<String>> {
+    fn caused_by(&mut self) -> wasmtime::Result<Option<String>> {
         Ok(self.call(0)?.caused_by().map(|id| id.to_string()))
     }
 

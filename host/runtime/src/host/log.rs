@@ -12,7 +12,7 @@ use crate::{
 };
 
 impl<H: Host> wit::Host for State<H> {
-    async fn write(&mut self, level: wit::Level, message: String, fields: Option<String>) -> wasmtime::Result<()> {
+    fn write(&mut self, level: wit::Level, message: String, fields: Option<String>) -> wasmtime::Result<()> {
         self.count_call(message.len() + len(fields.as_ref()))?;
         let level = match level {
             wit::Level::Debug => LogLevel::Debug,

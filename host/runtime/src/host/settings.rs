@@ -18,7 +18,7 @@ pub trait Settings {
 }
 
 impl<H: Host> wit::Host for State<H> {
-    async fn get(&mut self) -> wasmtime::Result<Result<String, types::Error>> {
+    fn get(&mut self) -> wasmtime::Result<Result<String, types::Error>> {
         Ok(self.call(0)?.settings().map(|settings| settings.to_string()).map_err(types::Error::from))
     }
 

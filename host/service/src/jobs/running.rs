@@ -61,7 +61,10 @@ impl RunningPlugins {
 /// The plugin, if it is enabled in the tenant. Of many who ask at once, one looks.
 pub(crate) async fn running(platform: &Platform, tenant: TenantId, plugin: &str) -> Result<Option<Arc<Running>>> {
     let key = (tenant, platform.access.now(tenant), plugin.to_owned());
-    let found = platform.running.0.try_get_with(key, look(platform, tenant, plugin)).await;
+    if let Some(known) = platform.running.0.get(&key).await {
+        return Ok(known);
+    }
+    let found = platform.running.0.try_get_with(key, Box::pin(look(platform, tenant, plugin))).await;
     found.map_err(|error| ServiceError::clone(&error))
 }
 
