@@ -202,13 +202,14 @@ async fn the_end_of_many_runs_is_written_at_once_and_only_where_the_claim_holds(
     let mut tx = engine.db.engine().await.unwrap();
     jobs::beat(&mut tx, lease, &some, engine.now).await.unwrap();
     tx.commit().await.unwrap();
-    let done: Vec<jobs::Done> = claimed
+    let returned = json!({ "n": 1 });
+    let done: Vec<jobs::Done<'_>> = claimed
         .iter()
         .map(|c| jobs::Done {
             tenant: c.tenant_id,
             fence: c.fence(),
-            place: c.place.clone(),
-            result: (c.id.0.as_u128() % 2 == 0).then(|| json!({ "n": 1 })),
+            place: &c.place,
+            result: (c.id.0.as_u128() % 2 == 0).then_some(&returned),
         })
         .collect();
     let mut tx = engine.db.engine().await.unwrap();

@@ -31,10 +31,11 @@ use uuid::Uuid;
 
 use self::{
     ack::End,
-    events::Batch,
-    held::{Held, Hold, Stop},
+    held::{Charge, Held, Hold, Stop},
     pace::Pace,
-    upkeep::{beat, fire_schedules, lapse, measure, pass_hints_on, promote, rescue, stop_what_must, sure_until, tidy},
+    upkeep::{
+        beat, fire_schedules, measure, pass_hints_on, promote, rescue, stop_lapsed, stop_what_must, sure_until, tidy,
+    },
 };
 use crate::invoke::{Invoker, RunEnd};
 
@@ -110,6 +111,7 @@ impl Worker {
         helpers.spawn(measure(Arc::clone(&platform)));
         helpers.spawn(pass_hints_on(Arc::clone(&platform)));
         helpers.spawn(stop_what_must(Arc::clone(&platform), self.incarnation, held.clone()));
+        helpers.spawn(stop_lapsed(held.clone(), held_until.clone()));
 
         let floor = Floor {
             slots: Arc::new(Semaphore::new(self.jobs_at_once as usize)),
@@ -122,8 +124,8 @@ impl Worker {
         let (hand, batches) = mpsc::channel(events::BATCHES_MAX);
         let (bring, taken) = mpsc::channel(WAITING_MAX);
         helpers.spawn(events::bring(Arc::clone(&platform), batches, bring));
-        let mut dispatching =
-            tokio::spawn(dispatch(self.invoker.clone(), floor.clone(), taken, acks, held_until.clone(), stop.clone()));
+        let line = Line { invoker: self.invoker.clone(), floor: floor.clone(), acks };
+        let mut dispatching = tokio::spawn(dispatch(Arc::new(line), taken, stop.clone()));
         self.claim(&floor, &held, &held_until, &hand, &mut stop).await;
         // Nobody is offered anything from here on. What waits here was not begun; what runs
         // may end.
@@ -167,7 +169,7 @@ impl Worker {
         floor: &Floor,
         held: &Held,
         held_until: &watch::Receiver<Instant>,
-        hand: &mpsc::Sender<Batch>,
+        hand: &mpsc::Sender<Vec<Charge>>,
         stop: &mut watch::Receiver<bool>,
     ) {
         let platform = &self.invoker.platform;
@@ -187,7 +189,7 @@ impl Worker {
             let ahead = pace.ahead(WAITING_MAX / 2);
             let mut load = self.load(floor, are_quick, ahead);
             for pauses in 0..PAUSES_MAX {
-                let has_work = floor.waiting.load(Ordering::Acquire) > ahead;
+                let has_work = floor.waiting.load(Ordering::Acquire) > ahead + ahead / 2;
                 if !is_more || !(has_work || pauses == 0 && load.free < self.jobs_at_once / 8) {
                     break;
                 }
@@ -230,7 +232,7 @@ impl Worker {
         floor: &Floor,
         held: &Held,
         held_until: &watch::Receiver<Instant>,
-        hand: &mpsc::Sender<Batch>,
+        hand: &mpsc::Sender<Vec<Charge>>,
         stop: &mut watch::Receiver<bool>,
     ) {
         let bell = &self.invoker.platform.bell;
@@ -274,13 +276,13 @@ impl Worker {
 }
 
 /// Hold leased jobs and hand them on; whether somebody takes them.
-async fn pass_on(jobs: Vec<Claimed>, floor: &Floor, held: &Held, hand: &mpsc::Sender<Batch>) -> bool {
+async fn pass_on(jobs: Vec<Claimed>, floor: &Floor, held: &Held, hand: &mpsc::Sender<Vec<Charge>>) -> bool {
     if jobs.is_empty() {
         return true;
     }
     floor.waiting.fetch_add(jobs.len(), Ordering::AcqRel);
-    let holds = jobs.iter().map(|job| held.hold(job)).collect();
-    hand.send((jobs, holds)).await.is_ok()
+    let batch = jobs.into_iter().map(|job| Charge { hold: held.hold(&job), job }).collect();
+    hand.send(batch).await.is_ok()
 }
 
 /// What the claimer waits for.
@@ -294,34 +296,38 @@ enum For {
     Either,
 }
 
+/// Where claimed jobs are run.
+struct Line {
+    invoker: Invoker,
+    floor: Floor,
+    acks: mpsc::Sender<End>,
+}
+
 /// Give claimed jobs to workers as these get free, until no more are claimed and all ended;
 /// the claims of those that were not begun.
 async fn dispatch(
-    invoker: Invoker,
-    floor: Floor,
-    mut taken: mpsc::Receiver<(Claimed, Hold)>,
-    acks: mpsc::Sender<(End, Hold)>,
-    held_until: watch::Receiver<Instant>,
+    line: Arc<Line>,
+    mut taken: mpsc::Receiver<Box<Charge>>,
     mut stop: watch::Receiver<bool>,
 ) -> Vec<Hold> {
     let mut running = JoinSet::new();
     let mut left = Vec::new();
-    while let Some((job, hold)) = taken.recv().await {
+    while let Some(charge) = taken.recv().await {
         while running.try_join_next().is_some() {}
         let slot = tokio::select! {
             biased;
             _ = stop.wait_for(|stop| *stop) => None,
-            slot = Arc::clone(&floor.slots).acquire_owned() => slot.ok(),
+            slot = Arc::clone(&line.floor.slots).acquire_owned() => slot.ok(),
         };
         let Some(slot) = slot else {
             // What was not begun is for others; what runs may end.
-            left.push(hold);
+            left.push(charge.hold);
             continue;
         };
-        floor.waiting.fetch_sub(1, Ordering::AcqRel);
-        let (invoker, floor, acks, held_until) = (invoker.clone(), floor.clone(), acks.clone(), held_until.clone());
+        line.floor.waiting.fetch_sub(1, Ordering::AcqRel);
+        let line = Arc::clone(&line);
         running.spawn(async move {
-            run_one(&invoker, job, hold, &floor, &acks, held_until).await;
+            line.run(charge).await;
             drop(slot);
         });
     }
@@ -329,56 +335,51 @@ async fn dispatch(
     left
 }
 
-/// One claimed job, until it ended or was stopped.
-async fn run_one(
-    invoker: &Invoker,
-    mut job: Claimed,
-    mut hold: Hold,
-    floor: &Floor,
-    acks: &mpsc::Sender<(End, Hold)>,
-    held_until: watch::Receiver<Instant>,
-) {
-    let platform = Arc::clone(&invoker.platform);
-    let claim = (job.tenant_id, job.fence());
-    if job.crashes > 0 && !begin_suspect(&platform, &job).await {
-        floor.ended.notify_one();
-        return;
-    }
-    let began = Instant::now();
-    metrics::began(&platform, &job);
-    let (queue, tenant, kind) = (job.queue, job.tenant_id, job.kind.clone());
-    let span = tracing::error_span!("run", trace_id = job.trace().id());
-    let end = tokio::select! {
-        // On the heap, since the task is moved a few times before it runs.
-        end = Box::pin(invoker.run(&mut job)).instrument(span) => end,
-        () = lapse(held_until) => {
-            tracing::warn!(job = %claim.1.job, "stopped: this worker could not prolong its leases");
-            give_back(&platform, vec![claim]).await;
-            RunEnd::Written
+impl Line {
+    /// Run a claimed job until it ended or was stopped.
+    async fn run(&self, mut charge: Box<Charge>) {
+        let platform = &self.invoker.platform;
+        let Charge { job, hold } = &mut *charge;
+        if job.crashes > 0 && !begin_suspect(platform, job).await {
+            self.floor.ended.notify_one();
+            return;
         }
-        stop = hold.stopped() => {
-            match stop {
-                Stop::Suspended => {
-                    tracing::info!(job = %claim.1.job, "stopped: its tenant was suspended");
-                    give_back(&platform, vec![claim]).await;
-                }
-                Stop::Cancelled => {
-                    tracing::info!(job = %claim.1.job, "stopped: somebody cancelled it");
-                    if let Err(error) = Box::pin(jobs::finish_cancelled(&platform, &job)).await {
-                        tracing::warn!(%error, job = %claim.1.job, "a cancelled job could not be ended; it is when its lease ends");
-                    }
-                }
+        let began = Instant::now();
+        metrics::began(platform, job);
+        let span = tracing::error_span!("run", trace_id = job.trace().id());
+        let end = tokio::select! {
+            biased;
+            why = hold.stopped() => {
+                stopped(platform, job, why).await;
+                RunEnd::Written
             }
-            RunEnd::Written
+            // On the heap, since the task is moved a few times before it runs.
+            end = Box::pin(self.invoker.run(job)).instrument(span) => end,
+        };
+        let took = began.elapsed();
+        metrics::ended(platform, job, took);
+        self.floor.end(Run { queue: job.queue, tenant: job.tenant_id, kind: job.kind.clone(), took });
+        if let RunEnd::Idle(result) = end {
+            // Only when the host is at its end is nobody there to write it.
+            drop(self.acks.send((charge, result)).await);
         }
-    };
-    let took = began.elapsed();
-    metrics::ended(&platform, &job, took);
-    floor.end(Run { queue, tenant, kind, took });
-    if let RunEnd::Idle(result) = end {
-        // Only when the host is at its end is nobody there to write it.
-        drop(acks.send(((job, result), hold)).await);
     }
+}
+
+/// A run was stopped from outside: it is ended, or given back.
+async fn stopped(platform: &Platform, job: &Claimed, why: Stop) {
+    match why {
+        Stop::Lapsed => tracing::warn!(job = %job.id, "stopped: this worker could not prolong its leases"),
+        Stop::Suspended => tracing::info!(job = %job.id, "stopped: its tenant was suspended"),
+        Stop::Cancelled => {
+            tracing::info!(job = %job.id, "stopped: somebody cancelled it");
+            if let Err(error) = Box::pin(jobs::finish_cancelled(platform, job)).await {
+                tracing::warn!(%error, job = %job.id, "a cancelled job could not be ended; it is when its lease ends");
+            }
+            return;
+        }
+    }
+    give_back(platform, vec![(job.tenant_id, job.fence())]).await;
 }
 
 /// A job that was in the hands of a worker when it died may be what it died of: its run is

@@ -4,39 +4,36 @@
 use std::{sync::Arc, time::Duration};
 
 use purlin_domain::Json;
-use purlin_service::{
-    Platform,
-    jobs::{self, Claimed},
-};
+use purlin_service::{Platform, jobs};
 use tokio::{
     sync::{Notify, mpsc},
     time::sleep,
 };
 
-use super::held::Hold;
+use super::held::Charge;
 
 const AT_ONCE_MAX: usize = 1_000;
 const TRIES: u32 = 5;
 const PAUSE_AFTER_ERROR: Duration = Duration::from_secs(1);
 
 /// A run that ended, with what it returned.
-pub(super) type End = (Claimed, Option<Json>);
+pub(super) type End = (Box<Charge>, Option<Json>);
 
 /// Write ends until nobody sends any.
-pub(super) async fn acknowledge(platform: Arc<Platform>, mut ends: mpsc::Receiver<(End, Hold)>, ended: Arc<Notify>) {
+pub(super) async fn acknowledge(platform: Arc<Platform>, mut ends: mpsc::Receiver<End>, ended: Arc<Notify>) {
     let mut batch = Vec::new();
     while ends.recv_many(&mut batch, AT_ONCE_MAX).await > 0 {
-        let (done, held): (Vec<End>, Vec<Hold>) = batch.drain(..).unzip();
-        write(&platform, &done).await;
-        drop(held);
+        write(&platform, &batch).await;
+        batch.clear();
         ended.notify_one();
     }
 }
 
 /// What cannot be written is run again when its lease ends: it did nothing that counts.
-async fn write(platform: &Platform, done: &[End]) {
+async fn write(platform: &Platform, batch: &[End]) {
+    let done: Vec<_> = batch.iter().map(|(charge, result)| (&charge.job, result.as_ref())).collect();
     for attempt in 1..=TRIES {
-        match jobs::acknowledge(platform, done).await {
+        match jobs::acknowledge(platform, &done).await {
             Ok(0) => return,
             Ok(lost) => {
                 tracing::warn!(lost, "leases were lost before the end of their runs was written");

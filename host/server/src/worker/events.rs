@@ -3,16 +3,10 @@
 
 use std::sync::Arc;
 
-use purlin_service::{
-    Platform,
-    jobs::{self, Claimed},
-};
+use purlin_service::{Platform, jobs};
 use tokio::sync::mpsc;
 
-use super::held::Hold;
-
-/// Claimed together, and held.
-pub(super) type Batch = (Vec<Claimed>, Vec<Hold>);
+use super::held::Charge;
 
 /// Batches that wait here at most; how many jobs they hold is bounded by whoever claims.
 pub(super) const BATCHES_MAX: usize = 16;
@@ -20,15 +14,16 @@ pub(super) const BATCHES_MAX: usize = 16;
 /// Hand on what was claimed until no more is, or nobody takes it.
 pub(super) async fn bring(
     platform: Arc<Platform>,
-    mut batches: mpsc::Receiver<Batch>,
-    hand: mpsc::Sender<(Claimed, Hold)>,
+    mut batches: mpsc::Receiver<Vec<Charge>>,
+    hand: mpsc::Sender<Box<Charge>>,
 ) {
-    while let Some((mut jobs, holds)) = batches.recv().await {
+    while let Some(mut batch) = batches.recv().await {
+        let mut jobs: Vec<_> = batch.iter_mut().map(|charge| &mut charge.job).collect();
         if let Err(error) = jobs::bring_events(&platform, &mut jobs).await {
             tracing::debug!(%error, "events could not be brought along; each run asks for its own");
         }
-        for claim in jobs.into_iter().zip(holds) {
-            if hand.send(claim).await.is_err() {
+        for charge in batch {
+            if hand.send(Box::new(charge)).await.is_err() {
                 return;
             }
         }

@@ -7,7 +7,7 @@ use std::{
 
 use purlin_domain::id::{JobId, TenantId};
 use purlin_service::jobs::{Claimed, Fence};
-use tokio::sync::mpsc;
+use tokio::sync::oneshot;
 
 /// Why a run is stopped from outside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,6 +16,8 @@ pub(super) enum Stop {
     Suspended,
     /// Somebody cancelled it.
     Cancelled,
+    /// Its lease could not be prolonged.
+    Lapsed,
 }
 
 /// The claims of this process.
@@ -25,14 +27,21 @@ pub(super) struct Held(Arc<Mutex<HashMap<JobId, Claim>>>);
 struct Claim {
     tenant: TenantId,
     fence: Fence,
-    stop: mpsc::Sender<Stop>,
+    /// Until it is told to stop.
+    stop: Option<oneshot::Sender<Stop>>,
+}
+
+/// A claimed job in the hands of this process.
+pub(super) struct Charge {
+    pub(super) job: Claimed,
+    pub(super) hold: Hold,
 }
 
 /// A claim, held until this is dropped.
 pub(super) struct Hold {
     held: Held,
     fence: Fence,
-    stop: mpsc::Receiver<Stop>,
+    stop: oneshot::Receiver<Stop>,
 }
 
 impl Held {
@@ -42,22 +51,28 @@ impl Held {
 
     /// Hold a claim.
     pub(super) fn hold(&self, claimed: &Claimed) -> Hold {
-        let (stop, stopped) = mpsc::channel(1);
-        self.lock().insert(claimed.id, Claim { tenant: claimed.tenant_id, fence: claimed.fence(), stop });
+        let (stop, stopped) = oneshot::channel();
+        let claim = Claim { tenant: claimed.tenant_id, fence: claimed.fence(), stop: Some(stop) };
+        self.lock().insert(claimed.id, claim);
         Hold { held: self.clone(), fence: claimed.fence(), stop: stopped }
+    }
+
+    /// Stop everything.
+    pub(super) fn stop_all(&self) {
+        self.lock().values_mut().for_each(|claim| claim.stop(Stop::Lapsed));
     }
 
     /// Stop what runs for this tenant. One that is being stopped already is left alone.
     pub(super) fn stop_tenant(&self, tenant: TenantId) {
-        for claim in self.lock().values().filter(|claim| claim.tenant == tenant) {
-            let _ = claim.stop.try_send(Stop::Suspended);
+        for claim in self.lock().values_mut().filter(|claim| claim.tenant == tenant) {
+            claim.stop(Stop::Suspended);
         }
     }
 
     /// Stop this job.
     pub(super) fn cancel(&self, job: JobId) {
-        if let Some(claim) = self.lock().get(&job) {
-            let _ = claim.stop.try_send(Stop::Cancelled);
+        if let Some(claim) = self.lock().get_mut(&job) {
+            claim.stop(Stop::Cancelled);
         }
     }
 
@@ -67,12 +82,21 @@ impl Held {
     }
 }
 
+impl Claim {
+    /// One that ends at this moment hears nothing any more.
+    fn stop(&mut self, why: Stop) {
+        if let Some(stop) = self.stop.take() {
+            let _ = stop.send(why);
+        }
+    }
+}
+
 impl Hold {
-    /// Returns when the run is to stop.
+    /// Returns when the run is to stop, once.
     pub(super) async fn stopped(&mut self) -> Stop {
-        match self.stop.recv().await {
-            Some(stop) => stop,
-            None => std::future::pending().await,
+        match (&mut self.stop).await {
+            Ok(stop) => stop,
+            Err(_) => std::future::pending().await,
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 /// What is claimed ahead keeps the workers busy for so long.
-const AHEAD: Duration = Duration::from_millis(40);
+const AHEAD: Duration = Duration::from_millis(30);
 /// Runs are counted over this time at least.
 const COUNTED_OVER: Duration = Duration::from_millis(10);
 

@@ -7,7 +7,7 @@ use purlin_domain::id::JobId;
 use purlin_service::{Platform, jobs, maintenance, metrics, schedules, store::workers, tenants};
 use tokio::{
     sync::{mpsc, watch},
-    time::{Instant, sleep},
+    time::{Instant, sleep, sleep_until, timeout_at},
 };
 use uuid::Uuid;
 
@@ -16,6 +16,8 @@ use super::{PAUSE_AFTER_ERROR, held::Held};
 const MAINTENANCE_EVERY: Duration = Duration::from_secs(3_600);
 /// Between two looks for suspended tenants and cancelled jobs.
 const STOPS_EVERY: Duration = Duration::from_secs(2);
+/// How often what may have begun meanwhile is stopped, while the leases may have run out.
+const LAPSED_EVERY: Duration = Duration::from_millis(100);
 /// Between two looks for schedules that are due.
 const SCHEDULES_EVERY: Duration = Duration::from_secs(1);
 
@@ -48,17 +50,18 @@ pub(super) fn sure_until(until: Instant) -> Instant {
     until - until.saturating_duration_since(Instant::now()) / 10
 }
 
-/// Returns when the leases may have run out, with a little to spare.
-pub(super) async fn lapse(mut held_until: watch::Receiver<Instant>) {
+/// Stop everything once the leases may have run out, with a little to spare; again and again until
+/// they surely hold once more.
+pub(super) async fn stop_lapsed(held: Held, mut held_until: watch::Receiver<Instant>) {
     loop {
         let until = sure_until(*held_until.borrow_and_update());
-        tokio::select! {
-            () = tokio::time::sleep_until(until) => return,
-            changed = held_until.changed() => {
-                if changed.is_err() {
-                    return tokio::time::sleep_until(until).await;
-                }
-            }
+        while timeout_at(until.max(Instant::now() + LAPSED_EVERY), held_until.changed()).await.is_err() {
+            held.stop_all();
+        }
+        if held_until.has_changed().is_err() {
+            // Nobody prolongs them any more.
+            sleep_until(until).await;
+            return held.stop_all();
         }
     }
 }

@@ -248,10 +248,10 @@ impl Claimer {
 }
 
 /// Bring the small events of deliveries along, which their runs then need not ask for.
-pub async fn bring_events(platform: &Platform, claimed: &mut [Claimed]) -> Result<()> {
+pub async fn bring_events(platform: &Platform, claimed: &mut [&mut Claimed]) -> Result<()> {
     let of_event = |job: &Claimed| job.event_id.map(|event| (job.tenant_id, EventId(event)));
-    let is_delivery = |job: &&Claimed| job.kind == DELIVERY;
-    let wanted: HashSet<_> = claimed.iter().filter(is_delivery).filter_map(of_event).collect();
+    let deliveries = claimed.iter().filter(|job| job.kind == DELIVERY);
+    let wanted: HashSet<_> = deliveries.filter_map(|job| of_event(job)).collect();
     if wanted.is_empty() {
         return Ok(());
     }

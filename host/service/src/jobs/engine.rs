@@ -142,15 +142,15 @@ pub async fn promote(platform: &Platform) -> Result<(bool, Option<Timestamp>)> {
 
 /// Write the end of many runs that did nothing else, with what they returned; how many
 /// leases were lost.
-pub async fn acknowledge(platform: &Platform, ended: &[(Claimed, Option<Json>)]) -> Result<usize> {
+pub async fn acknowledge(platform: &Platform, ended: &[(&Claimed, Option<&Json>)]) -> Result<usize> {
     let Some((first, _)) = ended.first() else { return Ok(0) };
-    let done: Vec<Done> = ended
+    let done: Vec<Done<'_>> = ended
         .iter()
-        .map(|(claimed, result)| Done {
+        .map(|&(claimed, result)| Done {
             tenant: claimed.tenant_id,
             fence: claimed.fence(),
-            place: claimed.place.clone(),
-            result: result.clone(),
+            place: &claimed.place,
+            result,
         })
         .collect();
     let mut tx = platform.db.engine().await?;

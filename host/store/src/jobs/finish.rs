@@ -317,21 +317,26 @@ const OPEN_LANE: &str = "UPDATE jobs SET state = CASE WHEN run_at <= $3 THEN 're
           AND (h.state IN ('scheduled', 'ready', 'running') OR (h.state = 'dead' AND h.blocks_lane)))";
 
 /// A run that did nothing but end well.
-#[derive(Clone, Debug)]
-pub struct Done {
+#[derive(Clone, Copy, Debug)]
+pub struct Done<'a> {
     /// Its tenant.
     pub tenant: TenantId,
     /// Its claim.
     pub fence: Fence,
     /// Where its row lay when it was claimed.
-    pub place: String,
+    pub place: &'a str,
     /// What it returned.
-    pub result: Option<Json>,
+    pub result: Option<&'a Json>,
 }
 
 /// Write the end of many runs of this worker at once, of whichever tenants; those whose
 /// claim still held. None of them may have an ordering key.
-pub async fn finish_many(tx: &mut PlatformTx, worker: Uuid, done: &[Done], now: Timestamp) -> Result<HashSet<JobId>> {
+pub async fn finish_many(
+    tx: &mut PlatformTx,
+    worker: Uuid,
+    done: &[Done<'_>],
+    now: Timestamp,
+) -> Result<HashSet<JobId>> {
     if !tx.conn.is_postgres() {
         let list: Json = done.iter().map(|d| json!({ "p": d.place, "l": d.fence.run_lease, "r": d.result })).collect();
         tx.execute(ARCHIVE_MANY_SQLITE, params![&list, worker, now]).await?;
@@ -339,9 +344,9 @@ pub async fn finish_many(tx: &mut PlatformTx, worker: Uuid, done: &[Done], now: 
     }
     let leases = done.iter().map(|d| (d.fence.job.to_string(), d.fence.run_lease.into()));
     let leases = Json::Object(leases.collect());
-    let returned = done.iter().filter_map(|d| Some((d.fence.job.to_string(), d.result.clone()?)));
+    let returned = done.iter().filter_map(|d| Some((d.fence.job.to_string(), d.result?.clone())));
     let returned = Json::Object(returned.collect());
-    let places = array(done.iter().map(|d| &d.place));
+    let places = array(done.iter().map(|d| d.place));
     let rows = tx.fetch_all(FINISH_MANY_POSTGRES, params![places, worker, &leases, &returned, now]).await?;
     let mut ended: HashSet<JobId> = ids(rows).collect();
     // Rows that were touched meanwhile, as by a beat, lie elsewhere now.
