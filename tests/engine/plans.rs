@@ -7,7 +7,7 @@ use purlin_domain::{
     id::EventId,
     job::{NewJob, Queue},
 };
-use purlin_store::jobs;
+use purlin_store::{Config, Db, jobs};
 use serde_json::json;
 
 use super::support::{Engine, LONG, done};
@@ -78,4 +78,28 @@ async fn a_burst_on_a_table_that_was_analysed_while_it_was_empty_is_claimed_alon
     // were finished; not all that wait, each time that somebody looks.
     let read = engine.read_in_all("idx_tup_read", "relname = 'jobs'").await;
     assert!(read < 60_000, "{read} rows of indexes");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_written_in_one_statement_is_planned_once_and_what_is_read_by_the_statistics() {
+    let Some(database) = Database::postgres().await else { return skipped("PostgreSQL") };
+    let mut engine = Engine::over(database).await;
+    let mut config = engine.database.config();
+    if let Config::Postgres { connections, .. } = &mut config {
+        *connections = 1;
+    }
+    engine.db = Db::open(&config).await.unwrap();
+    for n in 0..20 {
+        engine.enqueue(engine.tenant, &[engine.job(n)]).await.unwrap();
+    }
+    let mut tx = engine.db.read(engine.tenant).await.unwrap();
+    let (custom, generic, mode): (i64, i64, String) = tx
+        .fetch_one(
+            "SELECT CAST(sum(custom_plans) AS bigint), CAST(sum(generic_plans) AS bigint), current_setting('plan_cache_mode')
+             FROM pg_prepared_statements, tenants WHERE tenants.id = $1 AND statement LIKE '%INSERT INTO jobs%'",
+            vec![],
+        )
+        .await
+        .unwrap();
+    assert_eq!((custom, generic, mode.as_str()), (0, 20, "auto"));
 }

@@ -19,18 +19,26 @@ const IDLE_MAX: Duration = Duration::from_secs(1);
 /// that runs away, holds others up for seconds, not for hours.
 const SERVE: &str =
     "SET ROLE purlin_app; SET TIME ZONE 'UTC'; SET client_min_messages = error; SET lock_timeout = '5s';
-    SET statement_timeout = '30s'; SET idle_in_transaction_session_timeout = '15s'";
+    SET statement_timeout = '30s'; SET idle_in_transaction_session_timeout = '15s'; SET jit = off";
+/// How they rest, and write. What is written is found by keys, in the order of an index; to plan
+/// that anew for every row would take longer than to do it, and a plan that was made while a table
+/// was small must serve when it is not.
+const WRITE: &str = "SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; SET enable_sort = off";
+/// How they read: with the plan that is best for what is asked, by the statistics.
+const READ: &str = "RESET plan_cache_mode; RESET enable_seqscan; RESET enable_sort";
 /// How those of the engine of jobs do: across tenants, and with the plan of every statement
 /// settled, along the indexes, whatever the statistics say. A burst on a table that was
 /// never analysed, or while it was empty, must not be claimed by sorting all of it.
 const ENGINE: &str =
     "SET ROLE purlin_platform; SET enable_seqscan = off; SET enable_bitmapscan = off; SET enable_hashjoin = off;
     SET enable_mergejoin = off; SET enable_material = off; SET enable_sort = off; SET enable_incremental_sort = off;
-    SET jit = off; SET plan_cache_mode = force_generic_plan";
-/// Forgets the tenant, and tells whether there was no transaction: outside of one the two times
-/// are those of the same statement. To roll back for nothing leaves a warning in the log of the
-/// server each time.
-const FORGET: &str = "SELECT set_config('purlin.tenant_id', '', false) = '' AND now() = statement_timestamp()";
+    SET plan_cache_mode = force_generic_plan";
+/// Forgets the tenant and that it was read, and tells whether there was no transaction: outside of
+/// one the two times are those of the same statement. To roll back for nothing leaves a warning in
+/// the log of the server each time.
+const FORGET: &str = "SELECT set_config('purlin.tenant_id', '', false) = '' AND now() = statement_timestamp()
+    AND set_config('plan_cache_mode', 'force_generic_plan', false) <> ''
+    AND set_config('enable_seqscan', 'off', false) <> '' AND set_config('enable_sort', 'off', false) <> ''";
 /// One to claim, one to acknowledge, one to beat and rescue, one to make ready.
 const ENGINE_CONNECTIONS: u32 = 4;
 const PARTITIONS_AHEAD: i64 = 3;
@@ -39,11 +47,12 @@ const WEEKS_AHEAD: i64 = 4;
 /// Every connection serves as `purlin_app`; one that comes back is rolled back and
 /// forgets its tenant, whatever happened on it.
 pub(crate) async fn open(url: &str, connections: u32) -> Result<Pool<Postgres>> {
-    let pool = pool(url, connections, &[SERVE])?.after_release(|conn, _| {
+    let pool = pool(url, connections, &[SERVE, WRITE])?.after_release(|conn, _| {
         Box::pin(async move {
             let is_out = raw_sql(FORGET).fetch_one(&mut *conn).await.and_then(|row| row.try_get::<bool, _>(0));
             if !is_out.is_ok_and(|is_out| is_out) {
                 conn.execute(raw_sql("ROLLBACK; SET purlin.tenant_id = ''")).await?;
+                conn.execute(raw_sql(WRITE)).await?;
             }
             Ok(true)
         })
@@ -117,21 +126,15 @@ fn has_ended(error: &sqlx::Error) -> bool {
     }
 }
 
-/// One round trip begins the transaction and names the tenant. What a transaction writes it
-/// finds by keys, in the order of an index; to plan that anew for every row would take longer
-/// than to do it, and a plan that was made while a table was small must serve when it is not.
+/// One round trip begins the transaction and names the tenant.
 pub(crate) async fn begin_tenant(pool: &Pool<Postgres>, tenant: TenantId) -> Result<Transaction<'static, Postgres>> {
-    let begin = format!(
-        "BEGIN; SET LOCAL plan_cache_mode = force_generic_plan; SET LOCAL enable_seqscan = off;
-        SET LOCAL enable_sort = off; SET LOCAL purlin.tenant_id = '{}'",
-        tenant.0
-    );
+    let begin = format!("BEGIN; SET LOCAL purlin.tenant_id = '{}'", tenant.0);
     Ok(on_live!(pool, Box::pin(pool.begin_with(AssertSqlSafe(begin.clone()))).await)?)
 }
 
-/// A connection that is the tenant's until it is released.
+/// A connection on which the tenant reads until it is released.
 pub(crate) async fn checkout_tenant(pool: &Pool<Postgres>, tenant: TenantId) -> Result<PoolConnection<Postgres>> {
-    let name = format!("SET purlin.tenant_id = '{}'", tenant.0);
+    let name = format!("{READ}; SET purlin.tenant_id = '{}'", tenant.0);
     Ok(on_live!(pool, {
         let mut conn = Box::pin(pool.acquire()).await?;
         conn.execute(raw_sql(AssertSqlSafe(name.clone()))).await.map(|_| conn)
@@ -162,7 +165,9 @@ pub(crate) async fn fetch_alone<T: Entity>(
 }
 
 pub(crate) async fn begin_platform(pool: &Pool<Postgres>) -> Result<Transaction<'static, Postgres>> {
-    Ok(on_live!(pool, Box::pin(pool.begin_with("BEGIN; SET LOCAL ROLE purlin_platform")).await)?)
+    let begin = "BEGIN; SET LOCAL ROLE purlin_platform; SET LOCAL plan_cache_mode TO DEFAULT;
+        SET LOCAL enable_seqscan TO DEFAULT; SET LOCAL enable_sort TO DEFAULT";
+    Ok(on_live!(pool, Box::pin(pool.begin_with(begin)).await)?)
 }
 
 /// A connection of the engine of jobs; every statement on it is a transaction by itself.
