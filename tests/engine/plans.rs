@@ -96,7 +96,7 @@ async fn what_is_written_in_one_statement_is_planned_once_and_what_is_read_by_th
     let (custom, generic, mode): (i64, i64, String) = tx
         .fetch_one(
             "SELECT CAST(sum(custom_plans) AS bigint), CAST(sum(generic_plans) AS bigint), current_setting('plan_cache_mode')
-             FROM pg_prepared_statements, tenants WHERE tenants.id = $1 AND statement LIKE '%INSERT INTO jobs%'",
+             FROM pg_prepared_statements, tenants WHERE tenants.id = $1 AND statement LIKE 'INSERT INTO jobs%'",
             vec![],
         )
         .await
