@@ -31,7 +31,7 @@ use uuid::Uuid;
 
 use self::{
     ack::End,
-    held::{Charge, Held, Hold, Stop},
+    held::{Held, Hold, InFlight, Stop},
     pace::Pace,
     upkeep::{
         beat, fire_schedules, measure, pass_hints_on, promote, rescue, stop_lapsed, stop_what_must, sure_until, tidy,
@@ -124,8 +124,8 @@ impl Worker {
         let (hand, batches) = mpsc::channel(events::BATCHES_MAX);
         let (bring, taken) = mpsc::channel(WAITING_MAX);
         helpers.spawn(events::bring(Arc::clone(&platform), batches, bring));
-        let line = Line { invoker: self.invoker.clone(), floor: floor.clone(), acks };
-        let mut dispatching = tokio::spawn(dispatch(Arc::new(line), taken, stop.clone()));
+        let runner = Runner { invoker: self.invoker.clone(), floor: floor.clone(), acks };
+        let mut dispatching = tokio::spawn(dispatch(Arc::new(runner), taken, stop.clone()));
         self.claim(&floor, &held, &held_until, &hand, &mut stop).await;
         // Nobody is offered anything from here on. What waits here was not begun; what runs
         // may end.
@@ -169,7 +169,7 @@ impl Worker {
         floor: &Floor,
         held: &Held,
         held_until: &watch::Receiver<Instant>,
-        hand: &mpsc::Sender<Vec<Charge>>,
+        hand: &mpsc::Sender<Vec<InFlight>>,
         stop: &mut watch::Receiver<bool>,
     ) {
         let platform = &self.invoker.platform;
@@ -232,7 +232,7 @@ impl Worker {
         floor: &Floor,
         held: &Held,
         held_until: &watch::Receiver<Instant>,
-        hand: &mpsc::Sender<Vec<Charge>>,
+        hand: &mpsc::Sender<Vec<InFlight>>,
         stop: &mut watch::Receiver<bool>,
     ) {
         let bell = &self.invoker.platform.bell;
@@ -276,12 +276,12 @@ impl Worker {
 }
 
 /// Hold leased jobs and hand them on; whether somebody takes them.
-async fn pass_on(jobs: Vec<Claimed>, floor: &Floor, held: &Held, hand: &mpsc::Sender<Vec<Charge>>) -> bool {
+async fn pass_on(jobs: Vec<Claimed>, floor: &Floor, held: &Held, hand: &mpsc::Sender<Vec<InFlight>>) -> bool {
     if jobs.is_empty() {
         return true;
     }
     floor.waiting.fetch_add(jobs.len(), Ordering::AcqRel);
-    let batch = jobs.into_iter().map(|job| Charge { hold: held.hold(&job), job }).collect();
+    let batch = jobs.into_iter().map(|job| InFlight { hold: held.hold(&job), job }).collect();
     hand.send(batch).await.is_ok()
 }
 
@@ -297,7 +297,7 @@ enum For {
 }
 
 /// Where claimed jobs are run.
-struct Line {
+struct Runner {
     invoker: Invoker,
     floor: Floor,
     acks: mpsc::Sender<End>,
@@ -306,28 +306,28 @@ struct Line {
 /// Give claimed jobs to workers as these get free, until no more are claimed and all ended;
 /// the claims of those that were not begun.
 async fn dispatch(
-    line: Arc<Line>,
-    mut taken: mpsc::Receiver<Box<Charge>>,
+    runner: Arc<Runner>,
+    mut taken: mpsc::Receiver<Box<InFlight>>,
     mut stop: watch::Receiver<bool>,
 ) -> Vec<Hold> {
     let mut running = JoinSet::new();
     let mut left = Vec::new();
-    while let Some(charge) = taken.recv().await {
+    while let Some(in_flight) = taken.recv().await {
         while running.try_join_next().is_some() {}
         let slot = tokio::select! {
             biased;
             _ = stop.wait_for(|stop| *stop) => None,
-            slot = Arc::clone(&line.floor.slots).acquire_owned() => slot.ok(),
+            slot = Arc::clone(&runner.floor.slots).acquire_owned() => slot.ok(),
         };
         let Some(slot) = slot else {
             // What was not begun is for others; what runs may end.
-            left.push(charge.hold);
+            left.push(in_flight.hold);
             continue;
         };
-        line.floor.waiting.fetch_sub(1, Ordering::AcqRel);
-        let line = Arc::clone(&line);
+        runner.floor.waiting.fetch_sub(1, Ordering::AcqRel);
+        let runner = Arc::clone(&runner);
         running.spawn(async move {
-            line.run(charge).await;
+            runner.run(in_flight).await;
             drop(slot);
         });
     }
@@ -335,11 +335,11 @@ async fn dispatch(
     left
 }
 
-impl Line {
+impl Runner {
     /// Run a claimed job until it ended or was stopped.
-    async fn run(&self, mut charge: Box<Charge>) {
+    async fn run(&self, mut in_flight: Box<InFlight>) {
         let platform = &self.invoker.platform;
-        let Charge { job, hold } = &mut *charge;
+        let InFlight { job, hold } = &mut *in_flight;
         if job.crashes > 0 && !begin_suspect(platform, job).await {
             self.floor.ended.notify_one();
             return;
@@ -361,7 +361,7 @@ impl Line {
         self.floor.end(Run { queue: job.queue, tenant: job.tenant_id, kind: job.kind.clone(), took });
         if let RunEnd::Idle(result) = end {
             // Only when the host is at its end is nobody there to write it.
-            drop(self.acks.send((charge, result)).await);
+            drop(self.acks.send((in_flight, result)).await);
         }
     }
 }

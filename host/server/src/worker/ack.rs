@@ -10,14 +10,14 @@ use tokio::{
     time::sleep,
 };
 
-use super::held::Charge;
+use super::held::InFlight;
 
 const AT_ONCE_MAX: usize = 1_000;
 const TRIES: u32 = 5;
 const PAUSE_AFTER_ERROR: Duration = Duration::from_secs(1);
 
 /// A run that ended, with what it returned.
-pub(super) type End = (Box<Charge>, Option<Json>);
+pub(super) type End = (Box<InFlight>, Option<Json>);
 
 /// Write ends until nobody sends any.
 pub(super) async fn acknowledge(platform: Arc<Platform>, mut ends: mpsc::Receiver<End>, ended: Arc<Notify>) {
@@ -31,7 +31,7 @@ pub(super) async fn acknowledge(platform: Arc<Platform>, mut ends: mpsc::Receive
 
 /// What cannot be written is run again when its lease ends: it did nothing that counts.
 async fn write(platform: &Platform, batch: &[End]) {
-    let done: Vec<_> = batch.iter().map(|(charge, result)| (&charge.job, result.as_ref())).collect();
+    let done: Vec<_> = batch.iter().map(|(in_flight, result)| (&in_flight.job, result.as_ref())).collect();
     for attempt in 1..=TRIES {
         match jobs::acknowledge(platform, &done).await {
             Ok(0) => return,

@@ -32,7 +32,7 @@ struct Claim {
 }
 
 /// A claimed job in the hands of this process.
-pub(super) struct Charge {
+pub(super) struct InFlight {
     pub(super) job: Claimed,
     pub(super) hold: Hold,
 }
