@@ -7,8 +7,12 @@ use purlin_domain::{
     id::EventId,
     job::{NewJob, Queue},
 };
-use purlin_store::{Config, Db, jobs};
+use purlin_store::{
+    Config, Db,
+    jobs::{self, Lease},
+};
 use serde_json::json;
+use uuid::Uuid;
 
 use super::support::{Engine, LONG, done};
 use crate::support::{Database, skipped};
@@ -21,7 +25,7 @@ impl Engine {
         let of = |what: &str, indexes: &str| {
             format!("SELECT CAST(coalesce(sum({what}), 0) AS bigint) FROM pg_stat_user_indexes WHERE {indexes}")
         };
-        while self.database.count(&of("idx_scan", "relname LIKE 'events%' OR relname = 'jobs'")).await == 0 {
+        while self.database.count(&of("idx_scan", "relname LIKE 'events%' OR relname LIKE '%job%'")).await == 0 {
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
         self.database.count(&of(what, indexes)).await
@@ -78,6 +82,34 @@ async fn a_burst_on_a_table_that_was_analysed_while_it_was_empty_is_claimed_alon
     // were finished; not all that wait, each time that somebody looks.
     let read = engine.read_in_all("idx_tup_read", "relname = 'jobs'").await;
     assert!(read < 60_000, "{read} rows of indexes");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whether_a_new_job_may_run_at_once_is_asked_once() {
+    let Some(database) = Database::postgres().await else { return skipped("PostgreSQL") };
+    let engine = Engine::over(database).await;
+    let lease = Lease { worker: Uuid::from_u128(1), length: LONG };
+    let many: Vec<NewJob> = (100..120).map(|n| engine.job(n)).collect();
+    assert_eq!(engine.enqueue_leased(&many, lease).await.len(), 20);
+    for n in 0..20 {
+        assert_eq!(engine.enqueue_leased(&[engine.job(n)], lease).await.len(), 1);
+    }
+    // A pause is of a queue or all, and of a kind or all: its index is entered four times.
+    let entered = engine.read_in_all("idx_scan", "relname = 'platform_job_pauses'").await;
+    assert_eq!(entered, 40 * 4);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whether_the_jobs_of_a_group_may_run_is_asked_once_for_all_that_are_claimed() {
+    let Some(database) = Database::postgres().await else { return skipped("PostgreSQL") };
+    let engine = Engine::over(database).await;
+    let many: Vec<NewJob> = (0..40).map(|n| engine.job(n)).collect();
+    engine.enqueue(engine.tenant, &many).await.unwrap();
+    for worker in 1..=2 {
+        assert_eq!(engine.claim(worker, LONG, Queue::Default, 20).await.len(), 20);
+    }
+    let entered = engine.read_in_all("idx_scan", "relname = 'job_pauses'").await;
+    assert_eq!(entered, 2 * 4);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -2,7 +2,7 @@
 
 use purlin_domain::{
     event::Cause,
-    id::{JobId, TenantId},
+    id::TenantId,
     job::{NewJob, Queue},
     trace::Trace,
 };
@@ -117,16 +117,11 @@ async fn what_is_added_as_leased_runs_under_that_lease_unless_it_is_paused(datab
         reason: "test".to_owned(),
         created_at: engine.now,
     };
-    let add = async |new: &[NewJob]| -> Vec<(JobId, String)> {
-        let rows: Vec<Enqueue<'_>> = new.iter().map(|job| Enqueue::core(job, &cause)).collect();
-        let tx = engine.db.write(engine.tenant).await.unwrap();
-        jobs::insert_leased(tx, &rows, lease, engine.now).await.unwrap()
-    };
     let mut tx = engine.db.write(engine.tenant).await.unwrap();
     purlin_store::job_pauses::insert(&mut tx, &pause, None).await.unwrap();
     tx.commit().await.unwrap();
 
-    let leased = add(&new).await;
+    let leased = engine.enqueue_leased(&new, lease).await;
     let ready = Some(("ready".to_owned(), 0, 0));
     assert_eq!(engine.state(2).await, ready, "what is paused waits");
     if is_embedded {
@@ -134,6 +129,9 @@ async fn what_is_added_as_leased_runs_under_that_lease_unless_it_is_paused(datab
         assert_eq!(engine.state(1).await, ready, "the embedded database only adds");
         return;
     }
+    let alone = NewJob { kind: "other".to_owned(), ..engine.job(4) };
+    assert!(engine.enqueue_leased(&[alone], lease).await.is_empty(), "also where it is the only one");
+    assert_eq!(engine.state(4).await, ready);
     let (id, place) = &leased[0];
     assert_eq!((leased.len(), *id), (1, new[0].id));
     assert_eq!(engine.state(1).await, Some(("running".to_owned(), 1, 0)));
@@ -145,10 +143,7 @@ async fn what_is_added_as_leased_runs_under_that_lease_unless_it_is_paused(datab
 
     // One whose worker died before it heard of it is taken back like any other.
     let lost = jobs::Lease { length: SHORT, ..lease };
-    let job = [engine.job(3)];
-    let rows: Vec<Enqueue<'_>> = job.iter().map(|job| Enqueue::core(job, &cause)).collect();
-    let tx = engine.db.write(engine.tenant).await.unwrap();
-    assert_eq!(jobs::insert_leased(tx, &rows, lost, engine.now).await.unwrap().len(), 1);
+    assert_eq!(engine.enqueue_leased(&[engine.job(3)], lost).await.len(), 1);
     assert_eq!(engine.rescue(2).await, 1);
     assert_eq!(engine.state(3).await, Some(("ready".to_owned(), 0, 1)));
 }

@@ -78,6 +78,14 @@ impl Engine {
         tx.commit().await
     }
 
+    /// Add jobs as leased by a worker; those that are, and where their rows lie.
+    pub async fn enqueue_leased(&self, new: &[NewJob], lease: Lease) -> Vec<(JobId, String)> {
+        let cause = Cause::first(None, Uuid::from_u128(7), Trace::begin(Uuid::from_u128(7), Uuid::from_u128(8), false));
+        let rows: Vec<Enqueue<'_>> = new.iter().map(|job| Enqueue::core(job, &cause)).collect();
+        let tx = self.db.write(self.tenant).await.unwrap();
+        jobs::insert_leased(tx, &rows, lease, self.now).await.unwrap()
+    }
+
     /// Claim up to `count` jobs of a queue for a worker.
     pub async fn claim(&self, worker: u128, length: Duration, queue: Queue, count: u32) -> Vec<Claimed> {
         let groups = vec![("core".to_owned(), "ping".to_owned())];

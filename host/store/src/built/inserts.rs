@@ -1,6 +1,6 @@
-//! Inserts of many rows. In PostgreSQL a statement is the same however many rows there are,
-//! so that it is prepared once: each column is one array. To be read out of a JSON document
-//! costs a row five times as much.
+//! Inserts of many rows. In PostgreSQL a statement is the same for one row, and for however many
+//! more there are, so that it is prepared once: each column is one value, or one array. To be read
+//! out of a JSON document costs a row five times as much.
 
 use std::borrow::Cow;
 
@@ -52,11 +52,18 @@ pub(crate) fn statement(
     let mut statements = Vec::new();
     for Insert { head, tail, columns, rows } in inserts {
         let from = arguments.len() + 1;
+        let is_one = rows.len() == 1;
         for column in transposed(columns.len(), rows) {
-            add_array(&mut arguments, column)?;
+            add_column(&mut arguments, column, is_one)?;
         }
-        let arrays: Vec<String> = (from..=arguments.len()).map(|place| format!("${place}")).collect();
-        let rows = format!("unnest({}) r({})", arrays.join(", "), columns.join(", "));
+        let places = from..=arguments.len();
+        let rows = if is_one {
+            let values: Vec<String> = places.zip(&columns).map(|(place, name)| format!("${place} AS {name}")).collect();
+            format!("(SELECT {}) r", values.join(", "))
+        } else {
+            let arrays: Vec<String> = places.map(|place| format!("${place}")).collect();
+            format!("unnest({}) r({})", arrays.join(", "), columns.join(", "))
+        };
         statements.push(format!("{head}{rows}{tail}{suffix}"));
     }
     let last = statements.pop().unwrap_or_default();
@@ -76,27 +83,28 @@ fn transposed(width: usize, rows: Vec<Vec<Value>>) -> Vec<Vec<Value>> {
     columns
 }
 
-/// Values of one type as an array.
-fn add_array(arguments: &mut PgArguments, column: Vec<Value>) -> Result<()> {
-    macro_rules! array {
+/// Values of one type as an array, or the only one.
+fn add_column(arguments: &mut PgArguments, column: Vec<Value>, is_one: bool) -> Result<()> {
+    macro_rules! typed {
         ($variant:ident $(, $of:expr)?) => {{
             let item = |value| match value {
                 Value::$variant(value) => Ok(value$(.map($of))?),
                 other => Err(StoreError::Setup(format!("{other:?} is in a column of another type"))),
             };
-            arguments.add(column.into_iter().map(item).collect::<Result<Vec<_>>>()?)
+            let mut values = column.into_iter().map(item).collect::<Result<Vec<_>>>()?;
+            if is_one { arguments.add(values.pop().flatten()) } else { arguments.add(values) }
         }};
     }
     let added = match column.first() {
-        Some(Value::Bool(_)) => array!(Bool),
-        Some(Value::BigInt(_)) => array!(BigInt),
-        Some(Value::Double(_)) => array!(Double),
-        Some(Value::String(_)) => array!(String),
-        Some(Value::Bytes(_)) => array!(Bytes),
-        Some(Value::Json(_)) => array!(Json, |json| *json),
-        Some(Value::ChronoDateTimeUtc(_)) => array!(ChronoDateTimeUtc),
-        Some(Value::Uuid(_)) => array!(Uuid),
-        other => return Err(StoreError::Setup(format!("{other:?} cannot be in an array"))),
+        Some(Value::Bool(_)) => typed!(Bool),
+        Some(Value::BigInt(_)) => typed!(BigInt),
+        Some(Value::Double(_)) => typed!(Double),
+        Some(Value::String(_)) => typed!(String),
+        Some(Value::Bytes(_)) => typed!(Bytes),
+        Some(Value::Json(_)) => typed!(Json, |json| *json),
+        Some(Value::ChronoDateTimeUtc(_)) => typed!(ChronoDateTimeUtc),
+        Some(Value::Uuid(_)) => typed!(Uuid),
+        other => return Err(StoreError::Setup(format!("{other:?} cannot be inserted"))),
     };
     Ok(added.map_err(sqlx::Error::Encode)?)
 }

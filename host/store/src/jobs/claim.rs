@@ -326,7 +326,7 @@ macro_rules! claimed {
 }
 
 /// The first of each group in the order of the index, then the first of these for the
-/// tenant. The plan does not depend on statistics: see `Db::engine`; and rows that were
+/// tenant. Without the offset PostgreSQL would ask for each job whether its group may run. The plan does not depend on statistics: see `Db::engine`; and rows that were
 /// locked are updated by where they lie, so that no index can be taken for a better one.
 ///
 /// Nobody waits until it is on disk: a claim that PostgreSQL forgets when it crashes leaves
@@ -334,14 +334,13 @@ macro_rules! claimed {
 const CLAIM_POSTGRES: &str = concat!(
     "WITH picked AS MATERIALIZED (
         SELECT p.place FROM jsonb_to_recordset($1) AS w(q text, t uuid, n bigint, g jsonb) CROSS JOIN LATERAL (
-            SELECT c.place FROM jsonb_to_recordset(w.g) AS k(p text, k text) CROSS JOIN LATERAL (
+            SELECT c.place FROM (SELECT k.p, k.k FROM jsonb_to_recordset(w.g) AS k(p text, k text) WHERE ",
+    may_run!("w.q", "w.t", "k.p", "k.k"),
+    " OFFSET 0) g CROSS JOIN LATERAL (
                 SELECT j.ctid AS place, j.priority, j.run_at, j.seq FROM jobs j
-                WHERE j.state = 'ready' AND j.queue = w.q AND j.tenant_id = w.t AND j.plugin = k.p AND j.kind = k.k
+                WHERE j.state = 'ready' AND j.queue = w.q AND j.tenant_id = w.t AND j.plugin = g.p AND j.kind = g.k
                 ORDER BY j.queue, j.tenant_id, j.plugin, j.kind, j.priority, j.run_at, j.seq
                 LIMIT w.n FOR NO KEY UPDATE OF j SKIP LOCKED) c
-            WHERE ",
-    may_run!("w.q", "w.t", "k.p", "k.k"),
-    "
             ORDER BY c.priority, c.run_at, c.seq LIMIT w.n) p
         WHERE set_config('synchronous_commit', 'off', true) = 'off'
     )

@@ -95,7 +95,8 @@ pub async fn insert(tx: &mut TenantTx, jobs: &[Enqueue<'_>], now: Timestamp) -> 
 }
 
 /// The insert of jobs that are leased at once where they may run, before and after their
-/// rows; a row says how long its lease is.
+/// rows; a row says how long its lease is. Without the offset PostgreSQL would ask whether it may
+/// at each place where that is used.
 const LEASED: (&str, &str) = (
     "INSERT INTO jobs (tenant_id, id, kind, plugin, payload, queue, priority, state, run_at, attempt, attempts_max, crashes,
         run_lease, worker, leased_until, started_at, event_id, schedule_id, webhook_id, caused_by, root_id, depth, traceparent,
@@ -110,7 +111,7 @@ const LEASED: (&str, &str) = (
     concat!(
         " CROSS JOIN LATERAL (SELECT ",
         may_run!("r.queue", "$1", "r.plugin", "r.kind"),
-        " AS may_run) m"
+        " AS may_run OFFSET 0) m"
     ),
 );
 
