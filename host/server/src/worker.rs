@@ -4,6 +4,7 @@ mod ack;
 mod events;
 mod held;
 mod pace;
+mod runner;
 mod upkeep;
 
 use std::{
@@ -17,8 +18,7 @@ use std::{
 use purlin_domain::{id::TenantId, job::Queue};
 use purlin_service::{
     Platform,
-    jobs::{self, Claimed, Claimer, Fence, Load},
-    metrics,
+    jobs::{self, Claimer, Load, Offer},
     store::workers,
 };
 use tokio::{
@@ -26,18 +26,17 @@ use tokio::{
     task::JoinSet,
     time::{Instant, sleep, timeout},
 };
-use tracing::Instrument;
 use uuid::Uuid;
 
 use self::{
-    ack::End,
-    held::{Held, Hold, InFlight, Stop},
+    held::{Held, InFlight},
     pace::Pace,
+    runner::{Runner, give_back},
     upkeep::{
         beat, fire_schedules, measure, pass_hints_on, promote, rescue, stop_lapsed, stop_what_must, sure_until, tidy,
     },
 };
-use crate::invoke::{Invoker, RunEnd};
+use crate::invoke::Invoker;
 
 /// After a claim failed, as when the database restarts.
 const PAUSE_AFTER_ERROR: Duration = Duration::from_secs(1);
@@ -73,11 +72,11 @@ struct Floor {
     /// Rings when a job ended.
     ended: Arc<Notify>,
     /// Runs that ended since the claimer last looked.
-    runs: Arc<Mutex<Vec<Run>>>,
+    runs: Arc<Mutex<Vec<EndedRun>>>,
 }
 
 /// A run that ended.
-struct Run {
+struct EndedRun {
     queue: Queue,
     tenant: TenantId,
     kind: String,
@@ -85,12 +84,12 @@ struct Run {
 }
 
 impl Floor {
-    fn end(&self, run: Run) {
+    fn end(&self, run: EndedRun) {
         self.runs.lock().unwrap_or_else(PoisonError::into_inner).push(run);
         self.ended.notify_one();
     }
 
-    fn take_runs(&self) -> Vec<Run> {
+    fn take_runs(&self) -> Vec<EndedRun> {
         std::mem::take(&mut *self.runs.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
@@ -124,27 +123,28 @@ impl Worker {
         let (hand, batches) = mpsc::channel(events::BATCHES_MAX);
         let (bring, taken) = mpsc::channel(WAITING_MAX);
         helpers.spawn(events::bring(Arc::clone(&platform), batches, bring));
-        let runner = Runner { invoker: self.invoker.clone(), floor: floor.clone(), acks };
-        let mut dispatching = tokio::spawn(dispatch(Arc::new(runner), taken, stop.clone()));
-        self.claim(&floor, &held, &held_until, &hand, &mut stop).await;
+        let runner = Arc::new(Runner::new(self.invoker.clone(), floor, held.clone(), acks));
+        let mut dispatching = tokio::spawn(Arc::clone(&runner).dispatch(taken, stop.clone()));
+        self.claim(&runner, &held_until, &hand, &mut stop).await;
         // Nobody is offered anything from here on. What waits here was not begun; what runs
         // may end.
-        let late: Vec<Hold> = platform.bell.close().iter().map(|job| held.hold(job)).collect();
         drop(hand);
-        let ended = timeout(self.grace, &mut dispatching).await;
         let mut unfinished = Vec::new();
+        let ended = timeout(self.grace, runner.end(&mut dispatching)).await;
         if ended.is_err() {
             tracing::warn!("jobs did not end in time; they will be run again");
             // Nothing may go on here that is given to others; who is stopped lets go of its claim.
             unfinished = held.all();
             dispatching.abort();
+            runner.stop();
         }
+        drop(runner);
         let last = async {
             let _ = acknowledging.await;
             // What ended meanwhile is nobody's to give back: the fence tells.
             unfinished.extend(held.all());
             give_back(&platform, unfinished).await;
-            drop((late, ended));
+            drop(ended);
         };
         if timeout(LAST_WORDS, last).await.is_err() {
             tracing::warn!("what was left could not be given back; it is when its leases end");
@@ -166,21 +166,16 @@ impl Worker {
     /// Claim until told to stop.
     async fn claim(
         &self,
-        floor: &Floor,
-        held: &Held,
+        runner: &Arc<Runner>,
         held_until: &watch::Receiver<Instant>,
         hand: &mpsc::Sender<Vec<InFlight>>,
         stop: &mut watch::Receiver<bool>,
     ) {
-        let platform = &self.invoker.platform;
+        let (platform, floor) = (&self.invoker.platform, runner.floor());
         let mut claimer = Claimer::new(self.incarnation, platform.settings.lease);
         let (mut are_quick, mut is_more) = (false, false);
         let mut pace = Pace::new();
         while !*stop.borrow() {
-            // Also those that came while nobody rested any more.
-            if !pass_on(platform.bell.withdraw(), floor, held, hand).await {
-                return;
-            }
             let runs = floor.take_runs();
             pace.count(runs.len());
             for run in runs {
@@ -214,41 +209,36 @@ impl Worker {
             let count = taken.jobs.len();
             is_more = taken.is_more;
             are_quick = count > self.jobs_at_once as usize;
-            if !pass_on(taken.jobs, floor, held, hand).await {
+            if count > 0 && hand.send(runner.hold(taken.jobs)).await.is_err() {
                 return;
             }
             if !taken.is_more {
-                self.rest(&claimer, floor, held, held_until, hand, stop).await;
+                self.rest(&claimer, runner, held_until, stop).await;
             } else if count == 0 {
                 self.wait(platform, floor, For::Either, stop).await;
             }
         }
     }
 
-    /// Wait for a hint that there are jobs; meanwhile take those that are added as leased.
+    /// Wait for a hint that there are jobs; meanwhile those who add some may have them run at once.
     async fn rest(
         &self,
         claimer: &Claimer,
-        floor: &Floor,
-        held: &Held,
+        runner: &Arc<Runner>,
         held_until: &watch::Receiver<Instant>,
-        hand: &mpsc::Sender<Vec<InFlight>>,
         stop: &mut watch::Receiver<bool>,
     ) {
-        let bell = &self.invoker.platform.bell;
-        loop {
-            let free = floor.slots.available_permits().saturating_sub(floor.waiting.load(Ordering::Acquire));
-            let until = sure_until(*held_until.borrow()).into_std();
-            if let Some(offer) = claimer.offer(free, until) {
-                bell.offer(offer);
-            }
-            self.wait(&self.invoker.platform, floor, For::Jobs, stop).await;
-            let handed = bell.withdraw();
-            let is_alone = !handed.is_empty() && !bell.has_rung();
-            if !pass_on(handed, floor, held, hand).await || !is_alone {
-                return;
-            }
+        let (platform, floor) = (&self.invoker.platform, runner.floor());
+        if let Some(until) = claimer.idle_until() {
+            platform.bell.offer(Offer {
+                lease: claimer.lease(),
+                free: Arc::clone(&floor.slots),
+                until: until.min(sure_until(*held_until.borrow()).into_std()),
+                runner: Arc::<Runner>::clone(runner),
+            });
         }
+        self.wait(platform, floor, For::Jobs, stop).await;
+        platform.bell.withdraw();
     }
 
     /// What this process can take on: a job for each worker without one, or that will be in a
@@ -275,16 +265,6 @@ impl Worker {
     }
 }
 
-/// Hold leased jobs and hand them on; whether somebody takes them.
-async fn pass_on(jobs: Vec<Claimed>, floor: &Floor, held: &Held, hand: &mpsc::Sender<Vec<InFlight>>) -> bool {
-    if jobs.is_empty() {
-        return true;
-    }
-    floor.waiting.fetch_add(jobs.len(), Ordering::AcqRel);
-    let batch = jobs.into_iter().map(|job| InFlight { hold: held.hold(&job), job }).collect();
-    hand.send(batch).await.is_ok()
-}
-
 /// What the claimer waits for.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum For {
@@ -294,116 +274,4 @@ enum For {
     Room,
     /// Both: what waits may run when a ceiling is met no more.
     Either,
-}
-
-/// Where claimed jobs are run.
-struct Runner {
-    invoker: Invoker,
-    floor: Floor,
-    acks: mpsc::Sender<End>,
-}
-
-/// Give claimed jobs to workers as these get free, until no more are claimed and all ended;
-/// the claims of those that were not begun.
-async fn dispatch(
-    runner: Arc<Runner>,
-    mut taken: mpsc::Receiver<Box<InFlight>>,
-    mut stop: watch::Receiver<bool>,
-) -> Vec<Hold> {
-    let mut running = JoinSet::new();
-    let mut left = Vec::new();
-    while let Some(in_flight) = taken.recv().await {
-        while running.try_join_next().is_some() {}
-        let slot = tokio::select! {
-            biased;
-            _ = stop.wait_for(|stop| *stop) => None,
-            slot = Arc::clone(&runner.floor.slots).acquire_owned() => slot.ok(),
-        };
-        let Some(slot) = slot else {
-            // What was not begun is for others; what runs may end.
-            left.push(in_flight.hold);
-            continue;
-        };
-        runner.floor.waiting.fetch_sub(1, Ordering::AcqRel);
-        let runner = Arc::clone(&runner);
-        running.spawn(async move {
-            runner.run(in_flight).await;
-            drop(slot);
-        });
-    }
-    while running.join_next().await.is_some() {}
-    left
-}
-
-impl Runner {
-    /// Run a claimed job until it ended or was stopped.
-    async fn run(&self, mut in_flight: Box<InFlight>) {
-        let platform = &self.invoker.platform;
-        let InFlight { job, hold } = &mut *in_flight;
-        if job.crashes > 0 && !begin_suspect(platform, job).await {
-            self.floor.ended.notify_one();
-            return;
-        }
-        let began = Instant::now();
-        metrics::began(platform, job);
-        let span = tracing::error_span!("run", trace_id = job.trace().id());
-        let end = tokio::select! {
-            biased;
-            why = hold.stopped() => {
-                stopped(platform, job, why).await;
-                RunEnd::Written
-            }
-            // On the heap, since the task is moved a few times before it runs.
-            end = Box::pin(self.invoker.run(job)).instrument(span) => end,
-        };
-        let took = began.elapsed();
-        metrics::ended(platform, job, took);
-        self.floor.end(Run { queue: job.queue, tenant: job.tenant_id, kind: job.kind.clone(), took });
-        if let RunEnd::Idle(result) = end {
-            // Only when the host is at its end is nobody there to write it.
-            drop(self.acks.send((in_flight, result)).await);
-        }
-    }
-}
-
-/// A run was stopped from outside: it is ended, or given back.
-async fn stopped(platform: &Platform, job: &Claimed, why: Stop) {
-    match why {
-        Stop::Lapsed => tracing::warn!(job = %job.id, "stopped: this worker could not prolong its leases"),
-        Stop::Suspended => tracing::info!(job = %job.id, "stopped: its tenant was suspended"),
-        Stop::Cancelled => {
-            tracing::info!(job = %job.id, "stopped: somebody cancelled it");
-            if let Err(error) = Box::pin(jobs::finish_cancelled(platform, job)).await {
-                tracing::warn!(%error, job = %job.id, "a cancelled job could not be ended; it is when its lease ends");
-            }
-            return;
-        }
-    }
-    give_back(platform, vec![(job.tenant_id, job.fence())]).await;
-}
-
-/// A job that was in the hands of a worker when it died may be what it died of: its run is
-/// told before it begins; whether it may.
-async fn begin_suspect(platform: &Platform, job: &Claimed) -> bool {
-    match Box::pin(jobs::begin_suspect(platform, job)).await {
-        Ok(true) => true,
-        Ok(false) => {
-            tracing::warn!(job = %job.id, "the lease was lost before the run began");
-            false
-        }
-        Err(error) => {
-            tracing::warn!(%error, job = %job.id, "a job could not be begun; it will be tried again");
-            give_back(platform, vec![(job.tenant_id, job.fence())]).await;
-            false
-        }
-    }
-}
-
-/// What the host stopped by itself is no crash and no attempt.
-async fn give_back(platform: &Platform, unfinished: Vec<(TenantId, Fence)>) {
-    for (tenant, fence) in unfinished {
-        if let Err(error) = Box::pin(jobs::release(platform, tenant, fence, Duration::ZERO)).await {
-            tracing::warn!(%error, job = %fence.job, "a job could not be given back; it is when its lease ends");
-        }
-    }
 }

@@ -25,7 +25,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 pub(crate) use backlog::BacklogMeter;
-pub use bell::{Bell, Offer};
+pub use bell::{Bell, Offer, Run};
 pub(crate) use chains::ChainMeter;
 pub use claimer::{Claimer, Load, Taken, bring_events};
 pub use engine::{

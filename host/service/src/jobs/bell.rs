@@ -1,12 +1,12 @@
 //! The bell of the claimer of a process: somebody may have work for it.
 
 use std::{
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Instant,
 };
 
 use purlin_store::jobs::{Claimed, Group, Lease};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 /// Groups remembered at most, beyond which it was rung for any.
 const GROUPS_MAX: usize = 64;
@@ -24,20 +24,33 @@ struct Heard {
     any: bool,
     groups: Vec<Group>,
     offer: Option<Offer>,
-    handed: Vec<Claimed>,
-    is_closed: bool,
 }
 
 /// What a claimer that has nothing to do offers those who add jobs: they may add them as
-/// leased by it, which saves the claim.
-#[derive(Clone, Copy, Debug)]
+/// leased by it and have its workers run them at once, which saves the claim.
+#[derive(Clone)]
 pub struct Offer {
     /// The lease.
     pub lease: Lease,
-    /// For so many jobs.
-    pub places: usize,
+    /// Its workers without a job.
+    pub free: Arc<Semaphore>,
+    /// Who runs them.
+    pub runner: Arc<dyn Run>,
     /// Until then.
     pub until: Instant,
+}
+
+/// Whoever runs the jobs of a process.
+pub trait Run: Send + Sync {
+    /// Run a leased job on a worker that was kept for it; the job, where nothing begins any more.
+    fn run(self: Arc<Self>, job: Claimed, worker: OwnedSemaphorePermit) -> Option<Claimed>;
+}
+
+/// An offer that was taken up: a worker is kept for each job.
+pub(crate) struct Accepted {
+    pub(crate) lease: Lease,
+    pub(crate) workers: OwnedSemaphorePermit,
+    pub(crate) runner: Arc<dyn Run>,
 }
 
 impl Bell {
@@ -77,47 +90,20 @@ impl Bell {
         (!any && !groups.is_empty()).then_some(groups)
     }
 
-    /// Whether it was rung for anybody since that was last asked.
-    pub fn has_rung(&self) -> bool {
-        let heard = self.lock();
-        heard.any || !heard.groups.is_empty()
-    }
-
     /// Offer this, until it is withdrawn.
     pub fn offer(&self, offer: Offer) {
         self.lock().offer = Some(offer);
     }
 
-    /// Offer nothing more; the jobs that were added under the offer.
-    pub fn withdraw(&self) -> Vec<Claimed> {
-        let mut heard = self.lock();
-        heard.offer = None;
-        std::mem::take(&mut heard.handed)
+    /// Offer nothing more.
+    pub fn withdraw(&self) {
+        self.lock().offer = None;
     }
 
-    /// The same, for good: nobody is there any more to take a job.
-    pub fn close(&self) -> Vec<Claimed> {
-        self.lock().is_closed = true;
-        self.withdraw()
-    }
-
-    /// Take up the offer for so many jobs, where it holds.
-    pub(crate) fn accept(&self, count: usize) -> Option<Lease> {
-        let mut heard = self.lock();
-        let offer = heard.offer.as_mut().filter(|offer| count <= offer.places && Instant::now() < offer.until)?;
-        offer.places -= count;
-        Some(offer.lease)
-    }
-
-    /// Hand jobs over that were added as leased; those that nobody is there to take.
-    pub(crate) fn hand(&self, jobs: Vec<Claimed>) -> Vec<Claimed> {
-        let mut heard = self.lock();
-        if heard.is_closed {
-            return jobs;
-        }
-        heard.handed.extend(jobs);
-        drop(heard);
-        self.rung.notify_one();
-        Vec::new()
+    /// Take up the offer for so many jobs, where it holds and there are workers for all of them.
+    pub(crate) fn accept(&self, count: usize) -> Option<Accepted> {
+        let offer = self.lock().offer.clone().filter(|offer| Instant::now() < offer.until)?;
+        let workers = offer.free.try_acquire_many_owned(u32::try_from(count).ok()?).ok()?;
+        Some(Accepted { lease: offer.lease, workers, runner: offer.runner })
     }
 }

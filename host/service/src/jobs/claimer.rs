@@ -16,7 +16,6 @@ use purlin_store::{
 };
 use uuid::Uuid;
 
-use super::bell::Offer;
 use crate::{Platform, Result};
 
 /// Groups looked at in one round, in each queue.
@@ -152,12 +151,15 @@ impl Claimer {
         Ok(Taken { jobs: in_turns(claimed), is_more })
     }
 
-    /// What may be offered to those who add jobs, where there is nothing to divide: nobody
-    /// waited a moment ago, and so many workers are free.
-    pub fn offer(&self, free: usize, until: Instant) -> Option<Offer> {
-        let fresh_until = self.looked_at.filter(|_| self.is_idle && free > 0)? + LOOKED_EVERY;
-        let until = until.min(fresh_until);
-        (until > Instant::now()).then_some(Offer { lease: self.lease, places: free, until })
+    /// Until when those who add jobs may have its workers run them at once, since there is nothing
+    /// to divide: nobody waited when it last looked.
+    pub fn idle_until(&self) -> Option<Instant> {
+        self.looked_at.filter(|_| self.is_idle).map(|at| at + LOOKED_EVERY)
+    }
+
+    /// Its lease.
+    pub fn lease(&self) -> Lease {
+        self.lease
     }
 
     /// The groups to claim of without a look, since there is nothing to divide: those of a

@@ -152,9 +152,9 @@ async fn write(endings: &[Ending]) -> Result<(), CommitError> {
     }
     let steps = next_steps(platform, endings, now);
     queued.extend(steps.iter().map(|(job, plugin, cause)| Enqueue { job, plugin, event: None, cause, by: None }));
-    // Where workers have nothing to do, they are given the new jobs with the commit.
-    let lease = if published { None } else { offers::accept(platform, principal.tenant, &queued, now) };
-    if lease.is_none() {
+    // Where workers have nothing to do, they run the new jobs as soon as these are committed.
+    let accepted = if published { None } else { offers::accept(platform, principal.tenant, &queued, now) };
+    if accepted.is_none() {
         jobs::insert(&mut tx, &queued, now).await?;
     }
     let entries = endings.iter().map(|ending| (&ending.unit.principal, ending.unit.audit_entries()));
@@ -164,8 +164,8 @@ async fn write(endings: &[Ending]) -> Result<(), CommitError> {
             idempotency::keep(platform, &mut tx, &unit.principal, key, &unit.reply, now).await?;
         }
     }
-    let leased = match lease {
-        Some(lease) => offers::add(platform, tx, &queued, lease, now).await??,
+    let leased = match accepted {
+        Some(accepted) => offers::add(platform, tx, &queued, accepted, now).await??,
         None => {
             tx.commit().await?;
             0
@@ -181,7 +181,7 @@ async fn write(endings: &[Ending]) -> Result<(), CommitError> {
     if queued.iter().any(|e| e.job.run_at > now) {
         platform.scheduled.notify_one();
     }
-    if !queued.is_empty() {
+    if queued.len() > leased {
         // The claim is on its way to the database before the answer is made up.
         tokio::task::yield_now().await;
     }
