@@ -73,14 +73,11 @@ impl FromStr for Trace {
 
     /// Of version 00 exactly; of a later one what this one knows of it.
     fn from_str(text: &str) -> Result<Self, NotTraceparent> {
-        let fields: Vec<&str> = text.splitn(5, '-').collect();
-        let (Some(version), Some(id), Some(span), Some(flags)) =
-            (number(&fields, 0, 2), number(&fields, 1, 32), number(&fields, 2, 16), number(&fields, 3, 2))
-        else {
-            return Err(NotTraceparent);
-        };
+        let mut fields = text.splitn(5, '-');
+        let mut field = |digits| fields.next().and_then(|field| number(field, digits)).ok_or(NotTraceparent);
+        let (version, id, span, flags) = (field(2)?, field(32)?, field(16)?, field(2)?);
         let span = u64::try_from(span).map_err(|_| NotTraceparent)?;
-        let has_more = fields.len() > 4;
+        let has_more = fields.next().is_some();
         if version == 0xff || (version == 0 && has_more) || id == 0 || span == 0 {
             return Err(NotTraceparent);
         }
@@ -89,10 +86,9 @@ impl FromStr for Trace {
 }
 
 /// A field of so many hexadecimal digits, in lower case.
-fn number(fields: &[&str], place: usize, digits: usize) -> Option<u128> {
-    let field = fields.get(place).filter(|field| field.len() == digits)?;
+fn number(field: &str, digits: usize) -> Option<u128> {
     let is_hex = field.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
-    is_hex.then(|| u128::from_str_radix(field, 16).ok()).flatten()
+    if field.len() == digits && is_hex { u128::from_str_radix(field, 16).ok() } else { None }
 }
 
 #[cfg(test)]
