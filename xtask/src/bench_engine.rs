@@ -266,13 +266,20 @@ impl Bench {
     /// The cumulated buckets of how long jobs of the kind `ping` waited.
     fn waits(&self) -> Result<Vec<(f64, f64)>> {
         let text = self.metrics("purlin_job_wait_seconds_bucket")?;
-        let buckets = text.lines().filter(|line| line.contains("kind=\"ping\""));
-        let parse = |line: &str| {
+        let parse = |line: &str| -> Option<(f64, f64)> {
             let le = line.split("le=\"").nth(1)?.split('"').next()?;
             let count = line.rsplit(' ').next()?.parse().ok()?;
             Some((le.parse().unwrap_or(f64::INFINITY), count))
         };
-        Ok(buckets.filter_map(parse).collect())
+        let mut buckets: Vec<(f64, f64)> = Vec::new();
+        for (le, count) in text.lines().filter(|line| line.contains("kind=\"ping\"")).filter_map(parse) {
+            // Of each plan and queue there are buckets.
+            match buckets.iter_mut().find(|(known, _)| *known == le) {
+                Some((_, sum)) => *sum += count,
+                None => buckets.push((le, count)),
+            }
+        }
+        Ok(buckets)
     }
 
     fn deliveries(&self) -> Result<Vec<f64>> {

@@ -51,6 +51,8 @@ pub(crate) struct Accepted {
     pub(crate) lease: Lease,
     pub(crate) workers: OwnedSemaphorePermit,
     pub(crate) runner: Arc<dyn Run>,
+    /// The plan of whose jobs they are.
+    pub(crate) plan: String,
 }
 
 impl Bell {
@@ -101,9 +103,9 @@ impl Bell {
     }
 
     /// Take up the offer for so many jobs, where it holds and there are workers for all of them.
-    pub(crate) fn accept(&self, count: usize) -> Option<Accepted> {
+    pub(crate) fn accept(&self, count: usize, plan: String) -> Option<Accepted> {
         let offer = self.lock().offer.clone().filter(|offer| Instant::now() < offer.until)?;
         let workers = offer.free.try_acquire_many_owned(u32::try_from(count).ok()?).ok()?;
-        Some(Accepted { lease: offer.lease, workers, runner: offer.runner })
+        Some(Accepted { lease: offer.lease, workers, runner: offer.runner, plan })
     }
 }

@@ -26,7 +26,7 @@ pub(crate) fn accept(platform: &Platform, tenant: TenantId, jobs: &[Enqueue<'_>]
     let plan = backlog::plan(platform, tenant)?;
     let has_ceiling = platform.settings.plans.get(&plan).jobs_at_once_max.is_some();
     let rests = jobs.iter().any(|e| e.plugin != CORE) && platform.resting.rests(tenant);
-    if has_ceiling || rests { None } else { platform.bell.accept(jobs.len()) }
+    if has_ceiling || rests { None } else { platform.bell.accept(jobs.len(), plan) }
 }
 
 /// Add jobs as leased, commit, and run them; how many that were. It goes on when whoever asked
@@ -70,8 +70,7 @@ async fn run(
     accepted: Accepted,
     leased: &[(JobId, String)],
 ) {
-    let Accepted { lease, mut workers, runner } = accepted;
-    let plan = backlog::plan(platform, tenant).unwrap_or_default();
+    let Accepted { lease, mut workers, runner, plan } = accepted;
     let places: HashMap<JobId, &String> = leased.iter().map(|(id, place)| (*id, place)).collect();
     for job in jobs {
         let (Some(place), Some(worker)) = (places.get(&job.job.id), workers.split(1)) else { continue };
