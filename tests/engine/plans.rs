@@ -64,7 +64,7 @@ async fn a_burst_on_a_table_that_was_analysed_while_it_was_empty_is_claimed_alon
          FROM generate_series(1, 30000)",
         engine.tenant.0
     );
-    // PostgreSQL's own analysis, if it came now, would keep what is gone in the way until it ends.
+    // A vacuum of PostgreSQL's own would change how much is in the way, and when.
     let still = "ALTER TABLE jobs SET (autovacuum_enabled = off)";
     engine.database.execute(&format!("{still}; {burst}; DELETE FROM jobs; ANALYZE jobs")).await;
     many(10_000, None).await;
