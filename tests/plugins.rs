@@ -6,6 +6,7 @@ mod inventory;
 mod life;
 mod limits;
 mod python;
+mod queries;
 mod released;
 mod routes;
 mod spans;

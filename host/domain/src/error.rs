@@ -20,6 +20,13 @@ impl Violation {
     pub fn new(pointer: impl Into<String>, code: &str, detail: impl Into<String>) -> Self {
         Self { pointer: pointer.into(), code: code.to_owned(), detail: detail.into() }
     }
+
+    /// The same, where the input is the member or item of this name of a larger one.
+    #[must_use]
+    pub fn beneath(self, name: &str) -> Self {
+        let name = name.replace('~', "~0").replace('/', "~1");
+        Self { pointer: format!("/{name}{}", self.pointer), ..self }
+    }
 }
 
 /// Why a host call of a guest was refused. The guest may handle it and go on.

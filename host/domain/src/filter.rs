@@ -7,10 +7,15 @@
 use std::cmp::Ordering;
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Number, json};
+use serde_json::json;
 use uuid::Uuid;
 
-use crate::{Json, Timestamp, error::Violation};
+use crate::{
+    Json, Timestamp,
+    document::{self, NUL},
+    error::Violation,
+    number::Number,
+};
 
 /// Predicates of one filter at most.
 pub const PREDICATES_MAX: usize = 20;
@@ -150,7 +155,9 @@ impl Operand {
     pub fn of(field_type: FieldType, value: &Json) -> Result<Self, String> {
         match (field_type, value) {
             (FieldType::Text, Json::String(text)) => Ok(Self::Text(text.clone())),
-            (FieldType::Number, Json::Number(number)) => Ok(Self::Number(number.clone())),
+            (FieldType::Number, Json::Number(number)) => {
+                Number::of_json(number).map(Self::Number).ok_or_else(|| format!("{number} is out of range"))
+            }
             (FieldType::Boolean, Json::Bool(value)) => Ok(Self::Boolean(*value)),
             (FieldType::Timestamp, Json::String(text)) => {
                 text.parse().map(Self::Timestamp).map_err(|_| format!("`{text}` is not an RFC 3339 time"))
@@ -164,10 +171,15 @@ impl Operand {
 
     /// The text of a query parameter as one of this type, or why it is not.
     pub fn parse(field_type: FieldType, text: &str) -> Result<Self, String> {
+        if text.contains('\0') {
+            return Err(NUL.to_owned());
+        }
         let value = match field_type {
-            FieldType::Number => {
-                text.parse::<Number>().map(Json::Number).map_err(|_| format!("`{text}` is not a number"))?
-            }
+            FieldType::Number => match document::read(text.as_bytes()) {
+                Ok(Json::Number(number)) => Json::Number(number),
+                Err(violation) if violation.code == "number_range" => return Err(violation.detail),
+                _ => return Err(format!("`{text}` is not a number")),
+            },
             FieldType::Boolean => {
                 text.parse::<bool>().map(Json::Bool).map_err(|_| format!("`{text}` is not true or false"))?
             }
@@ -180,7 +192,7 @@ impl Operand {
     pub fn to_json(&self) -> Json {
         match self {
             Self::Text(text) => json!(text),
-            Self::Number(number) => json!(number),
+            Self::Number(number) => number.to_json(),
             Self::Boolean(value) => json!(value),
             Self::Timestamp(time) => json!(time),
             Self::Uuid(id) => json!(id),
@@ -191,10 +203,7 @@ impl Operand {
     pub fn compare(&self, other: &Self) -> Option<Ordering> {
         match (self, other) {
             (Self::Text(a), Self::Text(b)) => Some(a.as_bytes().cmp(b.as_bytes())),
-            (Self::Number(a), Self::Number(b)) => match (a.as_i64(), b.as_i64()) {
-                (Some(a), Some(b)) => Some(a.cmp(&b)),
-                _ => a.as_f64()?.partial_cmp(&b.as_f64()?),
-            },
+            (Self::Number(a), Self::Number(b)) => Some(a.cmp(b)),
             (Self::Boolean(a), Self::Boolean(b)) => Some(a.cmp(b)),
             (Self::Timestamp(a), Self::Timestamp(b)) => Some(a.cmp(b)),
             (Self::Uuid(a), Self::Uuid(b)) => Some(a.cmp(b)),

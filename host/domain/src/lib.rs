@@ -10,6 +10,7 @@ pub mod clock;
 pub mod core_event;
 pub mod cursor;
 pub mod descriptor;
+pub mod document;
 pub mod error;
 pub mod event;
 pub mod fair;
@@ -23,6 +24,7 @@ pub mod limits;
 pub mod log;
 pub mod mark;
 pub mod name;
+pub mod number;
 pub mod pattern;
 pub mod plan;
 pub mod principal;
@@ -30,7 +32,6 @@ pub mod record;
 pub mod route;
 pub mod sort;
 pub mod tenant;
-pub mod text;
 pub mod trace;
 
 /// An instant, always UTC, never finer than a microsecond.

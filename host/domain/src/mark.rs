@@ -4,6 +4,7 @@
 use crate::{
     Json,
     filter::{Filter, Op, Operand, Source},
+    number::Number,
 };
 
 /// Characters of a text that its mark keeps. Longer ones may share a mark.
@@ -14,7 +15,7 @@ const TEXT_CHARS_MAX: usize = 200;
 pub fn mark(value: &Json) -> Option<String> {
     match value {
         Json::Bool(value) => Some(format!("b{}", u8::from(*value))),
-        Json::Number(number) => Some(format!("n{:016x}", in_order(number))),
+        Json::Number(number) => Number::of_json(number).map(|number| format!("n{:016x}", in_order(number))),
         Json::String(text) => Some(text.chars().take(TEXT_CHARS_MAX).fold("s".to_owned(), |mut mark, c| {
             mark.push(c);
             mark
@@ -24,9 +25,8 @@ pub fn mark(value: &Json) -> Option<String> {
 }
 
 /// The bits of a number as a double, turned so that they sort as the numbers do.
-fn in_order(number: &serde_json::Number) -> u64 {
-    // There is no negative zero then.
-    let bits = (number.as_f64().unwrap_or(f64::NAN) + 0.0).to_bits();
+fn in_order(number: Number) -> u64 {
+    let bits = number.nearest_double().to_bits();
     if bits >> 63 == 1 { !bits } else { bits | (1 << 63) }
 }
 

@@ -4,9 +4,9 @@ use std::{sync::Arc, time::Instant};
 
 use purlin_domain::{
     Json,
-    error::HostError,
+    document::{self, NUL},
+    error::{HostError, Violation},
     limits::{GuestLimits, Limit},
-    text::{NUL, has_nul},
 };
 use wasmtime::component::ResourceTable;
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
@@ -98,9 +98,8 @@ impl<H: Send> WasiView for State<H> {
 
 /// JSON that a guest passed in.
 pub(crate) fn json(pointer: &str, text: &str) -> Result<Json, HostError> {
-    let document: Json = serde_json::from_str(text)
-        .map_err(|error| HostError::invalid(pointer, "json", format!("this is not JSON: {error}")))?;
-    if has_nul(&document) { Err(HostError::invalid(pointer, "value", NUL)) } else { Ok(document) }
+    document::read(text.as_bytes())
+        .map_err(|v| HostError::Invalid(vec![Violation { pointer: format!("{pointer}{}", v.pointer), ..v }]))
 }
 
 /// The bytes of text that a guest may have passed in.

@@ -33,6 +33,7 @@ pub struct AuditRow {
     /// To which one.
     pub resource_id: Option<String>,
     /// What changed.
+    #[sqlx(try_from = "crate::document::Document")]
     pub changes: Json,
     /// The client's address.
     pub ip: Option<String>,

@@ -9,6 +9,7 @@ use purlin_domain::{
     id::TenantId,
     mark::{Lookup, Marks},
     name::is_word,
+    number::Number,
     sort::SortKey,
 };
 use sea_query::{
@@ -17,7 +18,7 @@ use sea_query::{
 };
 use sqlx::{AssertSqlSafe, SqlSafeStr, SqlStr};
 
-use crate::{Entity, PlatformTx, Result, StoreError, TenantTx, Weigh, conn::Conn, value::Bind};
+use crate::{Entity, PlatformTx, Result, StoreError, TenantTx, Weigh, conn::Conn, sqlite, value::Bind};
 
 /// A list: what of which rows, in what order, from where.
 #[derive(Clone, Debug)]
@@ -213,11 +214,11 @@ fn add_all(mut all: Condition, parts: &[Filter], dialect: Dialect) -> Result<Con
 
 fn predicate(field: &Field, op: Op, operands: &[Operand], dialect: Dialect) -> Result<Expr> {
     let expr = dialect.expr(field)?;
-    let list = || operands.iter().cloned().map(|o| Expr::val(o.bind())).collect::<Vec<_>>();
-    let Some(first) = operands.first().cloned() else {
+    let list = || operands.iter().map(|operand| dialect.operand(field, operand)).collect::<Vec<_>>();
+    let Some(first) = operands.first() else {
         return Err(StoreError::Setup(format!("a predicate on {} has no operand", field.name)));
     };
-    let value = || Expr::val(first.clone().bind());
+    let value = || dialect.operand(field, first);
     Ok(match op {
         Op::Eq => expr.eq(value()),
         Op::Ne => expr.ne(value()),
@@ -227,9 +228,9 @@ fn predicate(field: &Field, op: Op, operands: &[Operand], dialect: Dialect) -> R
         Op::Lte => expr.lte(value()),
         Op::In => expr.is_in(list()),
         Op::Nin => expr.is_not_in(list()),
-        Op::Like => expr.like(pattern(&first)),
-        Op::Ilike => Expr::expr(Func::lower(expr)).like(pattern(&lower(&first))),
-        Op::Null if first == Operand::Boolean(true) => expr.is_null(),
+        Op::Like => expr.like(pattern(first)),
+        Op::Ilike => Expr::expr(Func::lower(expr)).like(pattern(&lower(first))),
+        Op::Null if *first == Operand::Boolean(true) => expr.is_null(),
         Op::Null => expr.is_not_null(),
     })
 }
@@ -261,10 +262,10 @@ fn after(sort: &[SortKey], from: &[Option<Operand>], dialect: Dialect) -> Result
     };
     let expr = || dialect.expr(&key.field);
     let rest = after(keys, values, dialect)?;
-    let Some(value) = value.clone() else {
+    let Some(value) = value else {
         return Ok(Condition::all().add(expr()?.is_null()).add(rest));
     };
-    let bound = Expr::val(value.bind());
+    let bound = dialect.operand(&key.field, value);
     let further = if key.descending { expr()?.lt(bound.clone()) } else { expr()?.gt(bound.clone()) };
     let equal = Condition::all().add(expr()?.eq(bound)).add(rest);
     let any = Condition::any().add(further).add(equal);
@@ -281,11 +282,11 @@ fn before(sort: &[SortKey], from: &[Option<Operand>], dialect: Dialect) -> Resul
     };
     let expr = || dialect.expr(&key.field);
     let rest = before(keys, values, dialect)?;
-    let Some(value) = value.clone() else {
+    let Some(value) = value else {
         let equal = Condition::all().add(expr()?.is_null()).add(rest);
         return Ok(Condition::any().add(expr()?.is_not_null()).add(equal));
     };
-    let bound = Expr::val(value.bind());
+    let bound = dialect.operand(&key.field, value);
     let nearer = if key.descending { expr()?.gt(bound.clone()) } else { expr()?.lt(bound.clone()) };
     let equal = Condition::all().add(expr()?.eq(bound)).add(rest);
     Ok(Condition::any().add(nearer).add(equal))
@@ -298,7 +299,8 @@ fn beyond(sort: &[SortKey], from: &[Option<Operand>], backwards: bool, dialect: 
     if sort.iter().any(|key| key.field.nullable || key.descending != first.descending) {
         return Ok(None);
     }
-    let Some(values) = from.iter().map(|value| value.clone().map(|v| Expr::val(v.bind()))).collect() else {
+    let operand = |(key, value): (&SortKey, &Option<Operand>)| Some(dialect.operand(&key.field, value.as_ref()?));
+    let Some(values) = sort.iter().zip(from).map(operand).collect() else {
         return Ok(None);
     };
     let row = Expr::tuple(sort.iter().map(|key| dialect.expr(&key.field)).collect::<Result<Vec<_>>>()?);
@@ -316,6 +318,24 @@ enum Dialect {
 impl Dialect {
     fn of(conn: &Conn) -> Self {
         if conn.is_postgres() { Self::Postgres } else { Self::Sqlite }
+    }
+
+    /// A value to compare a field with. PostgreSQL keeps a statement with the types that its
+    /// parameters had first, so each place of a text has one: a number is a decimal, whole or not.
+    /// SQLite compares the numbers of documents as texts, under a collation of their values.
+    fn operand(self, field: &Field, operand: &Operand) -> Expr {
+        match (operand, self) {
+            (Operand::Text(text), _) => Expr::val(text.as_str().bind()),
+            (Operand::Number(number), Self::Postgres) => {
+                Expr::val(number.to_string().bind()).cast_as(Alias::new("numeric"))
+            }
+            (Operand::Number(number), Self::Sqlite) if field.source == Source::Data => Expr::val(number.to_string().bind()),
+            (Operand::Number(Number::Whole(whole)), Self::Sqlite) => Expr::val(whole.bind()),
+            (Operand::Number(Number::Double(double)), Self::Sqlite) => Expr::val(double.bind()),
+            (Operand::Boolean(value), _) => Expr::val(value.bind()),
+            (Operand::Timestamp(time), _) => Expr::val(time.bind()),
+            (Operand::Uuid(id), _) => Expr::val(id.bind()),
+        }
     }
 
     /// A field as an expression of its type. Text compares by its bytes in both.
@@ -336,8 +356,11 @@ impl Dialect {
         // A value of another type, left by an older version of the plugin, counts as missing.
         let value = match (is_type, field.field_type) {
             (None, _) => value,
+            (Some(found), FieldType::Number) if self == Self::Sqlite => {
+                format!("CASE WHEN {found} IN ('integer', 'real') THEN data->'$.\"{name}\"' END")
+            }
             (Some(found), FieldType::Number) => {
-                format!("CASE WHEN {found} IN ('number', 'integer', 'real') THEN CAST({value} AS NUMERIC) END")
+                format!("CASE WHEN {found} = 'number' THEN CAST({value} AS NUMERIC) END")
             }
             (Some(found), FieldType::Boolean) => {
                 format!("CASE WHEN {found} IN ('boolean', 'true', 'false') THEN CAST({value} AS BOOLEAN) END")
@@ -346,6 +369,9 @@ impl Dialect {
         };
         Ok(Expr::cust(match (field.field_type, self) {
             (FieldType::Text, Self::Postgres) => format!("(({value}) COLLATE \"C\")"),
+            (FieldType::Number, Self::Sqlite) if field.source == Source::Data => {
+                format!("(({value}) COLLATE {})", sqlite::NUMBER)
+            }
             _ => format!("({value})"),
         }))
     }

@@ -29,6 +29,7 @@ struct Row {
     event_type: String,
     source: String,
     subject: Option<String>,
+    #[sqlx(try_from = "crate::document::Document")]
     data: Json,
     actor: Option<Uuid>,
     caused_by: Option<Uuid>,

@@ -32,6 +32,7 @@ pub struct Installation {
     /// What was granted: a list of permissions.
     pub grants: Json,
     /// What was set, without the defaults.
+    #[sqlx(try_from = "crate::document::Document")]
     pub settings: Json,
     /// The version that ran before, to which it can go back.
     pub previous_version: Option<String>,

@@ -34,7 +34,7 @@ pub use manage::{
     request_cancel, retry, retry_many,
 };
 
-use crate::{Bind, Listing, Page, Result, Slice, TenantTx, Weigh, value::params};
+use crate::{Bind, Listing, Page, Result, Slice, TenantTx, Weigh, document::Document, value::params};
 
 /// A job, as people see it.
 #[derive(Clone, Debug, Serialize, FromRow, JsonSchema)]
@@ -47,6 +47,7 @@ pub struct Job {
     /// The plugin that runs it.
     pub plugin: String,
     /// What it is about.
+    #[sqlx(try_from = "crate::document::Document")]
     pub payload: Json,
     /// Where it is in its life.
     #[sqlx(try_from = "String")]
@@ -67,6 +68,7 @@ pub struct Job {
     /// Why the last run failed.
     pub last_error: Option<String>,
     /// What the job returned.
+    #[sqlx(try_from = "crate::document::MaybeDocument")]
     pub result: Option<Json>,
     /// How far it is, 0 to 100.
     pub progress: Option<i64>,
@@ -229,7 +231,7 @@ pub async fn list_of_webhook(tx: &mut TenantTx, webhook: Uuid, slice: &Slice<'_>
 
 /// What a job is about.
 pub async fn payload_of(tx: &mut TenantTx, id: JobId) -> Result<Option<Json>> {
-    let row: Option<(Json,)> =
+    let row: Option<(Document,)> =
         tx.fetch_optional("SELECT payload FROM jobs WHERE tenant_id = $1 AND id = $2", params![id]).await?;
-    Ok(row.map(|(payload,)| payload))
+    Ok(row.map(|(payload,)| payload.into()))
 }

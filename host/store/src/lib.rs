@@ -12,6 +12,7 @@ mod built;
 pub mod bus;
 mod conn;
 mod db;
+mod document;
 mod error;
 pub mod events;
 pub mod idempotency;

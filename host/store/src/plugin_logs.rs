@@ -26,6 +26,7 @@ pub struct PluginLog {
     /// The text.
     pub message: String,
     /// Structured fields.
+    #[sqlx(try_from = "crate::document::Document")]
     pub fields: Json,
     /// The job or delivery that was running.
     pub job_id: Option<Uuid>,

@@ -20,6 +20,7 @@ use crate::{
 struct Row {
     id: Uuid,
     version: i64,
+    #[sqlx(try_from = "crate::document::Document")]
     data: Json,
     created_at: Timestamp,
     updated_at: Timestamp,

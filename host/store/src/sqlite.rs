@@ -1,13 +1,25 @@
 //! What only SQLite has: one writer, readers that cannot write.
 
-use std::{path::Path, time::Duration};
+use std::{cmp::Ordering, path::Path, time::Duration};
 
+use purlin_domain::number::Number;
 use sqlx::{
     Pool, Sqlite, Transaction,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 
 use crate::Result;
+
+/// The collation of texts that are numbers, by their exact values. SQLite itself reads a decimal
+/// only to within the last bit of a double.
+pub(crate) const NUMBER: &str = "purlin_number";
+
+fn compare_numbers(a: &str, b: &str) -> Ordering {
+    match (a.parse::<Number>(), b.parse::<Number>()) {
+        (Ok(a), Ok(b)) => a.cmp(&b),
+        _ => a.cmp(b),
+    }
+}
 
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -21,6 +33,7 @@ pub(crate) fn options(file: &Path) -> SqliteConnectOptions {
         .busy_timeout(Duration::from_secs(5))
         // Text compares by its bytes, as it does in PostgreSQL under the "C" collation.
         .pragma("case_sensitive_like", "ON")
+        .collation(NUMBER, compare_numbers)
 }
 
 pub(crate) async fn open(file: &Path, readers: u32) -> Result<(Pool<Sqlite>, Pool<Sqlite>)> {

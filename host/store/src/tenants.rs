@@ -31,6 +31,7 @@ pub struct Tenant {
     /// The plan it is on.
     pub plan: String,
     /// Its settings, an object.
+    #[sqlx(try_from = "crate::document::Document")]
     pub settings: Json,
     /// When its roles and settings were made.
     pub provisioned_at: Option<Timestamp>,

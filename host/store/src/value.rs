@@ -2,7 +2,6 @@
 
 use purlin_domain::{
     Json, Timestamp,
-    filter::Operand,
     id::{ApiKeyId, EventId, InvitationId, JobId, RecordId, RoleId, SessionId, TenantId, UserId, VersionId},
 };
 use sea_query::Value;
@@ -61,24 +60,6 @@ impl<T: Bind> Bind for Option<T> {
     }
     fn null() -> Value {
         T::null()
-    }
-}
-
-impl Bind for Operand {
-    fn bind(self) -> Value {
-        match self {
-            Self::Text(text) => text.bind(),
-            Self::Number(number) => match number.as_i64() {
-                Some(whole) => whole.bind(),
-                None => number.as_f64().bind(),
-            },
-            Self::Boolean(value) => value.bind(),
-            Self::Timestamp(time) => time.bind(),
-            Self::Uuid(id) => id.bind(),
-        }
-    }
-    fn null() -> Value {
-        String::null()
     }
 }
 

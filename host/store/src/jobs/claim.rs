@@ -209,6 +209,7 @@ pub struct Claimed {
     /// The plugin that runs it.
     pub plugin: String,
     /// What it is about; one that is large is left out of a claim, and read when it is run.
+    #[sqlx(try_from = "crate::document::MaybeDocument")]
     pub payload: Option<Json>,
     /// Its share of the workers.
     #[sqlx(try_from = "String")]

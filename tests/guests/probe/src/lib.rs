@@ -70,6 +70,20 @@ fn loans() -> Collection {
     Collection::new("loans", schema).references("item", "inventory.items").references_loosely("to", "people")
 }
 
+/// A value of every type that lists compare; `m` is `n` with an index.
+fn values() -> Collection {
+    let properties = json!({
+        "t": { "type": "string" },
+        "n": { "type": "number" },
+        "m": { "type": "number" },
+        "k": { "type": "integer" },
+        "b": { "type": "boolean" },
+    });
+    let fields = ["t", "n", "m", "k", "b"];
+    let schema = json!({ "type": "object", "properties": properties });
+    Collection::new("values", schema).filterable(&fields).sortable(&fields).indexed(&["m"])
+}
+
 impl Plugin for Probe {
     fn describe() -> Descriptor {
         let schema = json!({
@@ -87,6 +101,7 @@ impl Plugin for Probe {
             .collection(effects)
             .collection(people())
             .collection(loans())
+            .collection(values())
             .publishes(EventType::new("probe.pinged"))
             .publishes(EventType::new("probe.stepped"))
             .publishes(EventType::new("probe.idle"))
