@@ -18,6 +18,16 @@ async fn enabling_grants_what_is_asked_for_or_less_never_more(database: Database
         "not_asked"
     );
     assert_eq!(ada.post("/api/v1/installations", &json!({ "plugin": "crm" })).await.problem(422), "invalid");
+    let silent = ada.post("/api/v1/installations", &json!({ "plugin": "probe" })).await.expect(422);
+    let told = &silent["errors"][0];
+    assert_eq!(
+        (&told["pointer"], &told["code"]),
+        (&json!("/grants"), &json!("required")),
+        "nothing is granted by silence"
+    );
+    assert!(told["detail"].as_str().unwrap().contains("probe.notes:*, "), "{told}");
+    let version = ada.get("/api/v1/plugins/probe/versions/0.1.0").await.expect(200);
+    assert_eq!(version["requested_permissions"][0], "probe.notes:*", "what is requested is seen before");
     let some = ada.post("/api/v1/installations", &enable(json!(["probe.notes:read"]))).await.expect(201);
     assert_eq!(some["grants"], json!(["probe.notes:read"]));
     assert_eq!(
@@ -27,6 +37,7 @@ async fn enabling_grants_what_is_asked_for_or_less_never_more(database: Database
             "probe.effects:*",
             "probe.people:*",
             "probe.loans:*",
+            "probe.values:*",
             "probe.tools:use",
             "users:read",
             "inventory.items:read",

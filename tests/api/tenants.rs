@@ -120,7 +120,7 @@ async fn a_plan_has_ceilings_that_hold_and_can_be_read(database: Database) {
     ada.post("/api/v1/users", &user(1)).await.expect(201);
     assert_eq!(ada.post("/api/v1/users", &user(2)).await.problem(403), "plan_limit");
     ada.enable("probe").await;
-    let second = json!({ "plugin": "inventory" });
+    let second = json!({ "plugin": "inventory", "grants": "all" });
     assert_eq!(ada.post("/api/v1/installations", &second).await.problem(403), "plan_limit");
     let note = |letter: &str, bytes: usize| json!({ "text": letter.repeat(bytes) });
     let id = ada.create("probe/notes", note("a", 200)).await;

@@ -57,7 +57,8 @@ async fn step(engine: &mut Engine, model: &mut Model, random: &mut StdRng, next_
                 blocks: new.blocks_lane,
                 seq: 0,
                 is_lapsing: false,
-                has_begun: false,
+                is_suspect: false,
+                crashes_alone: 0,
             };
             let taken_in = match engine.enqueue(engine.tenant, &[new]).await {
                 Ok(()) => true,
@@ -73,13 +74,8 @@ async fn step(engine: &mut Engine, model: &mut Model, random: &mut StdRng, next_
             let claimed: Vec<u128> =
                 engine.claim(1, length, queue, count).await.iter().map(|job| job.id.0.as_u128()).collect();
             assert_eq!(claimed, model.claim(queue, count as usize, is_lapsing), "claim");
-            for id in claimed {
-                let job = &model.jobs[&id];
-                if job.crashes > 0 && random.random_bool(0.7) {
-                    assert!(engine.begin_suspect(&job_fence(id, job.run_lease)).await);
-                    model.jobs.get_mut(&id).unwrap().has_begun = true;
-                }
-            }
+            let suspect = engine.claim_suspect(1, length).await.map(|job| job.id.0.as_u128());
+            assert_eq!(suspect, model.claim_suspect(is_lapsing, now), "claim a suspect");
         }
         55..75 => {
             let id = some_id(model, random);

@@ -11,7 +11,7 @@ use purlin_domain::{
 };
 use purlin_store::{
     events,
-    jobs::{self, Fence, Lease, Outcome},
+    jobs::{self, Lease, Outcome},
     mutants,
 };
 use purlin_test_macros::db_test;
@@ -85,38 +85,67 @@ async fn a_claim_that_is_not_committed_takes_nothing_away(database: Database) {
     assert_eq!(engine.claim(2, LONG, Queue::Default, 1).await.len(), 1);
 }
 
+/// Let the job of this number take a worker down alone.
+async fn crash_alone(engine: &mut Engine, worker: u128) {
+    engine.now += chrono::TimeDelta::seconds(60);
+    engine.claim_suspect(worker, SHORT).await.unwrap();
+    assert_eq!(engine.take_back(9, &[]).await, 1);
+}
+
 #[db_test]
-async fn a_job_that_kills_its_workers_is_a_dead_letter_after_three_and_others_are_not_blamed(database: Database) {
-    let engine = Engine::over(database).await;
+async fn a_job_that_kills_its_workers_alone_is_a_dead_letter_after_three_and_others_are_not_blamed(database: Database) {
+    let mut engine = Engine::over(database).await;
     engine.enqueue(engine.tenant, &[engine.job(1), engine.job(2)]).await.unwrap();
-    for crash in 1..=3 {
-        let claimed = engine.claim(crash, SHORT, Queue::Default, 2).await;
-        assert_eq!(claimed.len(), 2);
-        if claimed[0].crashes > 0 {
-            // The other still waits there when the worker dies.
-            assert!(engine.begin_suspect(&claimed[0].fence()).await);
-        }
-        assert_eq!(engine.rescue(9).await, 2);
+    assert_eq!(engine.claim(1, SHORT, Queue::Default, 2).await.len(), 2);
+    assert_eq!(engine.rescue(9).await, 2);
+    for n in [1, 2] {
+        assert_eq!(engine.state(n).await, Some(("scheduled".to_owned(), 0, 1)), "both are suspected");
     }
-    assert_eq!(engine.state(1).await, Some(("dead".to_owned(), 0, 3)), "no attempt was used");
-    assert_eq!(engine.state(2).await, Some(("ready".to_owned(), 0, 1)));
-    let last = engine.claim(4, LONG, Queue::Default, 2).await;
-    assert_eq!(last.len(), 1);
-    assert!(!engine.begin_suspect(&Fence { run_lease: 1, ..last[0].fence() }).await, "an old claim begins nothing");
+    assert_eq!(engine.claim(2, LONG, Queue::Default, 2).await.len(), 0, "suspects are not claimed with others");
+    // The second does well, with the host to itself.
+    engine.now += chrono::TimeDelta::seconds(1);
+    let first = engine.claim_suspect(2, LONG).await.unwrap();
+    let second = engine.claim_suspect(2, LONG).await.unwrap();
+    assert!(engine.finish(second.fence(), None, &done()).await);
+    assert!(engine.finish(first.fence(), None, &Outcome::Released { run_at: engine.now }).await);
+    assert_eq!(engine.state(1).await, Some(("scheduled".to_owned(), 0, 1)), "it did not run to its end");
+    for worker in 3..=5 {
+        crash_alone(&mut engine, worker).await;
+    }
+    assert_eq!(engine.state(1).await, Some(("dead".to_owned(), 0, 4)), "no attempt was used");
+    assert_eq!(engine.state(2).await.unwrap().0, "succeeded");
+}
+
+#[db_test]
+async fn suspects_that_ran_together_when_their_worker_died_are_blamed_never(database: Database) {
+    let mut engine = Engine::over(database).await;
+    engine.enqueue(engine.tenant, &[engine.job(1), engine.job(2)]).await.unwrap();
+    engine.claim(1, SHORT, Queue::Default, 2).await;
+    for worker in 2..=9 {
+        assert_eq!(engine.rescue(99).await, 2);
+        engine.now += chrono::TimeDelta::seconds(1);
+        assert!(
+            engine.claim_suspect(worker, SHORT).await.is_some() && engine.claim_suspect(worker, SHORT).await.is_some()
+        );
+    }
+    engine.rescue(99).await;
+    for n in [1, 2] {
+        assert_eq!(engine.state(n).await.unwrap().0, "scheduled");
+    }
 }
 
 /// A rescue takes the head of a lane away, and opens the lane for those behind it; a host
 /// that dies between the two leaves that to whoever rescues next.
 #[db_test]
 async fn a_lane_that_lost_its_head_is_opened_also_when_whoever_took_it_died(database: Database) {
-    let engine = Engine::over(database).await;
+    let mut engine = Engine::over(database).await;
     let in_lane = |n| NewJob { ordering_key: Some("lane".to_owned()), ..engine.job(n) };
     engine.enqueue(engine.tenant, &[in_lane(1), in_lane(2), in_lane(3)]).await.unwrap();
     assert_eq!(engine.open_lanes().await, 0, "its head is there");
-    for crash in 1..=3 {
-        let claimed = engine.claim(crash, SHORT, Queue::Default, 1).await.remove(0);
-        assert!(crash == 1 || engine.begin_suspect(&claimed.fence()).await);
-        assert_eq!(engine.take_back(9, &[]).await, 1);
+    assert_eq!(engine.claim(1, SHORT, Queue::Default, 1).await.len(), 1);
+    assert_eq!(engine.take_back(9, &[]).await, 1);
+    for worker in 2..=4 {
+        crash_alone(&mut engine, worker).await;
     }
     let state = async |n| engine.state(n).await.map(|(state, ..)| state);
     assert_eq!((state(1).await.as_deref(), state(2).await.as_deref()), (Some("dead"), Some("waiting")));

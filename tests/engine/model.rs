@@ -18,8 +18,8 @@ pub struct ModelJob {
     pub blocks: bool,
     pub seq: u64,
     pub is_lapsing: bool,
-    /// Whether its worker said that it runs it, or need not.
-    pub has_begun: bool,
+    pub is_suspect: bool,
+    pub crashes_alone: i64,
 }
 
 #[derive(Default)]
@@ -73,7 +73,8 @@ impl Model {
     }
 
     pub fn promote(&mut self, now: Timestamp) {
-        for job in self.jobs.values_mut().filter(|job| job.state == "scheduled" && job.run_at <= now) {
+        let is_due = |job: &&mut ModelJob| job.state == "scheduled" && !job.is_suspect && job.run_at <= now;
+        for job in self.jobs.values_mut().filter(is_due) {
             job.state = "ready";
         }
     }
@@ -95,9 +96,19 @@ impl Model {
             job.attempt += 1;
             job.run_lease += 1;
             job.is_lapsing = is_lapsing;
-            job.has_begun = job.crashes == 0;
         }
         claimed
+    }
+
+    /// Which suspect is claimed next.
+    pub fn claim_suspect(&mut self, is_lapsing: bool, now: Timestamp) -> Option<u128> {
+        let due = self.jobs.iter().filter(|(_, job)| job.state == "scheduled" && job.is_suspect && job.run_at <= now);
+        let id = *due.min_by_key(|(_, job)| (job.crashes_alone, job.run_at, job.seq))?.0;
+        let job = self.jobs.get_mut(&id).unwrap();
+        (job.state, job.is_lapsing) = ("running", is_lapsing);
+        job.attempt += 1;
+        job.run_lease += 1;
+        Some(id)
     }
 
     /// Whether the claim still held. `to` is what becomes of the job.
@@ -107,9 +118,12 @@ impl Model {
             return false;
         };
         match to {
-            "retry" => (job.state, job.run_at) = (Self::due(run_at, now), run_at),
+            "retry" => (job.state, job.run_at, job.is_suspect) = (Self::due(run_at, now), run_at, false),
             "release" => {
                 (job.state, job.run_at) = (Self::due(run_at, now), run_at);
+                if job.is_suspect {
+                    job.state = "scheduled";
+                }
                 job.attempt -= 1;
             }
             end => {
@@ -145,6 +159,7 @@ impl Model {
         }
         let revived = self.jobs.get_mut(&id).unwrap();
         (revived.attempt, revived.crashes, revived.run_at) = (0, 0, now);
+        (revived.is_suspect, revived.crashes_alone) = (false, 0);
         revived.state = if job.lane.is_none() || job.blocks { "ready" } else { "waiting" };
         self.open_lane(job.lane, now);
         true
@@ -160,12 +175,16 @@ impl Model {
     pub fn rescue(&mut self, now: Timestamp) -> usize {
         let lapsed: Vec<u128> =
             self.jobs.iter().filter(|(_, job)| job.state == "running" && job.is_lapsing).map(|(id, _)| *id).collect();
+        let running = self.jobs.values().filter(|job| job.state == "running" && job.is_suspect).count();
         for id in &lapsed {
             let job = self.jobs.get_mut(id).unwrap();
-            job.crashes += i64::from(job.has_begun);
+            let is_blamed = job.is_suspect && running == 1;
+            job.crashes += 1;
+            job.crashes_alone += i64::from(is_blamed);
             job.attempt -= 1;
-            job.run_at = now;
-            job.state = if job.has_begun && job.crashes >= 3 { "dead" } else { "ready" };
+            job.run_at = if is_blamed { now + chrono::TimeDelta::seconds(5) } else { now };
+            job.state = if is_blamed && job.crashes_alone >= 3 { "dead" } else { "scheduled" };
+            job.is_suspect = true;
         }
         for id in &lapsed {
             let job = self.jobs[id].clone();

@@ -107,11 +107,13 @@ impl Engine {
         held
     }
 
-    pub async fn begin_suspect(&self, fence: &Fence) -> bool {
-        let mut tx = self.db.write(self.tenant).await.unwrap();
-        let held = jobs::begin_suspect(&mut tx, *fence, self.now).await.unwrap();
+    /// Claim the next suspect for a worker.
+    pub async fn claim_suspect(&self, worker: u128, length: Duration) -> Option<Claimed> {
+        let lease = Lease { worker: Uuid::from_u128(worker), length };
+        let mut tx = self.db.engine().await.unwrap();
+        let claimed = jobs::claim_suspect(&mut tx, lease, self.now).await.unwrap();
         tx.commit().await.unwrap();
-        held
+        claimed
     }
 
     /// Take jobs back whose lease ended, as a worker that holds none.

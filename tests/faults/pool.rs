@@ -64,6 +64,7 @@ async fn a_connection_of_a_caller_who_gave_up_serves_the_next_one_clean() {
         url: format!("postgres://postgres@127.0.0.1:{port}/{name}?sslmode=disable"),
         migrate_url: None,
         connections: 1,
+        list_timeout: Duration::from_secs(30),
     };
     let db = Db::open(&proxied).await.unwrap();
     let cancellations = figure(500, 10_000);

@@ -36,7 +36,7 @@ async fn settings_are_checked_kept_and_told_to_the_plugin(database: Database) {
     assert_eq!(call(&ada, json!({ "do": "settings" })).await["ok"], json!({ "greeting": "hello" }), "the default");
     let path = "/api/v1/installations/probe/settings";
     for (bad, pointer) in
-        [(json!({ "count": -1 }), "/count"), (json!({ "count": "x" }), "/count"), (json!({ "other": 1 }), "")]
+        [(json!({ "count": -1 }), "/count"), (json!({ "count": "x" }), "/count"), (json!({ "other": 1 }), "/other")]
     {
         let refused = put(&ada, path, bad.clone()).await.expect(422);
         assert_eq!(refused["errors"][0]["pointer"], pointer, "{bad}: {refused:#}");
@@ -55,11 +55,12 @@ async fn settings_are_checked_kept_and_told_to_the_plugin(database: Database) {
     assert_eq!(ada.rows("/api/v1/apps/probe/effects").await.len(), 1, "nothing changed, nothing is told");
     let settings = call(&ada, json!({ "do": "settings" })).await;
     assert_eq!(settings["ok"], json!({ "greeting": "hi", "count": 2 }));
-    let consent = json!({ "plugin": "probe", "settings": { "count": 3 }, "secrets": { "token": "s3cret" } });
+    let consent =
+        json!({ "plugin": "probe", "grants": "all", "settings": { "count": 3 }, "secrets": { "token": "s3cret" } });
     let enabled = ada.post("/api/v1/installations", &consent).await.expect(201);
     assert_eq!(enabled["settings"], json!({ "count": 3 }));
     assert!(enabled["secrets"][0]["set_at"].is_string(), "{enabled:#}");
-    let bad = json!({ "plugin": "probe", "settings": { "count": -3 } });
+    let bad = json!({ "plugin": "probe", "grants": "all", "settings": { "count": -3 } });
     let refused = ada.post("/api/v1/installations", &bad).await.expect(422);
     assert_eq!(refused["errors"][0]["pointer"], "/settings/count");
 }

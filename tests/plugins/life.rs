@@ -29,7 +29,10 @@ async fn upload(host: &Host, letters: &[u8]) {
 }
 
 async fn enable(client: &Client, version: &str) -> Value {
-    client.post("/api/v1/installations", &json!({ "plugin": "story", "version": version })).await.expect(201)
+    client
+        .post("/api/v1/installations", &json!({ "plugin": "story", "version": version, "grants": "all" }))
+        .await
+        .expect(201)
 }
 
 /// What the plugin wrote, in its order: by which edition, and what.
@@ -394,7 +397,11 @@ async fn a_version_that_runs_again_has_settings_that_it_can_take(database: Datab
     upload(&host, b"AF").await;
     let ada = host.tenant("acme").await;
     let run = async |version: &str, settings: Value| {
-        ada.post("/api/v1/installations", &json!({ "plugin": "story", "version": version, "settings": settings })).await
+        ada.post(
+            "/api/v1/installations",
+            &json!({ "plugin": "story", "version": version, "grants": "all", "settings": settings }),
+        )
+        .await
     };
     let set = async |settings: Value| {
         let request = ada.request(reqwest::Method::PUT, &format!("{INSTALLATION}/settings"));

@@ -44,8 +44,10 @@ fn numbers() -> Vec<Value> {
     let mut all: Vec<Value> = (-3..12).map(|n| json!(n)).collect();
     all.extend((-3..12).map(|n| json!(f64::from(n) + 0.5)));
     all.extend([json!(i64::MAX), json!(i64::MIN), json!(i64::MAX - 1), json!(1_i64 << 53), json!((1_i64 << 53) + 1)]);
-    all.extend([1007.64, 0.1, 0.30000000000000004, 1e-300, -1e-300, 1e300, -1e300, 1e19, 9.3e18, 5e-324].map(Value::from));
-    all.extend([1.5e10, 123_456_789.125, 4.35, 2.675, 1.0 / 3.0].map(Value::from));
+    all.extend(
+        [1007.64, 0.1, 0.30000000000000004, 1e-300, -1e-300, 1e300, -1e300, 1e19, 9.3e18, 5e-324].map(Value::from),
+    );
+    all.extend([1.5e10 + 0.5, 123_456_789.125, 4.35, 2.675, 1.0 / 3.0].map(Value::from));
     all
 }
 

@@ -14,7 +14,7 @@ async fn a_new_master_key_takes_over_what_the_old_one_sealed_and_the_old_one_can
     let mut host = Host::start(database).await;
     host.upload(&["inventory", "probe"]).await;
     let ada = furnish(&host, "acme").await;
-    let consent = json!({ "plugin": "probe", "secrets": { "token": "s3cret" } });
+    let consent = json!({ "plugin": "probe", "grants": "all", "secrets": { "token": "s3cret" } });
     ada.post("/api/v1/installations", &consent).await.expect(201);
     let file = host.database.directory.path().join("master.key");
     let run = |host: &Host, arguments: &[&str]| {

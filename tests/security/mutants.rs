@@ -390,7 +390,10 @@ async fn run(original: &std::path::Path, own: TenantId, t: &Theirs, other: Tenan
     let copy = tempfile::tempdir().unwrap();
     let file = copy.path().join("purlin.db");
     std::fs::copy(original, &file).unwrap();
-    let db = Db::open(&Config::Sqlite { file: file.clone(), readers: 1 }).await.unwrap();
+    let db =
+        Db::open(&Config::Sqlite { file: file.clone(), readers: 1, list_timeout: std::time::Duration::from_secs(3) })
+            .await
+            .unwrap();
     let mut told = String::new();
     let mut tx = db.write(own).await.unwrap();
     ask(&mut tx, t, "bolts", &mut told).await;

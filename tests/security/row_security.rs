@@ -263,8 +263,9 @@ async fn the_host_refuses_to_start_when_row_security_does_not_hold() {
 #[tokio::test]
 async fn a_connection_that_was_dropped_half_way_serves_the_next_tenant_clean() {
     let Some((host, [acme, bolts])) = furnished().await else { return };
-    let config =
-        purlin_store::Config::Postgres { url: host.database.url.clone().unwrap(), migrate_url: None, connections: 1 };
+    let url = host.database.url.clone().unwrap();
+    let list_timeout = std::time::Duration::from_secs(30);
+    let config = purlin_store::Config::Postgres { url, migrate_url: None, connections: 1, list_timeout };
     let db = Db::open(&config).await.unwrap();
     for round in 0..200 {
         let tenant = if round % 2 == 0 { acme } else { bolts };

@@ -80,7 +80,7 @@ impl Client {
     }
 
     pub async fn enable(&self, plugin: &str) {
-        self.post("/api/v1/installations", &json!({ "plugin": plugin })).await.expect(201);
+        self.post("/api/v1/installations", &json!({ "plugin": plugin, "grants": "all" })).await.expect(201);
     }
 
     /// Create a record; its id.

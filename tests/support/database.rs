@@ -89,9 +89,15 @@ impl Database {
 
     /// As the store is told of it.
     pub fn config(&self) -> purlin_store::Config {
+        let list_timeout = std::time::Duration::from_secs(30);
         match &self.url {
-            Some(url) => purlin_store::Config::Postgres { url: url.clone(), migrate_url: None, connections: 4 },
-            None => purlin_store::Config::Sqlite { file: self.directory.path().join("purlin.db"), readers: 2 },
+            Some(url) => {
+                purlin_store::Config::Postgres { url: url.clone(), migrate_url: None, connections: 4, list_timeout }
+            }
+            None => {
+                let file = self.directory.path().join("purlin.db");
+                purlin_store::Config::Sqlite { file, readers: 2, list_timeout }
+            }
         }
     }
 }

@@ -137,8 +137,14 @@ impl Host {
 
     /// End the process as a power cut would.
     pub fn kill(&mut self) {
-        self.child.kill().unwrap();
+        // It may have ended by itself.
+        drop(self.child.kill());
         self.child.wait().unwrap();
+    }
+
+    /// Whether the process ended by itself.
+    pub fn has_ended(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
     }
 
     /// Send it a signal, by name.

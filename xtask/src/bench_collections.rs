@@ -58,7 +58,7 @@ fn measure(host: &Host, url: &str, inventory: &[u8]) -> Result<()> {
         ),
     )?;
     sql(url, "ANALYZE records")?;
-    client.post("/api/v1/installations", &json!({ "plugin": "inventory" }))?.expect(201)?;
+    client.post("/api/v1/installations", &json!({ "plugin": "inventory", "grants": "all" }))?.expect(201)?;
     let began = Instant::now();
     let queries = [
         ("one record", "filter[quantity]=77777"),

@@ -121,7 +121,7 @@ fn over(database: &str, probe: &Path, url: Option<&str>) -> Result<()> {
     let host = Host::start(&binary, &directory, &environment)?;
     host.operator()?.upload("/api/v1/plugins", &fs::read(probe)?)?.expect(201)?;
     let (client, registered) = host.tenant("bench")?;
-    client.post("/api/v1/installations", &json!({ "plugin": "probe" }))?.expect(201)?;
+    client.post("/api/v1/installations", &json!({ "plugin": "probe", "grants": "all" }))?.expect(201)?;
     let tenant = text(&registered, "/tenant/id")?;
     let psql = url.map(Psql::open).transpose()?.map(RefCell::new);
     let bench = Bench { client, tenant, metrics, url: url.map(str::to_owned), psql };

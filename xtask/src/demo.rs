@@ -72,7 +72,8 @@ fn register(client: &mut Client) -> Result<(String, String)> {
 
 fn enable(client: &Client) -> Result<()> {
     println!("\n2. Enable inventory, granting what it asks for");
-    let installation = client.post("/api/v1/installations", &json!({ "plugin": "inventory" }))?.expect(201)?;
+    let installation =
+        client.post("/api/v1/installations", &json!({ "plugin": "inventory", "grants": "all" }))?.expect(201)?;
     println!("   version {}, granted {}", text(&installation, "/version")?, installation["grants"]);
     Ok(())
 }

@@ -155,6 +155,6 @@ fn prepare(host: &Host) -> Result<String> {
     }
     let (client, registered) = host.tenant("fuzzed")?;
     let token = text(&registered, "/access_token")?;
-    client.post("/api/v1/installations", &json!({ "plugin": "inventory" }))?.expect(201)?;
+    client.post("/api/v1/installations", &json!({ "plugin": "inventory", "grants": "all" }))?.expect(201)?;
     Ok(token)
 }

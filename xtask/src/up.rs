@@ -145,7 +145,7 @@ fn demo_tenant(settings: &Settings) -> Result<Value> {
     let signed_in = answer.expect(201).context("making the demo tenant")?;
     client.sign_in(&text(&signed_in, "/access_token")?);
     client
-        .post("/api/v1/installations", &json!({ "plugin": "inventory" }))?
+        .post("/api/v1/installations", &json!({ "plugin": "inventory", "grants": "all" }))?
         .expect(201)
         .context("enabling inventory")?;
     private::write(&file, &demo.to_string())?;

@@ -1,44 +1,109 @@
 //! What handlers take from a request, refused as problems.
 
+use std::{
+    any::TypeId,
+    collections::HashMap,
+    sync::{Arc, LazyLock, Mutex, PoisonError},
+};
+
 use axum::{
-    Json,
+    body::Bytes,
     extract::{FromRequest, FromRequestParts, Path, Query, Request},
     http::{
-        HeaderMap, StatusCode,
-        header::{HOST, IF_MATCH},
+        HeaderMap, Method, StatusCode,
+        header::{CONTENT_TYPE, HOST, IF_MATCH},
         request::Parts,
     },
 };
-use purlin_domain::{
-    Timestamp,
-    text::{NUL, has_nul},
-};
+use purlin_domain::{Timestamp, document, error::summary};
 use purlin_service::{
     ServiceError,
     list::{ListQuery, Parameter, Search},
+    schema::Schema,
 };
+use schemars::{JsonSchema, generate::SchemaSettings};
 use serde::de::DeserializeOwned;
-use serde_json::Value;
+use serde_path_to_error::Segment;
 
-use crate::problem::Problem;
+use crate::problem::{MERGE_PATCH, Problem};
 
-/// A JSON body.
+/// A JSON body, checked against the JSON Schema of its type, so that everything that is wrong with
+/// it is told at once.
 pub(crate) struct Body<T>(pub(crate) T);
 
-impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
+impl<T: DeserializeOwned + JsonSchema + 'static, S: Send + Sync> FromRequest<S> for Body<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
-        let Json(value) = Json::<Value>::from_request(request, state).await?;
-        if has_nul(&value) {
-            return Err(ServiceError::invalid("", "value", NUL).into());
+        media_type(request.method(), request.headers())?;
+        let bytes = Bytes::from_request(request, state)
+            .await
+            .map_err(|rejection| Problem::unread_body(rejection.status(), rejection.body_text()))?;
+        let document = document::read(&bytes).map_err(|violation| match violation.code.as_str() {
+            "json" => Problem::new(StatusCode::BAD_REQUEST, "json", violation.detail),
+            _ => ServiceError::Invalid(vec![violation]).into(),
+        })?;
+        let wrong = shape::<T>()?.violations(&document);
+        if !wrong.is_empty() {
+            return Err(ServiceError::Invalid(wrong).into());
         }
-        let value = T::deserialize(value).map_err(|error| ServiceError::invalid("", "shape", error.to_string()))?;
-        Ok(Self(value))
+        Ok(Self(serde_path_to_error::deserialize(document).map_err(|error| undecoded(&error))?))
     }
 }
 
-/// Path parameters. One that does not parse names nothing.
+/// What a schema does not say of a value, as that a text is a pattern or a permission, its type
+/// says in words of its own. serde's words are for the log.
+fn undecoded(error: &serde_path_to_error::Error<serde_json::Error>) -> ServiceError {
+    let pointer = error.path().iter().fold(String::new(), |pointer, segment| match segment {
+        Segment::Seq { index } => format!("{pointer}/{index}"),
+        Segment::Map { key } | Segment::Enum { variant: key } => {
+            format!("{pointer}/{}", key.replace('~', "~0").replace('/', "~1"))
+        }
+        Segment::Unknown => pointer,
+    });
+    let why = error.inner().to_string();
+    if why.starts_with("invalid ") || why.starts_with("missing ") || why.starts_with("unknown ") {
+        tracing::debug!(%error, "a body passed its schema and could not be decoded");
+        return ServiceError::invalid(
+            &pointer,
+            "shape",
+            "this value is not acceptable here; see the API's description",
+        );
+    }
+    ServiceError::invalid(&pointer, "shape", why)
+}
+
+/// The schema of a type of body, compiled at its first use.
+fn shape<T: JsonSchema + 'static>() -> Result<Arc<Schema>, ServiceError> {
+    static SHAPES: LazyLock<Mutex<HashMap<TypeId, Arc<Schema>>>> = LazyLock::new(Mutex::default);
+    let mut shapes = SHAPES.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(shape) = shapes.get(&TypeId::of::<T>()) {
+        return Ok(Arc::clone(shape));
+    }
+    let schema = SchemaSettings::draft2020_12().into_generator().into_root_schema_for::<T>();
+    let shape = Schema::compile(schema.as_value()).map_err(|wrong| ServiceError::internal(summary(&wrong)))?;
+    Ok(Arc::clone(shapes.entry(TypeId::of::<T>()).or_insert(Arc::new(shape))))
+}
+
+/// What a JSON body may be called: `application/json`, and for a change also JSON Merge Patch.
+fn media_type(method: &Method, headers: &HeaderMap) -> Result<(), Problem> {
+    let given = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let mut parts = given.split(';').map(str::trim);
+    let name = parts.next().unwrap_or_default().to_ascii_lowercase();
+    let is_utf8 = parts.all(|parameter| match parameter.split_once('=') {
+        Some((key, value)) if key.eq_ignore_ascii_case("charset") => {
+            value.trim_matches('"').eq_ignore_ascii_case("utf-8")
+        }
+        _ => true,
+    });
+    let is_patch = *method == Method::PATCH && name == MERGE_PATCH;
+    if is_utf8 && (name == JSON || is_patch) { Ok(()) } else { Err(Problem::media_type(method)) }
+}
+
+const JSON: &str = "application/json";
+
+/// Path parameters. One that does not parse names nothing, and neither does text that no database
+/// can hold.
 pub(crate) struct InPath<T>(pub(crate) T);
 
 impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for InPath<T> {
@@ -46,6 +111,9 @@ impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for InPath<
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         let Path(value) = Path::<T>::from_request_parts(parts, state).await.map_err(|_| ServiceError::NotFound)?;
+        if parts.uri.path().contains("%00") {
+            return Err(ServiceError::NotFound.into());
+        }
         Ok(Self(value))
     }
 }

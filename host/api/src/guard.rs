@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use axum::{
     body::{Body, to_bytes},
-    extract::{OriginalUri, RawPathParams, Request, State},
+    extract::{OriginalUri, RawPathParams, Request, State, rejection::RawPathParamsRejection},
     http::{HeaderMap, Method, StatusCode, header::AUTHORIZATION},
     middleware::{Next, from_fn_with_state},
     response::{IntoResponse, Response},
@@ -55,11 +55,11 @@ pub(crate) fn guarded(app: &App, operation: Operation) -> MethodRouter<App> {
 async fn admit(
     State(guard): State<Guard>,
     OriginalUri(uri): OriginalUri,
-    parameters: RawPathParams,
+    parameters: Result<RawPathParams, RawPathParamsRejection>,
     mut request: Request,
     next: Next,
 ) -> Result<Response, Problem> {
-    let asked = (request.method() == Method::GET).then(|| request.headers().clone());
+    let asked = matches!(*request.method(), Method::GET | Method::HEAD).then(|| request.headers().clone());
     if guard.needs == Needs::Nothing {
         return Ok(located(next.run(request).await, &uri));
     }
@@ -67,6 +67,8 @@ async fn admit(
         bearer(&request).ok_or(ServiceError::Unauthenticated("sign in and send `Authorization: Bearer <token>`"))?;
     let origin = request.extensions().get::<Origin>().cloned().unwrap_or_default();
     let mut principal = access::authenticate(&guard.app, token, origin).await?;
+    // What is not UTF-8 names nothing, for whoever may ask.
+    let parameters = parameters.map_err(|_| ServiceError::NotFound)?;
     require(&guard, &principal, &parameters)?;
     if guard.needs == Needs::PluginRoute {
         // Also before an answer is given again.

@@ -28,7 +28,7 @@ use purlin_service::Platform;
 use tower_http::{
     catch_panic::CatchPanicLayer,
     compression::CompressionLayer,
-    cors::{AllowOrigin, CorsLayer},
+    cors::{AllowHeaders, AllowOrigin, CorsLayer},
 };
 
 pub use operation::{Needs, Operation};
@@ -76,21 +76,15 @@ pub fn openapi() -> serde_json::Value {
 fn cors(origins: &[String]) -> CorsLayer {
     let layer = CorsLayer::new()
         .allow_methods([Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE])
-        .allow_headers([
-            header::AUTHORIZATION,
-            header::CONTENT_TYPE,
-            header::IF_MATCH,
-            header::IF_NONE_MATCH,
-            HeaderName::from_static("idempotency-key"),
-            HeaderName::from_static("prefer"),
-            HeaderName::from_static("traceparent"),
-            HeaderName::from_static("tracestate"),
-            HeaderName::from_static("x-request-id"),
-        ])
+        // The routes of plugins have headers of their own. None of them is sent by a browser by itself.
+        .allow_headers(AllowHeaders::mirror_request())
         .expose_headers([
+            header::CONTENT_DISPOSITION,
             header::ETAG,
             header::LOCATION,
             header::RETRY_AFTER,
+            header::WWW_AUTHENTICATE,
+            HeaderName::from_static("accept-patch"),
             HeaderName::from_static("idempotency-replayed"),
             HeaderName::from_static("x-request-id"),
             HeaderName::from_static("ratelimit-limit"),

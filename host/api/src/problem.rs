@@ -4,11 +4,10 @@ use std::{any::Any, time::Duration};
 
 use axum::{
     Json,
-    extract::rejection::JsonRejection,
-    http::{HeaderValue, StatusCode, Uri, header},
+    http::{HeaderName, HeaderValue, Method, StatusCode, Uri, header},
     response::{IntoResponse, Response},
 };
-use purlin_domain::error::Violation;
+use purlin_domain::{error::Violation, limits::BODY_BYTES_MAX};
 use purlin_service::ServiceError;
 use serde::Serialize;
 use serde_json::json;
@@ -21,6 +20,8 @@ pub(crate) struct Problem {
     detail: String,
     errors: Vec<ProblemPart>,
     rate: Option<Rate>,
+    /// What the client may send instead.
+    header: Option<(HeaderName, HeaderValue)>,
 }
 
 /// What the headers of a 429 say.
@@ -46,7 +47,7 @@ enum ProblemPart {
 
 impl Problem {
     pub(crate) fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
-        Self { status, code, detail: detail.into(), errors: Vec::new(), rate: None }
+        Self { status, code, detail: detail.into(), errors: Vec::new(), rate: None, header: None }
     }
 
     pub(crate) fn bad_parameter(parameter: &str, detail: impl Into<String>) -> Self {
@@ -86,6 +87,7 @@ impl Problem {
             StatusCode::SERVICE_UNAVAILABLE => drop(headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"))),
             _ => {}
         }
+        headers.extend(self.header.clone());
         response
     }
 }
@@ -128,6 +130,7 @@ impl From<ServiceError> for Problem {
             },
             ServiceError::Plugin(code) => Self::new(StatusCode::BAD_GATEWAY, code, detail),
             ServiceError::Limit(_) => Self::new(StatusCode::UNPROCESSABLE_ENTITY, "limit", detail),
+            ServiceError::TooSlow => Self::new(StatusCode::SERVICE_UNAVAILABLE, "timeout", detail),
             ServiceError::Unavailable(why) => {
                 tracing::warn!(why, "unavailable");
                 Self::new(
@@ -158,21 +161,35 @@ fn part(violation: Violation) -> ProblemPart {
     ProblemPart::Pointer { pointer: violation.pointer, code: violation.code, detail: violation.detail }
 }
 
-impl From<JsonRejection> for Problem {
-    fn from(rejection: JsonRejection) -> Self {
-        let detail = rejection.body_text();
-        match rejection {
-            JsonRejection::MissingJsonContentType(_) => {
-                Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "media_type", "send `Content-Type: application/json`")
-            }
-            JsonRejection::JsonDataError(_) => ServiceError::invalid("", "shape", detail).into(),
-            JsonRejection::JsonSyntaxError(_) => Self::new(StatusCode::BAD_REQUEST, "json", detail),
-            other => Self::from_body_status(other.status(), detail),
-        }
-    }
-}
+/// The media type of a JSON Merge Patch (RFC 7396).
+pub(crate) const MERGE_PATCH: &str = "application/merge-patch+json";
 
 impl Problem {
+    /// A body that is no JSON by its name.
+    pub(crate) fn media_type(method: &Method) -> Self {
+        let problem = |detail: &str| Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "media_type", detail);
+        if *method == Method::PATCH {
+            let header = (HeaderName::from_static("accept-patch"), HeaderValue::from_static(MERGE_PATCH));
+            let detail = "send `Content-Type: application/merge-patch+json`, or `application/json`, in UTF-8";
+            return Self { header: Some(header), ..problem(detail) };
+        }
+        problem("send `Content-Type: application/json`, in UTF-8")
+    }
+
+    /// A body that is compressed.
+    pub(crate) fn content_coding() -> Self {
+        let header = (header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        let detail = "send the body as it is, without a Content-Encoding";
+        Self { header: Some(header), ..Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "content_coding", detail) }
+    }
+
+    /// A body that could not be read, or is longer than an ordinary one may be.
+    pub(crate) fn unread_body(status: StatusCode, detail: String) -> Self {
+        let is_long = status == StatusCode::PAYLOAD_TOO_LARGE;
+        let limit = || format!("a body has at most {BODY_BYTES_MAX} bytes; send less at once");
+        Self::from_body_status(status, if is_long { limit() } else { detail })
+    }
+
     /// A body that could not be read.
     pub(crate) fn from_body_status(status: StatusCode, detail: String) -> Self {
         let code = if status == StatusCode::PAYLOAD_TOO_LARGE { "too_large" } else { "body" };

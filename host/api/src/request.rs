@@ -10,8 +10,8 @@ use axum::{
     body::{Body, to_bytes},
     extract::{ConnectInfo, MatchedPath, Request, State},
     http::{
-        HeaderMap, HeaderValue, Method, StatusCode,
-        header::{CONTENT_LENGTH, TRANSFER_ENCODING, USER_AGENT},
+        HeaderMap, HeaderValue, Method, StatusCode, Version,
+        header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, HOST, TRANSFER_ENCODING, USER_AGENT},
     },
     middleware::Next,
     response::{IntoResponse, Response},
@@ -118,6 +118,10 @@ async fn answer(id: &str, request: Request, next: Next) -> Response {
     if let Ok(value) = HeaderValue::from_str(id) {
         response.headers_mut().insert(REQUEST_ID, value);
     }
+    // Of what was asked to be done the answer may hold tokens and secrets.
+    if !method.is_safe() {
+        response.headers_mut().entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    }
     if status.is_server_error() {
         tracing::warn!(%method, path, status = status.as_u16(), ms, request_id = id, "request failed");
     } else {
@@ -147,6 +151,9 @@ impl Room {
 /// size takes no room while it comes; longer ones take a share of it at most, so that
 /// senders who never end leave room for others.
 pub(crate) async fn admit(State(room): State<Room>, request: Request, next: Next) -> Response {
+    if let Err(problem) = check_headers(&request) {
+        return problem.into_response();
+    }
     // Whether the process lives is asked when it is busiest.
     if request.uri().path().starts_with("/health") {
         return next.run(request).await;
@@ -165,6 +172,19 @@ pub(crate) async fn admit(State(room): State<Room>, request: Request, next: Next
         Ok(_running) => next.run(request).await,
         Err(_) => problem::busy().into_response(),
     }
+}
+
+/// Refuse a request that does not say for which host it is, or says it twice (RFC 9112, 3.2), and a
+/// compressed body, which nobody here expands.
+fn check_headers(request: &Request) -> Result<(), Problem> {
+    let hosts = request.headers().get_all(HOST).iter().count();
+    if hosts > 1 || (hosts == 0 && request.version() == Version::HTTP_11) {
+        let why = "send one Host header";
+        return Err(Problem::new(StatusCode::BAD_REQUEST, "host", why));
+    }
+    let codings = request.headers().get_all(CONTENT_ENCODING).iter();
+    let is_plain = codings.into_iter().all(|coding| coding.as_bytes().eq_ignore_ascii_case(b"identity"));
+    if is_plain { Ok(()) } else { Err(Problem::content_coding()) }
 }
 
 /// How long the body is, where that is little enough to wait for it.
@@ -207,10 +227,17 @@ fn forwarded(peer: IpAddr, headers: &HeaderMap, proxies: &[IpNet]) -> IpAddr {
         if !trusted(&client) {
             break;
         }
-        let Ok(ip) = hop.parse::<IpAddr>() else { break };
+        let Some(ip) = address(hop) else { break };
         client = ip.to_canonical();
     }
     client
+}
+
+/// An address as proxies write it: bare, with a port, an IPv6 one in brackets, or quoted.
+fn address(hop: &str) -> Option<IpAddr> {
+    let hop = hop.trim_matches('"');
+    let bare = hop.strip_prefix('[').and_then(|rest| rest.split_once(']')).map_or(hop, |(bare, _)| bare);
+    bare.parse().ok().or_else(|| hop.parse::<SocketAddr>().ok().map(|address| address.ip()))
 }
 
 fn is_well_formed(id: &str) -> bool {
@@ -245,6 +272,10 @@ mod tests {
         assert_eq!(from("10.0.0.1", "198.51.100.1"), ip("198.51.100.1"));
         assert_eq!(from("10.0.0.1", "203.0.113.7, 198.51.100.1, 10.0.0.2"), ip("198.51.100.1"));
         assert_eq!(from("10.0.0.1", "nonsense"), ip("10.0.0.1"));
+        assert_eq!(from("10.0.0.1", "198.51.100.1:4711, 10.0.0.2:80"), ip("198.51.100.1"));
+        for written in ["2001:db8::1", "[2001:db8::1]", "[2001:db8::1]:443", "\"[2001:db8::1]:443\""] {
+            assert_eq!(from("10.0.0.1", written), ip("2001:db8::1"), "{written}");
+        }
         assert_eq!(forwarded(ip("10.0.0.1"), &HeaderMap::new(), &proxies), ip("10.0.0.1"));
     }
 }

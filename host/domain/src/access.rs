@@ -72,6 +72,59 @@ impl From<Permission> for String {
     }
 }
 
+/// The platform's own permissions, and what each allows.
+pub const CORE_PERMISSIONS: &[(&str, &str, &str)] = &[
+    ("*", "*", "Everything in the tenant"),
+    ("*", "read", "Read everything in the tenant"),
+    ("tenants", "read", "See the tenant's name, plan and settings"),
+    ("tenants", "update", "Change the tenant's name and settings"),
+    ("users", "read", "See the people of the tenant"),
+    ("users", "create", "Add people to the tenant"),
+    ("users", "update", "Change people, and give and take their roles"),
+    ("users", "delete", "Delete people, and erase what is personal of them"),
+    ("users", "*", "Do anything with people"),
+    ("invitations", "read", "See invitations"),
+    ("invitations", "create", "Invite people to the tenant"),
+    ("invitations", "update", "Send an invitation again"),
+    ("invitations", "delete", "Take an invitation back"),
+    ("invitations", "*", "Do anything with invitations"),
+    ("roles", "read", "See roles and the catalogue of permissions"),
+    ("roles", "create", "Make roles"),
+    ("roles", "update", "Change roles and what they permit"),
+    ("roles", "delete", "Delete roles"),
+    ("roles", "*", "Do anything with roles"),
+    ("api-keys", "read", "See the API keys of the tenant"),
+    ("api-keys", "create", "Make API keys for oneself"),
+    ("api-keys", "delete", "Take API keys away"),
+    ("api-keys", "*", "Do anything with API keys"),
+    ("audit", "read", "Read the audit log"),
+    ("events", "read", "Read published events"),
+    ("events", "create", "Publish events of enabled plugins, and replay events"),
+    ("jobs", "read", "See jobs and their outcomes"),
+    ("jobs", "create", "Enqueue jobs of enabled plugins"),
+    ("jobs", "update", "Cancel, retry, discard and pause jobs"),
+    ("jobs", "*", "Do anything with jobs"),
+    ("schedules", "read", "See schedules"),
+    ("schedules", "update", "Pause schedules, and run them at once"),
+    ("webhooks", "read", "See webhooks and what was sent to them"),
+    ("webhooks", "create", "Make webhooks: send the tenant's events elsewhere"),
+    ("webhooks", "update", "Change, test and enable webhooks"),
+    ("webhooks", "delete", "Remove webhooks"),
+    ("webhooks", "*", "Do anything with webhooks"),
+    ("plugins", "read", "See the plugins on offer"),
+    ("installations", "read", "See the enabled plugins and their logs"),
+    ("installations", "create", "Enable plugins and grant what they ask for"),
+    ("installations", "update", "Set the settings and secrets of plugins"),
+    ("installations", "delete", "Disable plugins"),
+];
+
+/// Whether this is one of the platform's own permissions.
+pub fn is_core(permission: &Permission) -> bool {
+    CORE_PERMISSIONS
+        .iter()
+        .any(|(resource, action, _)| permission.resource == *resource && permission.action == *action)
+}
+
 /// Permissions held together.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]

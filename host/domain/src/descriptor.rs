@@ -19,7 +19,8 @@ pub use wants::{CHECK, Check, FETCH, FILES, Secret, StepKind, egress};
 
 use crate::{
     Json,
-    access::Permission,
+    access::{CORE_PERMISSIONS, Permission},
+    core_event::{CoreEvent, TYPES},
     error::Violation,
     job::{ATTEMPTS_DEFAULT, Queue},
     name::{is_dotted, is_slug},
@@ -218,10 +219,10 @@ impl Descriptor {
         };
         let own = format!("{}.", self.name);
         check(
-            is_slug(&self.name) && !RESERVED.contains(&self.name.as_str()),
+            is_slug(&self.name) && !is_reserved(&self.name),
             "/name".into(),
             format!(
-                "`{}` cannot be a plugin's name: use 2 to 40 lower-case letters, digits and hyphens, none of {RESERVED:?}",
+                "`{}` cannot be a plugin's name: use 2 to 40 lower-case letters, digits and hyphens, and no name that the platform's own events or permissions begin with",
                 self.name
             ),
         );
@@ -334,8 +335,17 @@ impl Descriptor {
     }
 }
 
-/// Names that belong to the platform.
-pub const RESERVED: [&str; 8] = ["core", "user", "tenant", "role", "plugin", "job", "event", "audit"];
+/// Names that belong to the platform, beside those its events and permissions begin with.
+const RESERVED: [&str; 10] =
+    ["core", "platform", "system", "purlin", "egress", "apps", "files", "personal-data", "job", "event"];
+
+/// Whether a name belongs to the platform.
+pub fn is_reserved(name: &str) -> bool {
+    let of_event = |event: &CoreEvent| event.event_type.split('.').next() == Some(name);
+    RESERVED.contains(&name)
+        || TYPES.iter().any(of_event)
+        || CORE_PERMISSIONS.iter().any(|(resource, ..)| *resource == name)
+}
 
 #[cfg(test)]
 mod tests {

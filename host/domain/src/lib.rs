@@ -32,6 +32,7 @@ pub mod record;
 pub mod route;
 pub mod sort;
 pub mod tenant;
+pub mod text;
 pub mod trace;
 
 /// An instant, always UTC, never finer than a microsecond.

@@ -24,6 +24,8 @@ pub enum Limit {
     LiftedBytes,
     /// Rows asked of one query.
     QueryRows,
+    /// Time that the database takes for one query.
+    QueryTime,
     /// Writes gathered in the invocation.
     Writes,
     /// Bytes of writes gathered in the invocation.
@@ -64,6 +66,7 @@ impl fmt::Display for Limit {
             Self::CallBytes => "call_bytes",
             Self::LiftedBytes => "lifted_bytes",
             Self::QueryRows => "query_rows",
+            Self::QueryTime => "query_time",
             Self::Writes => "writes",
             Self::WriteBytes => "write_bytes",
             Self::Events => "events",

@@ -10,7 +10,7 @@ use std::{
 use clap::{Parser, Subcommand};
 use purlin_domain::clock::SystemClock;
 use purlin_service::{
-    ServiceError, keys, secrets,
+    ServiceError, keys, operator, secrets,
     store::{Db, migrate},
 };
 use rlimit::Resource;
@@ -57,6 +57,11 @@ enum Command {
         #[command(subcommand)]
         action: KeyAction,
     },
+    /// See and name who runs the platform.
+    Operator {
+        #[command(subcommand)]
+        action: OperatorAction,
+    },
     /// Change the master key.
     MasterKey {
         #[command(subcommand)]
@@ -96,6 +101,22 @@ enum KeyAction {
 }
 
 #[derive(Subcommand)]
+enum OperatorAction {
+    /// Show who runs the platform.
+    List,
+    /// Let a user of the tenant `operators` run the platform.
+    Add {
+        /// The user's address.
+        email: String,
+    },
+    /// Let a user run the platform no more.
+    Remove {
+        /// The user's address.
+        email: String,
+    },
+}
+
+#[derive(Subcommand)]
 enum MasterKeyAction {
     /// Put a new key before those in the file. Hosts take it when they start.
     Rotate,
@@ -111,6 +132,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Worker => with_config(cli.config.as_deref(), |config| serve::serve(config, Part::Worker)),
         Command::Jobs { action } => with_config(cli.config.as_deref(), |config| jobs::run(config, action)),
         Command::Keys { action } => with_config(cli.config.as_deref(), |config| keys(config, action)),
+        Command::Operator { action } => with_config(cli.config.as_deref(), |config| operator(config, action)),
         Command::MasterKey { action } => with_config(cli.config.as_deref(), |config| master_key(config, action)),
         Command::Migrate { direction } => with_config(cli.config.as_deref(), |config| migrate(config, direction)),
     };
@@ -151,6 +173,23 @@ async fn keys(config: Config, action: KeyAction) -> Result<(), String> {
         say(&format!("{} {:<10} made {}", key.id, key.state, key.created_at.format("%Y-%m-%d %H:%M:%S")));
     }
     db.close().await;
+    Ok(())
+}
+
+async fn operator(config: Config, action: OperatorAction) -> Result<(), String> {
+    let (platform, _) = serve::wire(&config, tokio::runtime::Handle::current(), None).await?;
+    let found = match &action {
+        OperatorAction::List => Ok(true),
+        OperatorAction::Add { email } => operator::add(&platform, email).await,
+        OperatorAction::Remove { email } => operator::remove(&platform, email).await,
+    };
+    if !found.map_err(|e| e.to_string())? {
+        return Err(format!("no user of the tenant `{}` has this address", operator::TENANT));
+    }
+    for user in operator::list(&platform).await.map_err(|e| e.to_string())? {
+        say(&format!("{} {}", user.email, if user.is_active { "active" } else { "inactive" }));
+    }
+    platform.db.close().await;
     Ok(())
 }
 

@@ -3,6 +3,7 @@
 use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use figment::{
@@ -36,6 +37,8 @@ pub(crate) struct Config {
     pub(crate) database_connections: u32,
     /// Reading connections to SQLite.
     pub(crate) sqlite_readers: u32,
+    /// How long a statement that reads for a tenant, as that of a list, may take.
+    pub(crate) list_timeout_ms: u64,
     /// A Redis URL; hints between hosts pass through it.
     pub(crate) redis_url: Option<String>,
     /// The master key that secrets are sealed under; made in the data directory when missing.
@@ -129,6 +132,7 @@ impl Default for Config {
             migrate_on_start: true,
             database_connections: 20,
             sqlite_readers: 4,
+            list_timeout_ms: 3_000,
             redis_url: None,
             master_key_file: None,
             checkpoint_dir: None,
@@ -189,6 +193,7 @@ impl Config {
             ("guests", u64::from(self.guests)),
             ("database_connections", u64::from(self.database_connections)),
             ("sqlite_readers", u64::from(self.sqlite_readers)),
+            ("list_timeout_ms", self.list_timeout_ms),
             ("lease_seconds", self.lease_seconds),
             ("poll_ms", self.poll_ms),
             ("access_token_minutes", self.access_token_minutes),
@@ -225,8 +230,13 @@ impl Config {
                 url: url.clone(),
                 migrate_url: self.migrate_database_url.clone(),
                 connections: self.database_connections,
+                list_timeout: Duration::from_millis(self.list_timeout_ms),
             },
-            None => store::Config::Sqlite { file: self.data_dir.join("purlin.db"), readers: self.sqlite_readers },
+            None => store::Config::Sqlite {
+                file: self.data_dir.join("purlin.db"),
+                readers: self.sqlite_readers,
+                list_timeout: Duration::from_millis(self.list_timeout_ms),
+            },
         }
     }
 }

@@ -19,6 +19,18 @@ pub(crate) async fn pause(name: &str) {
     }
 }
 
+/// End the process at once, as a defect would, if the environment names this kind of job.
+#[cfg(feature = "faults")]
+pub(crate) fn abort(kind: &str) {
+    if std::env::var("PURLIN_FAULT_ABORT").is_ok_and(|wanted| wanted == kind) {
+        std::process::abort();
+    }
+}
+
+/// Nothing.
+#[cfg(not(feature = "faults"))]
+pub(crate) fn abort(_kind: &str) {}
+
 #[cfg(feature = "faults")]
 fn named(name: &str) -> Option<String> {
     std::env::var("PURLIN_FAULT_POINT").ok().filter(|wanted| wanted == name)?;

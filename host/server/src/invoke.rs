@@ -146,6 +146,7 @@ impl Invoker {
                 Ok(result) => result,
                 Err(failure) => return Err(Failed { why: Why::Failed(failure), log }),
             };
+            fault::abort(&assignment.claimed.kind);
             fault::point("before-commit").await;
             fault::pause("slow-commit").await;
             if unit.is_idle() {

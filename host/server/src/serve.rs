@@ -7,7 +7,7 @@ use purlin_domain::clock::{Clock, SystemClock};
 use purlin_domain::limits::UnitLimits;
 use purlin_runtime::{Compiler, Runtime};
 use purlin_service::{
-    Outside, Platform, Settings, audit, events, jobs, keys, ledger, operator,
+    Outside, Platform, ServiceError, Settings, audit, events, jobs, keys, ledger, operator,
     store::{Db, bus::Bus, migrate},
     trace::CollectSpans,
 };
@@ -263,9 +263,12 @@ async fn first_run(config: &Config, platform: &Platform) -> Result<(), String> {
             std::fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))?
         }
     };
-    operator::create(platform, &config.operator_email, password.trim())
-        .await
-        .map_err(|e| format!("operator account: {e}"))
+    match operator::create(platform, &config.operator_email, password.trim()).await {
+        // The tenants are served all the same.
+        Err(error @ ServiceError::Conflict(..)) => tracing::error!(%error, "nobody runs the platform"),
+        done => done.map_err(|e| format!("operator account: {e}"))?,
+    }
+    Ok(())
 }
 
 /// 32 characters of 62: 190 bits.

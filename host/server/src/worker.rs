@@ -125,7 +125,10 @@ impl Worker {
         helpers.spawn(events::bring(Arc::clone(&platform), batches, bring));
         let runner = Arc::new(Runner::new(self.invoker.clone(), floor, held.clone(), acks));
         let mut dispatching = tokio::spawn(Arc::clone(&runner).dispatch(taken, stop.clone()));
+        let suspects =
+            tokio::spawn(Arc::clone(&runner).run_suspects(self.incarnation, held_until.clone(), stop.clone()));
         self.claim(&runner, &held_until, &hand, &mut stop).await;
+        drop(suspects.await);
         // Nobody is offered anything from here on. What waits here was not begun; what runs
         // may end.
         drop(hand);

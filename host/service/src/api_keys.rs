@@ -17,6 +17,7 @@ use serde_json::json;
 
 use crate::{
     Platform, Result, ServiceError, access,
+    auth::require_proof,
     change::{Change, Mutation},
     list::{ListPage, ListQuery, Prepared},
     opaque,
@@ -84,6 +85,8 @@ pub async fn create(platform: &Platform, principal: &Principal, new: NewApiKey) 
     }
     access::require_all(principal, &new.scopes)?;
     let mut change = Mutation::begin(platform, principal).await?;
+    // A key outlives the session it was made in.
+    require_proof(&mut change.tx, principal, now).await?;
     tenants::hold(&mut change.tx).await?;
     if api_keys::count_of_user(&mut change.tx, user).await? >= KEYS_MAX {
         return Err(ServiceError::Conflict("too_many_keys", format!("you have {KEYS_MAX} keys; delete one first")));

@@ -8,22 +8,22 @@ mod session;
 
 use std::time::Duration;
 
-use email_address::EmailAddress;
 use purlin_domain::{
     audit::Origin,
     error::Violation,
     id::{TenantId, UserId},
     principal::{Actor, Principal},
+    text,
 };
 use purlin_store::{tenants::Tenant, users::User};
 use schemars::JsonSchema;
 use serde::Serialize;
 
 pub use account::{
-    ChangePassword, EmailOnly, ResetPassword, TokenOnly, change_password, forgot_password, resend_verification,
-    reset_password, verify_email,
+    ChangePassword, EmailOnly, Proof, ResetPassword, TokenOnly, change_password, forgot_password, reauthenticate,
+    resend_verification, reset_password, verify_email,
 };
-pub(crate) use account::{RESET, VERIFY};
+pub(crate) use account::{RESET, VERIFY, require_proof};
 pub use login::{Login, login};
 pub(crate) use register::{FirstAdmin, provision};
 pub use register::{NewTenant, Registration, register};
@@ -51,14 +51,15 @@ pub struct SignedIn {
     pub tokens: Tokens,
 }
 
-/// Addresses compare without regard to case.
+/// An address in the one form by which accounts are told apart; what is no address stays itself,
+/// and is nobody's.
 pub(crate) fn normalise(email: &str) -> String {
-    email.trim().to_lowercase()
+    text::email(email).unwrap_or_else(|| email.trim().to_lowercase())
 }
 
 pub(crate) fn email_violation(pointer: &str, email: &str) -> Option<Violation> {
-    let valid = EmailAddress::is_valid(email.trim());
-    (!valid).then(|| Violation::new(pointer, "format", "this is not an e-mail address"))
+    let why = "expected a plain e-mail address, such as name@example.com";
+    text::email(email).is_none().then(|| Violation::new(pointer, "format", why))
 }
 
 pub(crate) fn password_violation(pointer: &str, password: &str) -> Option<Violation> {
@@ -72,10 +73,21 @@ pub(crate) fn password_violation(pointer: &str, password: &str) -> Option<Violat
     })
 }
 
+/// A person's name, which mails repeat.
 pub(crate) fn name_violation(pointer: &str, name: Option<&str>) -> Option<Violation> {
-    let valid = name.is_none_or(|n| n.chars().count() <= 100 && !n.chars().any(char::is_control));
-    (!valid).then(|| Violation::new(pointer, "format", "use at most 100 characters, none of them control characters"))
+    let valid = name.is_none_or(|n| n.chars().count() <= 100 && text::is_plain_name(n));
+    (!valid).then(|| Violation::new(pointer, "format", PLAIN_NAME))
 }
+
+/// The name of a tenant, which mails repeat.
+pub(crate) fn title_violation(pointer: &str, name: &str) -> Option<Violation> {
+    if !(1..=100).contains(&name.chars().count()) {
+        return Some(Violation::new(pointer, "length", "give a name of 1 to 100 characters"));
+    }
+    (!text::is_plain_name(name)).then(|| Violation::new(pointer, "format", PLAIN_NAME))
+}
+
+const PLAIN_NAME: &str = "use at most 100 characters, without control characters and web addresses";
 
 /// A person who acts without a token: registering, signing in, accepting an invitation.
 pub(crate) fn person(tenant: TenantId, user: UserId, origin: &Origin) -> Principal {

@@ -6,11 +6,10 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use jsonschema::Validator;
 use percent_encoding::percent_decode_str;
 use purlin_domain::{
     Json,
-    access::{Permission, PermissionSet},
+    access::{CORE_PERMISSIONS, Permission, PermissionSet},
     descriptor::{Descriptor, FILES, PersonalData, Reference, Route},
     error::Violation,
     id::VersionId,
@@ -22,58 +21,12 @@ use purlin_store::{
     plugins::{self, Version},
 };
 
-use crate::{Platform, Result, ServiceError, schema};
-
-/// The platform's own permissions, and what each allows.
-const CORE: &[(&str, &str, &str)] = &[
-    ("*", "*", "Everything in the tenant"),
-    ("*", "read", "Read everything in the tenant"),
-    ("tenants", "read", "See the tenant's name, plan and settings"),
-    ("tenants", "update", "Change the tenant's name and settings"),
-    ("users", "read", "See the people of the tenant"),
-    ("users", "create", "Add people to the tenant"),
-    ("users", "update", "Change people, and give and take their roles"),
-    ("users", "delete", "Delete people, and erase what is personal of them"),
-    ("users", "*", "Do anything with people"),
-    ("invitations", "read", "See invitations"),
-    ("invitations", "create", "Invite people to the tenant"),
-    ("invitations", "update", "Send an invitation again"),
-    ("invitations", "delete", "Take an invitation back"),
-    ("invitations", "*", "Do anything with invitations"),
-    ("roles", "read", "See roles and the catalogue of permissions"),
-    ("roles", "create", "Make roles"),
-    ("roles", "update", "Change roles and what they permit"),
-    ("roles", "delete", "Delete roles"),
-    ("roles", "*", "Do anything with roles"),
-    ("api-keys", "read", "See the API keys of the tenant"),
-    ("api-keys", "create", "Make API keys for oneself"),
-    ("api-keys", "delete", "Take API keys away"),
-    ("api-keys", "*", "Do anything with API keys"),
-    ("audit", "read", "Read the audit log"),
-    ("events", "read", "Read published events"),
-    ("events", "create", "Publish events of enabled plugins, and replay events"),
-    ("jobs", "read", "See jobs and their outcomes"),
-    ("jobs", "create", "Enqueue jobs of enabled plugins"),
-    ("jobs", "update", "Cancel, retry, discard and pause jobs"),
-    ("jobs", "*", "Do anything with jobs"),
-    ("schedules", "read", "See schedules"),
-    ("schedules", "update", "Pause schedules, and run them at once"),
-    ("webhooks", "read", "See webhooks and what was sent to them"),
-    ("webhooks", "create", "Make webhooks: send the tenant's events elsewhere"),
-    ("webhooks", "update", "Change, test and enable webhooks"),
-    ("webhooks", "delete", "Remove webhooks"),
-    ("webhooks", "*", "Do anything with webhooks"),
-    ("plugins", "read", "See the plugins on offer"),
-    ("installations", "read", "See the enabled plugins and their logs"),
-    ("installations", "create", "Enable plugins and grant what they ask for"),
-    ("installations", "update", "Set the settings and secrets of plugins"),
-    ("installations", "delete", "Disable plugins"),
-];
+use crate::{Platform, Result, ServiceError, schema::Schema};
 
 /// Put the platform's permissions into the catalogue.
 pub(crate) async fn seed(platform: &Platform) -> Result<()> {
     let mut tx = platform.db.platform().await?;
-    for (resource, action, description) in CORE {
+    for (resource, action, description) in CORE_PERMISSIONS {
         let new = NewPermission {
             id: platform.id(),
             permission: Permission::new(*resource, *action),
@@ -93,9 +46,9 @@ pub struct Loaded {
     pub digest: String,
     /// What it says of itself.
     pub descriptor: Descriptor,
-    collections: HashMap<String, Validator>,
-    payloads: HashMap<String, Validator>,
-    settings: Option<Validator>,
+    collections: HashMap<String, Schema>,
+    payloads: HashMap<String, Schema>,
+    settings: Option<Schema>,
     /// Of each method, the places of its routes in the descriptor.
     routes: HashMap<String, matchit::Router<usize>>,
 }
@@ -109,7 +62,8 @@ impl Loaded {
     ) -> std::result::Result<Self, Vec<Violation>> {
         let mut wrong = descriptor.violations();
         let mut compile = |pointer: String, schema: &Json| {
-            schema::compile(schema).map_err(|why| wrong.push(Violation::new(pointer, "schema", why))).ok()
+            let below = |v: Violation| Violation { pointer: format!("{pointer}{}", v.pointer), ..v };
+            Schema::compile(schema).map_err(|found| wrong.extend(found.into_iter().map(below))).ok()
         };
         let mut collections = HashMap::new();
         for (i, collection) in descriptor.collections.iter().enumerate() {
@@ -156,7 +110,7 @@ impl Loaded {
 
     /// What is wrong with a record of this collection.
     pub(crate) fn record_violations(&self, collection: &str, data: &Json) -> Vec<Violation> {
-        self.collections.get(collection).map(|v| schema::violations(v, data)).unwrap_or_default()
+        self.collections.get(collection).map(|schema| schema.violations(data)).unwrap_or_default()
     }
 
     /// What the records of a collection refer to.
@@ -172,7 +126,7 @@ impl Loaded {
     /// What is wrong with these settings, once the defaults are filled in.
     pub(crate) fn settings_violations(&self, settings: &Json) -> Vec<Violation> {
         match &self.settings {
-            Some(validator) => schema::violations(validator, &self.descriptor.with_defaults(settings)),
+            Some(schema) => schema.violations(&self.descriptor.with_defaults(settings)),
             None if settings.as_object().is_some_and(serde_json::Map::is_empty) => Vec::new(),
             None => vec![Violation::new("", "undeclared", "the plugin has no settings")],
         }
@@ -180,7 +134,7 @@ impl Loaded {
 
     /// What is wrong with the data of this event type, or the payload of this job kind.
     pub(crate) fn payload_violations(&self, name: &str, data: &Json) -> Vec<Violation> {
-        self.payloads.get(name).map(|v| schema::violations(v, data)).unwrap_or_default()
+        self.payloads.get(name).map(|schema| schema.violations(data)).unwrap_or_default()
     }
 }
 

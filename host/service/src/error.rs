@@ -69,6 +69,9 @@ pub enum ServiceError {
     /// A plugin did not answer as it should; a stable code. Its log tells more.
     #[error("the plugin did not answer as it should; its log says why")]
     Plugin(&'static str),
+    /// The database takes too long for what was asked.
+    #[error("this takes the database too long; ask for less, or filter by an indexed property")]
+    TooSlow,
     /// Too much at once, or the database is away; the same request may be tried again.
     #[error("unavailable: {0}")]
     Unavailable(String),
@@ -125,6 +128,7 @@ impl From<StoreError> for ServiceError {
             StoreError::Race(_) => Self::Conflict("conflict", "another request changed the same thing".to_owned()),
             StoreError::Unacceptable(detail) => Self::invalid("", "value", detail),
             StoreError::Unavailable(error) => Self::Unavailable(error.to_string()),
+            StoreError::TooSlow(_) => Self::TooSlow,
             other => Self::Internal(other.to_string()),
         }
     }
@@ -157,6 +161,7 @@ impl From<ServiceError> for HostError {
             ServiceError::Invalid(violations) => Self::Invalid(violations),
             ServiceError::BadParameter(name, detail) => Self::invalid(&format!("/{name}"), "parameter", detail),
             ServiceError::Limit(limit) => Self::Limit(limit),
+            ServiceError::TooSlow => Self::Limit(Limit::QueryTime),
             ServiceError::Unauthenticated(detail) => Self::Unavailable(detail.to_owned()),
             error @ ServiceError::Plugin(_) => Self::Failed(error.to_string()),
             error @ (ServiceError::SecondFactorRequired

@@ -43,14 +43,33 @@ pub struct Consent {
     pub plugin: String,
     /// The version. When missing, the one that is installed; the highest, where none is.
     pub version: Option<String>,
-    /// What is granted. When missing, what was granted before, as far as the version asks
-    /// for it; everything it asks for, where it was not installed.
-    pub grants: Option<PermissionSet>,
+    /// What is granted: a list of permissions, or `"all"` for exactly those that the version requests.
+    /// When missing, what was granted before, as far as the version requests it; a plugin that was
+    /// never enabled has to be told.
+    pub grants: Option<Grants>,
     /// What is set, in the place of all that was. When missing, what was set before.
     pub settings: Option<Json>,
     /// Secrets to set, by name, beside those that are set.
     #[serde(default)]
     pub secrets: BTreeMap<String, SecretText>,
+}
+
+/// What is granted to a plugin.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum Grants {
+    /// Exactly what the version requests.
+    All(AllRequested),
+    /// These permissions.
+    These(PermissionSet),
+}
+
+/// The word for everything that a version requests.
+#[derive(Debug, Deserialize, JsonSchema)]
+pub enum AllRequested {
+    /// `all`.
+    #[serde(rename = "all")]
+    All,
 }
 
 /// The value of a secret: 1 to 16,384 bytes.
@@ -125,9 +144,10 @@ pub async fn enable(platform: &Platform, principal: &Principal, consent: Consent
         upgrade::let_go(&mut change.tx, &loaded).await?;
     }
     let grants = match (consent.grants, &before) {
-        (Some(grants), _) => grants,
+        (Some(Grants::These(grants)), _) => grants,
+        (Some(Grants::All(AllRequested::All)), _) => PermissionSet(asks_for.clone()),
         (None, Some(present)) => kept(present, &asks_for)?,
-        (None, None) => PermissionSet(asks_for.clone()),
+        (None, None) => return Err(no_consent(&asks_for)),
     };
     check_grants(principal, &grants, &asks_for)?;
     let settings =
@@ -154,6 +174,14 @@ pub async fn enable(platform: &Platform, principal: &Principal, consent: Consent
     change.note(changed("plugin.enabled", before.as_ref(), &after, &secrets));
     let view = view(&mut change.tx, after, &loaded).await?;
     change.finish(view).await
+}
+
+/// Nothing is granted by silence.
+fn no_consent(asks_for: &[Permission]) -> ServiceError {
+    let list: Vec<String> = asks_for.iter().map(Permission::to_string).collect();
+    let list = if list.is_empty() { "nothing".to_owned() } else { list.join(", ") };
+    let why = format!("say which permissions are granted, or \"all\"; the plugin requests {list}");
+    ServiceError::invalid("/grants", "required", why)
 }
 
 /// Set what a plugin's administrators set, in the place of all that was.

@@ -26,6 +26,7 @@ use crate::{
     change::{Change, Mutation, conflict},
     list::{ListPage, ListQuery, Prepared},
     native, opaque,
+    password::Hashing,
 };
 
 /// How long an invitation can be accepted.
@@ -78,6 +79,7 @@ pub async fn create(platform: &Platform, principal: &Principal, new: NewInvitati
     }
     native::limit_mails(platform, principal.tenant).await?;
     let email = normalise(&new.email);
+    native::limit_mails_to(platform, &email).await?;
     let mut change = Mutation::begin(platform, principal).await?;
     if users::by_email(&mut change.tx, &email).await?.is_some() {
         let why = "somebody in the tenant has this address already".to_owned();
@@ -195,7 +197,7 @@ pub async fn accept(platform: &Platform, request: AcceptInvitation, origin: &Ori
         ServiceError::invalid("/token", "token", "this invitation is not valid; it may have been used or be too old")
     };
     let token = opaque::read_invitation_token(&request.token).ok_or_else(bad)?;
-    let hash = platform.hasher.hash(request.password).await?;
+    let hash = platform.hasher.hash(&Hashing::SigningIn(origin.ip), &request.password).await?;
     let user_id = platform.id();
     let principal = auth::person(token.tenant, user_id, origin);
     let mut change = Mutation::begin(platform, &principal).await?;

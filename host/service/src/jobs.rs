@@ -29,7 +29,7 @@ pub use bell::{Bell, Offer, Run};
 pub(crate) use chains::ChainMeter;
 pub use claimer::{Claimer, Load, Taken, bring_events};
 pub use engine::{
-    Assignment, Begun, Work, acknowledge, beat, begin, begin_suspect, cancelled_of, complete, fail, finish_cancelled,
+    Assignment, Begun, Work, acknowledge, beat, begin, cancelled_of, claim_suspect, complete, fail, finish_cancelled,
     leave, promote, release, rescue, succeed, take_over,
 };
 pub use manage::{

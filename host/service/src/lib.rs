@@ -46,7 +46,7 @@ pub mod reports;
 pub mod roles;
 pub mod routes;
 pub mod schedules;
-mod schema;
+pub mod schema;
 pub mod secrets;
 mod storage;
 pub mod tenants;

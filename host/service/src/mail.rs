@@ -49,6 +49,7 @@ static TEMPLATES: LazyLock<std::result::Result<Environment<'static>, minijinja::
     all.add_template("welcome", include_str!("mail/welcome.txt"))?;
     all.add_template("verification", include_str!("mail/verification.txt"))?;
     all.add_template("password_reset", include_str!("mail/password_reset.txt"))?;
+    all.add_template("email_changed", include_str!("mail/email_changed.txt"))?;
     all.add_template("invitation", include_str!("mail/invitation.txt"))?;
     all.add_template("webhook_disabled", include_str!("mail/webhook_disabled.txt"))?;
     Ok(all)

@@ -45,6 +45,8 @@ pub(crate) const WELCOME: &str = "send_welcome_email";
 pub(crate) const VERIFICATION: &str = "send_verification_email";
 /// Gives leave to set a new password.
 pub(crate) const PASSWORD_RESET: &str = "send_password_reset_email";
+/// Tells the address that an account had before of the new one.
+pub(crate) const EMAIL_CHANGED: &str = "send_email_changed_email";
 /// Invites somebody.
 pub(crate) const INVITATION: &str = "send_invitation_email";
 /// Tells who made a webhook that it was disabled.
@@ -62,6 +64,20 @@ const RESET_LIFE: chrono::TimeDelta = chrono::TimeDelta::hours(1);
 /// A job that sends a mail about this subject.
 pub(crate) fn mail_job(platform: &Platform, kind: &str, subject: Uuid, now: Timestamp) -> NewJob {
     NewJob::new(platform.id(), kind, json!({ "subject": subject }), now)
+}
+
+/// A job that tells the address that an account had that it has another one now.
+pub(crate) fn email_changed_job(platform: &Platform, user: UserId, before: &str, now: Timestamp) -> NewJob {
+    NewJob::new(platform.id(), EMAIL_CHANGED, json!({ "subject": user, "to": before }), now)
+}
+
+/// Mails to one address that tenants and strangers can have sent, whoever has it.
+const MAILS_TO_ADDRESS: Rate =
+    Rate { name: "mails-to-address", burst: 5, interval: std::time::Duration::from_secs(300) };
+
+/// Refuse to send very many mails to one address.
+pub(crate) async fn limit_mails_to(platform: &Platform, email: &str) -> Result<()> {
+    limiter::limit(platform, MAILS_TO_ADDRESS, email).await
 }
 
 /// Refuse a tenant that would send very many mails.
@@ -198,6 +214,11 @@ async fn letter(platform: &Platform, claimed: &Claimed) -> Result<Option<Letter>
         let name = user.first_name.as_deref();
         return mail::write(platform, "webhook_disabled", &tenant, &user.email, name, &webhook.url, claimed.id)
             .map(Some);
+    }
+    if claimed.kind == EMAIL_CHANGED {
+        let to = claimed.payload.as_ref().and_then(|payload| payload.get("to")).and_then(Json::as_str);
+        let (to, name) = (to.unwrap_or_default(), user.first_name.as_deref());
+        return mail::write(platform, "email_changed", &tenant, to, name, &user.email, claimed.id).map(Some);
     }
     let (template, purpose, life) = match claimed.kind.as_str() {
         WELCOME => ("welcome", VERIFY, VERIFY_LIFE),

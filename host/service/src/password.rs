@@ -1,12 +1,15 @@
 //! Passwords: argon2id, off the async threads, a few at a time.
 
-use std::sync::Arc;
+use std::{net::IpAddr, time::Duration};
 
 use argon2::{
     Algorithm, Argon2, Params, Version,
     password_hash::{PasswordHasher, PasswordVerifier, phc::PasswordHash},
 };
-use tokio::sync::Semaphore;
+use purlin_domain::{id::TenantId, principal::Principal, text::normalized};
+use purlin_store::shares::{NoShare, Shares};
+
+use uuid::Uuid;
 
 use crate::{Result, ServiceError};
 
@@ -21,18 +24,42 @@ const MEMORY_KIB: u32 = 19 * 1024;
 const PASSES: u32 = 2;
 const LANES: u32 = 1;
 
-/// Hashes computed at the same time; each holds its memory and a core.
-const AT_ONCE: usize = 2;
-/// Callers that may wait for their turn; more are turned away.
+/// Hashes computed at the same time; each holds its memory and a core. One of the turns is for
+/// signing in alone.
+const SIGN_INS_AT_ONCE: usize = 1;
+const OTHERS_AT_ONCE: usize = 1;
+/// Who may wait for a turn: in all, to sign in from one address, of one tenant and of one caller.
 const WAITING_MAX: usize = 200;
+const WAITING_OF_ADDRESS_MAX: usize = 20;
+const WAITING_OF_TENANT_MAX: usize = 20;
+const WAITING_OF_CALLER_MAX: usize = 2;
+/// How long anybody waits.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// On whose behalf a password is hashed.
+#[derive(Clone, Debug)]
+pub enum Hashing {
+    /// Somebody signs in, or has forgotten a password: from this address.
+    SigningIn(Option<IpAddr>),
+    /// A caller of a tenant sets passwords, or proves theirs.
+    Caller(TenantId, String),
+}
+
+impl Hashing {
+    /// As the caller of a request.
+    pub fn of(principal: &Principal) -> Self {
+        Self::Caller(principal.tenant, principal.actor.name())
+    }
+}
 
 /// Hashes and verifies passwords.
 pub struct Hasher {
     argon: Argon2<'static>,
     /// A hash that no password matches, so that an unknown address costs as much as a known one.
     decoy: String,
-    turns: Arc<Semaphore>,
-    queue: Arc<Semaphore>,
+    sign_ins: Shares<Option<IpAddr>>,
+    others: Shares<TenantId>,
+    callers: Shares<String>,
 }
 
 impl Hasher {
@@ -43,27 +70,29 @@ impl Hasher {
         Ok(Self {
             argon,
             decoy,
-            turns: Arc::new(Semaphore::new(AT_ONCE)),
-            queue: Arc::new(Semaphore::new(WAITING_MAX)),
+            sign_ins: Shares::limited(SIGN_INS_AT_ONCE, 1, WAITING_MAX, WAITING_OF_ADDRESS_MAX),
+            others: Shares::limited(OTHERS_AT_ONCE, 1, WAITING_MAX, WAITING_OF_TENANT_MAX),
+            callers: Shares::limited(usize::MAX, WAITING_OF_CALLER_MAX, 0, 0),
         })
     }
 
-    /// The hash of a password, in PHC form.
-    pub async fn hash(&self, password: String) -> Result<String> {
-        let argon = self.argon.clone();
-        self.in_turn(move || {
+    /// The hash of a password, in PHC form. Of texts that are the same letters one is the password
+    /// of the other (NIST SP 800-63B, 3.1.1.2).
+    pub async fn hash(&self, whose: &Hashing, password: &str) -> Result<String> {
+        let (argon, password) = (self.argon.clone(), normalized(password));
+        self.in_turn(whose, move || {
             argon.hash_password(password.as_bytes()).map(|hash| hash.to_string()).map_err(ServiceError::internal)
         })
         .await?
     }
 
     /// Whether the password is the one behind `hash`; with no hash, no, and as slowly.
-    pub async fn verify(&self, password: String, hash: Option<String>) -> Result<bool> {
-        let argon = self.argon.clone();
+    pub async fn verify(&self, whose: &Hashing, password: &str, hash: Option<String>) -> Result<bool> {
+        let (argon, password) = (self.argon.clone(), normalized(password));
         let known = hash.is_some();
         let hash = hash.unwrap_or_else(|| self.decoy.clone());
         let matches = self
-            .in_turn(move || match PasswordHash::new(&hash) {
+            .in_turn(whose, move || match PasswordHash::new(&hash) {
                 Ok(hash) => Ok(argon.verify_password(password.as_bytes(), &hash).is_ok()),
                 Err(error) => Err(ServiceError::internal(error)),
             })
@@ -80,19 +109,40 @@ impl Hasher {
         PasswordHash::new(hash).is_ok_and(|hash| !current(&hash))
     }
 
-    /// The permit moves into the blocking task: a caller who hangs up does not free it early.
-    async fn in_turn<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
-        let busy = |_| ServiceError::Unavailable("too many sign-ins at once".to_owned());
-        let waiting = Arc::clone(&self.queue).try_acquire_owned().map_err(busy)?;
-        let turn = Arc::clone(&self.turns).acquire_owned().await.map_err(ServiceError::internal)?;
-        drop(waiting);
-        tokio::task::spawn_blocking(move || {
-            let _turn = turn;
-            work()
-        })
-        .await
-        .map_err(ServiceError::internal)
+    /// The turn moves into the blocking task: a caller who hangs up does not free it early.
+    async fn in_turn<T: Send + 'static>(
+        &self,
+        whose: &Hashing,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T> {
+        let busy = |_| ServiceError::Unavailable("too many passwords are checked at this moment".to_owned());
+        match whose {
+            Hashing::SigningIn(address) => {
+                // The turn of the others where nobody wants it.
+                if let Some(turn) = self.others.try_take(&TenantId(Uuid::nil())) {
+                    return blocking(turn, work).await;
+                }
+                let turn = self.sign_ins.take(address, PATIENCE).await.map_err(busy)?;
+                blocking(turn, work).await
+            }
+            Hashing::Caller(tenant, caller) => {
+                let _place = self.callers.try_take(caller).ok_or(NoShare::Full).map_err(busy)?;
+                let turn = self.others.take(tenant, PATIENCE).await.map_err(busy)?;
+                blocking(turn, work).await
+            }
+        }
     }
+}
+
+async fn blocking<T: Send + 'static>(
+    turn: impl Send + 'static,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T> {
+    let done = tokio::task::spawn_blocking(move || {
+        let _turn = turn;
+        work()
+    });
+    done.await.map_err(ServiceError::internal)
 }
 
 #[cfg(test)]
@@ -101,13 +151,15 @@ mod tests {
 
     #[tokio::test]
     async fn a_password_verifies_against_its_own_hash_only() {
-        let hasher = Hasher::new().unwrap();
-        let hash = hasher.hash("correct horse battery".to_owned()).await.unwrap();
+        let (hasher, whose) = (Hasher::new().unwrap(), Hashing::SigningIn(None));
+        let hash = hasher.hash(&whose, "correct horse battery").await.unwrap();
         assert!(hash.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"));
-        assert!(hasher.verify("correct horse battery".to_owned(), Some(hash.clone())).await.unwrap());
-        assert!(!hasher.verify("correct horse batterz".to_owned(), Some(hash.clone())).await.unwrap());
-        assert!(!hasher.verify("decoy".to_owned(), None).await.unwrap());
+        assert!(hasher.verify(&whose, "correct horse battery", Some(hash.clone())).await.unwrap());
+        assert!(!hasher.verify(&whose, "correct horse batterz", Some(hash.clone())).await.unwrap());
+        assert!(!hasher.verify(&whose, "decoy", None).await.unwrap());
         assert!(!hasher.is_outdated(&hash));
+        let composed = hasher.hash(&whose, "caf\u{e9} caf\u{e9} caf\u{e9}").await.unwrap();
+        assert!(hasher.verify(&whose, "cafe\u{301} cafe\u{301} cafe\u{301}", Some(composed)).await.unwrap());
         let weak = Argon2::new(Algorithm::Argon2id, Version::V0x13, Params::new(8, 1, 1, None).unwrap());
         assert!(hasher.is_outdated(&weak.hash_password(b"x").unwrap().to_string()));
     }

@@ -13,6 +13,7 @@ use purlin_store::{
     Db,
     bus::{Bus, Hint},
     jobs::Group,
+    shares::Shares,
 };
 use tokio::sync::{Notify, Semaphore};
 use uuid::Uuid;
@@ -121,8 +122,8 @@ pub struct Platform {
     pub(crate) access: AccessCache,
     pub(crate) limiter: Limiter,
     pub(crate) storage: StorageMeter,
-    /// Verifications of the audit log at the same time: each reads all of it.
-    pub(crate) verifying: Semaphore,
+    /// Verifications of the audit log at the same time, one of a tenant: each reads all of it.
+    pub(crate) verifying: Shares<TenantId>,
     /// Sign-ins that look somebody up at the same time: a flood of them leaves connections
     /// for everybody else.
     pub(crate) signing_in: Semaphore,
@@ -189,7 +190,7 @@ impl Platform {
             access: AccessCache::new(),
             limiter: Limiter::new(),
             storage: StorageMeter::new(),
-            verifying: Semaphore::new(VERIFYING_MAX),
+            verifying: Shares::limited(VERIFYING_MAX, 1, 0, 0),
             signing_in: Semaphore::new(SIGNING_IN_MAX),
             hasher: Hasher::new()?,
             catalog: Catalog::default(),

@@ -3,7 +3,7 @@
 use std::pin::Pin;
 
 use purlin_domain::{
-    Json, audit::AuditEntry, descriptor::Descriptor, error::Violation, limits::COMPONENT_BYTES_MAX,
+    Json, access::Permission, audit::AuditEntry, descriptor::Descriptor, error::Violation, limits::COMPONENT_BYTES_MAX,
     principal::Principal,
 };
 use purlin_store::{
@@ -56,6 +56,25 @@ pub struct PluginWithVersions {
     pub plugin: Plugin,
     /// Its versions, the newest upload first.
     pub versions: Vec<VersionSummary>,
+}
+
+/// A version, and what it requests of a tenant.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct VersionView {
+    /// The version.
+    #[serde(flatten)]
+    pub version: Version,
+    /// The permissions that a tenant is asked to grant.
+    pub requested_permissions: Vec<Permission>,
+}
+
+impl VersionView {
+    /// The same of a stored version.
+    pub fn of(version: Version) -> Result<Self> {
+        let descriptor: Descriptor =
+            serde_json::from_value(version.descriptor.clone()).map_err(ServiceError::internal)?;
+        Ok(Self { requested_permissions: descriptor.asks_for(), version })
+    }
 }
 
 /// A version in short.

@@ -1,12 +1,13 @@
 //! Roles and what they permit.
 
 use purlin_domain::{
-    Timestamp, access::Permission, audit::difference, error::Violation, id::RoleId, principal::Principal,
+    Timestamp, access::Permission, audit::difference, error::Violation, id::RoleId, principal::Principal, text::folded,
 };
 use purlin_store::{
-    StoreError, permissions,
+    StoreError, TenantTx, permissions,
     permissions::CataloguePermission,
     roles::{self, NewRole, Role},
+    tenants,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -109,6 +110,15 @@ fn taken() -> ServiceError {
     ServiceError::Conflict("role_taken", "there is a role of this name already".to_owned())
 }
 
+/// Refuse a name that people would take for another role's: two that differ in case alone. The
+/// tenant is held, so that two requests do not both find a name free.
+async fn require_free(tx: &mut TenantTx, name: &str, own: Option<RoleId>) -> Result<()> {
+    tenants::hold(tx).await?;
+    let wanted = folded(name);
+    let all = roles::names(tx).await?;
+    if all.iter().any(|(id, name)| Some(*id) != own && folded(name) == wanted) { Err(taken()) } else { Ok(()) }
+}
+
 /// Make a role.
 pub async fn create(platform: &Platform, principal: &Principal, new: NewRoleRequest) -> Result<RoleView> {
     let mut wrong = violations(Some(&new.name), Some(&new.description));
@@ -130,6 +140,7 @@ pub async fn create(platform: &Platform, principal: &Principal, new: NewRoleRequ
     let mut change = Mutation::begin(platform, principal).await?;
     let (now, by) = (change.now, principal.actor.user());
     let name = new.name.trim();
+    require_free(&mut change.tx, name, None).await?;
     let role = NewRole { id: platform.id(), name, description: &new.description, is_system: false };
     match roles::insert(&mut change.tx, &role, &new.permissions, now, by).await {
         Err(StoreError::Taken(_)) => return Err(taken()),
@@ -181,6 +192,12 @@ pub async fn change(
     let mut after = before.clone();
     after.name = wanted.name.map_or(after.name, |name| name.trim().to_owned());
     after.description = wanted.description.unwrap_or(after.description);
+    // Nobody renames what they could not give.
+    let permits: Vec<_> = roles::permissions_of(&mut change.tx, id).await?.iter().map(|p| p.permission()).collect();
+    access::require_all(principal, &permits)?;
+    if after.name != before.name {
+        require_free(&mut change.tx, &after.name, Some(id)).await?;
+    }
     let shown = |role: &Role| json!({ "name": role.name, "description": role.description });
     let changes = difference(&shown(&before), &shown(&after));
     if changes.as_object().is_some_and(|changes| !changes.is_empty()) {

@@ -1,26 +1,241 @@
-//! JSON Schemas of plugins: compiled once, never fetched from anywhere, their patterns
-//! matched in linear time.
+//! JSON Schemas of plugins and of the platform: compiled once, never fetched from anywhere, their
+//! patterns matched in linear time. A validator cannot be interrupted, so [the cost](cost) of a
+//! validation is known before it begins, and one that would take too long is refused.
+
+mod cost;
+mod message;
 
 use jsonschema::{Draft, PatternOptions, Validator};
-use purlin_domain::{Json, error::Violation};
+use purlin_domain::{Json, error::Violation, number::Number};
+
+use self::cost::{Plan, STEPS_MAX};
 
 /// Violations told of one document at most.
 const TOLD_MAX: usize = 20;
+/// Bytes of one pattern, compiled.
+const PATTERN_BYTES_MAX: usize = 128 << 10;
+/// Steps that are taken on the spot; a longer validation must not keep other requests waiting.
+const STEPS_ON_THE_SPOT: u64 = 20_000;
 
-/// Compile a schema, or say why it is none.
-pub(crate) fn compile(schema: &Json) -> Result<Validator, String> {
+/// A compiled schema.
+pub struct Schema {
+    validator: Validator,
+    plan: Plan,
+    source: Json,
+}
+
+impl Schema {
+    /// Compile a schema; what is wrong with it otherwise, with pointers into it.
+    pub fn compile(schema: &Json) -> Result<Self, Vec<Violation>> {
+        let plan = Plan::of(schema)?;
+        let validator = build(schema, PATTERN_BYTES_MAX).map_err(|error| {
+            vec![Violation::new(error.instance_path().as_str(), "schema", message::cut(&error.to_string()))]
+        })?;
+        Ok(Self { validator, plan, source: schema.clone() })
+    }
+
+    /// What is wrong with a document.
+    pub fn violations(&self, document: &Json) -> Vec<Violation> {
+        let steps = self.plan.steps(document);
+        if steps > STEPS_MAX {
+            return vec![too_costly()];
+        }
+        if steps <= STEPS_ON_THE_SPOT || !may_block() {
+            return self.check(document);
+        }
+        tokio::task::block_in_place(|| self.check(document))
+    }
+
+    fn check(&self, document: &Json) -> Vec<Violation> {
+        let mut found: Vec<Violation> = Vec::new();
+        if !self.validator.is_valid(document) {
+            found.extend(self.validator.iter_errors(document).take(TOLD_MAX).flat_map(|error| message::of(&error)));
+            found.truncate(TOLD_MAX);
+        }
+        if found.is_empty() && has_large_whole(document) {
+            integers(&self.source, &self.source, document, String::new(), &mut found);
+        }
+        found
+    }
+}
+
+/// Whether this thread can leave its other tasks to others: on a runtime of several threads.
+fn may_block() -> bool {
+    use tokio::runtime::{Handle, RuntimeFlavor};
+    Handle::try_current().is_ok_and(|handle| handle.runtime_flavor() == RuntimeFlavor::MultiThread)
+}
+
+fn build(schema: &Json, pattern_bytes: usize) -> Result<Validator, jsonschema::ValidationError<'static>> {
+    let patterns = PatternOptions::regex().size_limit(pattern_bytes).dfa_size_limit(PATTERN_BYTES_MAX);
     jsonschema::options()
         .with_draft(Draft::Draft202012)
         .should_validate_formats(true)
-        .with_pattern_options(PatternOptions::regex())
+        .with_pattern_options(patterns)
         .build(schema)
-        .map_err(|error| error.to_string())
 }
 
-/// What is wrong with a document.
-pub(crate) fn violations(validator: &Validator, document: &Json) -> Vec<Violation> {
-    let found = validator.iter_errors(document).take(TOLD_MAX);
-    found
-        .map(|error| Violation::new(error.instance_path().as_str(), error.kind().keyword(), error.to_string()))
-        .collect()
+fn too_costly() -> Violation {
+    let why = format!("to check this against its schema takes more than {STEPS_MAX} steps; send less at once");
+    Violation::new("", "schema_cost", why)
+}
+
+/// Whether a document has whole numbers that are kept as doubles, beyond 64 bits.
+fn has_large_whole(document: &Json) -> bool {
+    match document {
+        Json::Number(number) => is_large_whole(number),
+        Json::Array(items) => items.iter().any(has_large_whole),
+        Json::Object(members) => members.values().any(has_large_whole),
+        Json::Null | Json::Bool(_) | Json::String(_) => false,
+    }
+}
+
+fn is_large_whole(number: &serde_json::Number) -> bool {
+    matches!(Number::of_json(number), Some(Number::Double(double)) if double.fract() == 0.0)
+}
+
+/// JSON Schema takes 1e300 for an integer; no program that asks for integers can. Refused where a
+/// property or an item must be one.
+fn integers(root: &Json, schema: &Json, document: &Json, at: String, found: &mut Vec<Violation>) {
+    let local = |reference: &Json| root.pointer(reference.as_str()?.strip_prefix('#')?);
+    let all = schema.get("allOf").and_then(Json::as_array).into_iter().flatten();
+    for part in all.chain(schema.get("$ref").and_then(local)) {
+        integers(root, part, document, at.clone(), found);
+    }
+    match document {
+        Json::Number(number) if schema.get("type").is_some_and(|t| t == "integer") && is_large_whole(number) => {
+            let why = format!("a whole number must be between {} and {}", i64::MIN, i64::MAX);
+            found.push(Violation::new(at, "number_range", why));
+        }
+        Json::Object(members) => {
+            for (name, value) in members {
+                let property = schema.get("properties").and_then(|properties| properties.get(name));
+                if let Some(schema) = property.or_else(|| schema.get("additionalProperties")) {
+                    let name = name.replace('~', "~0").replace('/', "~1");
+                    integers(root, schema, value, format!("{at}/{name}"), found);
+                }
+            }
+        }
+        Json::Array(items) => {
+            for (i, item) in items.iter().enumerate() {
+                let prefix = schema.get("prefixItems").and_then(|prefix| prefix.get(i));
+                if let Some(schema) = prefix.or_else(|| schema.get("items")) {
+                    integers(root, schema, item, format!("{at}/{i}"), found);
+                }
+            }
+        }
+        _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use serde_json::json;
+
+    use super::*;
+
+    fn refused(schema: &Json) -> String {
+        Schema::compile(schema).err().unwrap().first().unwrap().detail.clone()
+    }
+
+    fn doubling(times: usize) -> Json {
+        let mut defs = serde_json::Map::new();
+        defs.insert("a0".to_owned(), json!({ "type": "object" }));
+        for i in 1..=times {
+            let before = json!({ "$ref": format!("#/$defs/a{}", i - 1) });
+            defs.insert(format!("a{i}"), json!({ "allOf": [before, before] }));
+        }
+        json!({ "$defs": defs, "allOf": [{ "$ref": format!("#/$defs/a{times}") }], "properties": {} })
+    }
+
+    #[test]
+    fn a_schema_that_expands_without_end_is_refused_with_the_figure() {
+        let detail = refused(&doubling(24));
+        assert!(detail.contains("expands"), "{detail}");
+        assert!(refused(&doubling(60)).contains("expands"));
+        assert!(Schema::compile(&doubling(5)).is_ok());
+        assert!(refused(&json!({ "$ref": "#" })).contains("refers to itself"));
+        assert!(refused(&json!({ "allOf": [{ "$ref": "https://example.org/schema" }] })).contains("JSON Pointer"));
+        let tree = json!({ "properties": { "children": { "items": { "$ref": "#" } } } });
+        assert!(Schema::compile(&tree).is_ok(), "one that goes into the value is sound");
+    }
+
+    #[test]
+    fn a_pattern_that_grows_too_large_is_refused_where_it_stands() {
+        for schema in [
+            json!({ "properties": { "a": { "pattern": r"((\w{100}){100}){10}" } } }),
+            json!({ "patternProperties": { r"((\w{100}){100}){10}": {} } }),
+        ] {
+            let wrong = Schema::compile(&schema).err().unwrap();
+            assert!(wrong[0].detail.contains("too large"), "{wrong:?}");
+            assert!(wrong[0].pointer.contains("attern"), "{wrong:?}");
+        }
+        let wrong = Schema::compile(&json!({ "properties": { "a": { "pattern": "(" } } })).err().unwrap();
+        assert_eq!(wrong[0].pointer, "/properties/a/pattern");
+        assert!(!wrong[0].detail.contains("too large"), "{wrong:?}");
+    }
+
+    #[test]
+    fn what_takes_too_long_is_refused_before_it_begins() {
+        let branches: Vec<Json> = (0..500).map(|i| json!({ "const": i })).collect();
+        let nested = json!({ "$defs": { "t": { "allOf": [
+            { "items": { "$ref": "#/$defs/t" } }, { "items": { "$ref": "#/$defs/t" } }] } }, "$ref": "#/$defs/t" });
+        let deep = (0..60).fold(json!([]), |inner, _| json!([inner]));
+        let text = "a".repeat(100_000);
+        let heavy = json!({ "pattern": r"((\w{10}){10}){10}x" });
+        for (schema, document) in [
+            (json!({ "items": { "oneOf": branches } }), Json::from(vec![json!("x"); 20_000])),
+            (nested, deep),
+            (heavy, json!(text)),
+        ] {
+            let schema = Schema::compile(&schema).ok().unwrap();
+            let began = Instant::now();
+            assert_eq!(schema.violations(&document)[0].code, "schema_cost");
+            assert!(began.elapsed().as_millis() < 2_000, "{:?}", began.elapsed());
+        }
+        let ordinary = json!({ "items": { "type": "object", "properties": { "a": { "type": "string" } } } });
+        let many = Json::from(vec![json!({ "a": "x" }); 20_000]);
+        assert!(Schema::compile(&ordinary).ok().unwrap().violations(&many).is_empty());
+    }
+
+    #[test]
+    fn every_fault_is_told_where_it_stands_in_plain_words() {
+        let schema = json!({
+            "type": "object",
+            "properties": {
+                "n": { "type": "integer", "minimum": 0 },
+                "s": { "type": ["string", "null"], "maxLength": 3 },
+                "e": { "enum": ["a", "b"] },
+                "o": { "anyOf": [{ "type": "object", "properties": { "k": { "type": "integer" } } }, { "type": "null" }] },
+            },
+            "required": ["r"],
+            "additionalProperties": false,
+        });
+        let schema = Schema::compile(&schema).ok().unwrap();
+        let document = json!({ "n": "x".repeat(100_000), "s": 5, "e": "c", "o": { "k": "x" }, "a/b": 1 });
+        let mut told: Vec<(String, String)> =
+            schema.violations(&document).into_iter().map(|v| (v.pointer, v.detail)).collect();
+        told.sort();
+        let expected = [
+            ("/a~1b", "unknown property"),
+            ("/e", "expected one of \"a\", \"b\""),
+            ("/n", "expected an integer"),
+            ("/o/k", "expected an integer"),
+            ("/r", "this property is required"),
+            ("/s", "expected a string or null"),
+        ];
+        assert_eq!(told, expected.map(|(pointer, detail)| (pointer.to_owned(), detail.to_owned())));
+        assert_eq!(schema.violations(&json!({ "r": 1, "n": -1 }))[0].detail, "must be at least 0");
+    }
+
+    #[test]
+    fn a_whole_number_that_no_integer_can_hold_is_refused() {
+        let schema =
+            Schema::compile(&json!({ "properties": { "n": { "type": "integer" }, "x": { "type": "number" } } }));
+        let schema = schema.ok().unwrap();
+        let wrong = schema.violations(&json!({ "n": 1e300 }));
+        assert_eq!((wrong[0].pointer.as_str(), wrong[0].code.as_str()), ("/n", "number_range"));
+        assert!(schema.violations(&json!({ "n": i64::MAX, "x": 1e300 })).is_empty());
+    }
 }

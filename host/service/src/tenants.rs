@@ -2,9 +2,14 @@
 
 use std::sync::LazyLock;
 
-use jsonschema::Validator;
+use chrono_tz::Tz;
 use purlin_domain::{
-    Json, Timestamp, audit::difference, error::Violation, id::TenantId, principal::Principal, tenant::TenantStatus,
+    Json, Timestamp,
+    audit::difference,
+    error::{Violation, summary},
+    id::TenantId,
+    principal::Principal,
+    tenant::TenantStatus,
 };
 use purlin_store::{StoreError, tenants, tenants::Tenant, usage};
 use schemars::JsonSchema;
@@ -13,9 +18,10 @@ use serde_json::json;
 
 use crate::{
     Platform, Result, ServiceError, access,
+    auth::title_violation,
     change::{Change, Mutation, conflict, expect},
     list::{ListPage, ListQuery, Prepared},
-    schema,
+    schema::Schema,
     users::present,
 };
 
@@ -44,8 +50,8 @@ pub(crate) fn default_settings() -> Json {
     json!({ "locale": "en", "time_zone": "UTC" })
 }
 
-static SETTINGS: LazyLock<std::result::Result<Validator, String>> =
-    LazyLock::new(|| schema::compile(&settings_schema()));
+static SETTINGS: LazyLock<std::result::Result<Schema, Vec<Violation>>> =
+    LazyLock::new(|| Schema::compile(&settings_schema()));
 
 /// What a tenant's administrator may change of it.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
@@ -168,8 +174,16 @@ fn check_settings(settings: &Json) -> Result<()> {
         let why = format!("settings take at most {SETTINGS_BYTES_MAX} bytes");
         return Err(ServiceError::invalid("/settings", "size", why));
     }
-    let validator = SETTINGS.as_ref().map_err(ServiceError::internal)?;
-    let wrong = schema::violations(validator, settings);
+    let schema = SETTINGS.as_ref().map_err(|wrong| ServiceError::internal(summary(wrong)))?;
+    let mut wrong = schema.violations(settings);
+    let zone = settings.get("time_zone").and_then(Json::as_str);
+    if zone.is_some_and(|zone| zone.parse::<Tz>().is_err()) {
+        wrong.push(Violation::new(
+            "/time_zone",
+            "format",
+            "expected the name of an IANA time zone, such as Europe/Paris",
+        ));
+    }
     if wrong.is_empty() {
         return Ok(());
     }
@@ -179,9 +193,7 @@ fn check_settings(settings: &Json) -> Result<()> {
 
 fn check(platform: &Platform, change: &ChangeTenant) -> Result<()> {
     let mut wrong = Vec::new();
-    if change.name.as_ref().is_some_and(|name| !(1..=100).contains(&name.trim().chars().count())) {
-        wrong.push(Violation::new("/name", "length", "give a name of 1 to 100 characters"));
-    }
+    wrong.extend(change.name.as_deref().and_then(|name| title_violation("/name", name.trim())));
     let is_host = |d: &String| {
         d.len() <= 253
             && d.contains('.')

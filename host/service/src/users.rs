@@ -18,10 +18,11 @@ use serde_json::json;
 
 use crate::{
     Platform, Result, ServiceError, access,
-    auth::{email_violation, name_violation, normalise, password_violation},
+    auth::{email_violation, name_violation, normalise, password_violation, require_proof},
     change::{Change, Mutation, conflict, expect},
     list::{ListPage, ListQuery, Prepared},
     native,
+    password::Hashing,
 };
 
 /// Roles of one user at most.
@@ -169,9 +170,10 @@ pub async fn create(platform: &Platform, principal: &Principal, new: NewUser) ->
         return Err(ServiceError::Invalid(wrong));
     }
     native::limit_mails(platform, principal.tenant).await?;
+    native::limit_mails_to(platform, &normalise(&new.email)).await?;
     let sets_own = new.password.is_none();
     let hash = match new.password {
-        Some(password) => platform.hasher.hash(password).await?,
+        Some(password) => platform.hasher.hash(&Hashing::of(principal), &password).await?,
         None => String::new(),
     };
     let mut change = Mutation::begin(platform, principal).await?;
@@ -281,8 +283,15 @@ async fn require_what_they_may(tx: &mut TenantTx, principal: &Principal, user: U
     Ok(())
 }
 
-/// Refuse to leave the tenant without an active administrator.
-async fn keep_an_admin(tx: &mut TenantTx, user: UserId) -> Result<()> {
+/// Whether a change is of the caller's own account, also by a key of theirs.
+fn is_self(principal: &Principal, user: UserId) -> bool {
+    principal.actor.user() == Some(user)
+}
+
+/// Refuse to leave the tenant without an active administrator, and the platform without an operator.
+async fn keep_an_admin(tx: &mut TenantTx, user: &User) -> Result<()> {
+    let is_operator = user.is_operator;
+    let user = user.id;
     // Counting holds the administrators' role, so who has it does not change any more.
     let others = roles::other_admins(tx, user).await?;
     let is_admin = roles::of_user(tx, user).await?.iter().any(|role| role.is_system && role.name == ADMIN);
@@ -290,6 +299,12 @@ async fn keep_an_admin(tx: &mut TenantTx, user: UserId) -> Result<()> {
         return Err(ServiceError::Conflict(
             "last_admin",
             "this is the last active administrator; make another one first".to_owned(),
+        ));
+    }
+    if is_operator && users::other_operators(tx, user).await? == 0 {
+        return Err(ServiceError::Conflict(
+            "last_operator",
+            "this is the last operator; make another one first: `purlin operator add`".to_owned(),
         ));
     }
     Ok(())
@@ -324,8 +339,12 @@ pub async fn change(
         return change.finish(UserView { user: before, roles: names }).await;
     }
     require_what_they_may(&mut change.tx, principal, id).await?;
+    if is_self(principal, id) && (after.email != before.email || after.is_active != before.is_active) {
+        let now = change.now;
+        require_proof(&mut change.tx, principal, now).await?;
+    }
     if before.is_active && !after.is_active {
-        keep_an_admin(&mut change.tx, id).await?;
+        keep_an_admin(&mut change.tx, &before).await?;
     }
     after.updated_at = change.after(before.updated_at);
     match users::update(&mut change.tx, &after, before.updated_at, principal.actor.user()).await {
@@ -343,8 +362,9 @@ pub async fn change(
     }
     if after.email != before.email {
         one_time_tokens::delete_of_user(&mut change.tx, id).await?;
-        let job = native::mail_job(platform, native::VERIFICATION, id.0, change.now);
-        change.enqueue(job);
+        let now = change.now;
+        change.enqueue(native::mail_job(platform, native::VERIFICATION, id.0, now));
+        change.enqueue(native::email_changed_job(platform, id, &before.email, now));
     }
     let mut data = shown(&after);
     json_patch::merge(&mut data, &json!({ "id": id }));
@@ -365,7 +385,11 @@ pub async fn delete(
     let before = users::by_id(&mut change.tx, id).await?.ok_or(ServiceError::NotFound)?;
     expect(before.updated_at, expected)?;
     require_what_they_may(&mut change.tx, principal, id).await?;
-    keep_an_admin(&mut change.tx, id).await?;
+    if is_self(principal, id) {
+        let now = change.now;
+        require_proof(&mut change.tx, principal, now).await?;
+    }
+    keep_an_admin(&mut change.tx, &before).await?;
     let (now, by) = (change.now, principal.actor.user());
     users::delete(&mut change.tx, id, now, by).await?;
     sessions::revoke_others(&mut change.tx, id, None, now).await?;
@@ -416,6 +440,10 @@ pub async fn disable_second_factor(platform: &Platform, principal: &Principal, i
     let mut change = Mutation::begin(platform, principal).await?;
     users::by_id(&mut change.tx, id).await?.ok_or(ServiceError::NotFound)?;
     require_what_they_may(&mut change.tx, principal, id).await?;
+    if is_self(principal, id) {
+        let now = change.now;
+        require_proof(&mut change.tx, principal, now).await?;
+    }
     if !second_factors::delete(&mut change.tx, id).await? {
         return Err(ServiceError::NotFound);
     }
@@ -459,7 +487,7 @@ pub async fn unassign(platform: &Platform, principal: &Principal, user: UserId, 
     let role = roles::by_id(&mut change.tx, role).await?.ok_or(ServiceError::NotFound)?;
     require_what_they_may(&mut change.tx, principal, user).await?;
     if role.is_system && role.name == ADMIN {
-        keep_an_admin(&mut change.tx, user).await?;
+        keep_an_admin(&mut change.tx, &User { is_operator: false, ..found.clone() }).await?;
     }
     if !roles::unassign(&mut change.tx, user, role.id).await? {
         return Err(ServiceError::NotFound);

@@ -6,6 +6,7 @@ mod sign;
 use chrono::TimeDelta;
 use purlin_domain::{
     Json, Timestamp,
+    access::Permission,
     audit::difference,
     error::Violation,
     event::NewEvent,
@@ -17,6 +18,7 @@ use purlin_store::{
     events::{self, Publish},
     jobs,
     jobs::JobSummary,
+    tenants,
     webhooks::{self, Webhook},
 };
 use schemars::JsonSchema;
@@ -28,7 +30,7 @@ pub(crate) use deliver::{ATTEMPTS, KIND, deliver};
 pub use sign::sign;
 
 use crate::{
-    Platform, Result, ServiceError,
+    Platform, Result, ServiceError, access,
     change::{Change, Mutation, conflict, expect},
     list::{ListPage, ListQuery, Prepared},
     users::Enqueued,
@@ -88,7 +90,10 @@ pub(crate) fn context(principal_tenant: purlin_domain::id::TenantId, id: Uuid) -
 /// Make a webhook.
 pub async fn create(platform: &Platform, principal: &Principal, new: NewWebhook) -> Result<WebhookWithSecret> {
     check(platform, &new.url, &new.description, &new.event_types)?;
+    require_events(principal)?;
     let mut change = Mutation::begin(platform, principal).await?;
+    // Held, so that two requests do not both find the last place.
+    tenants::hold(&mut change.tx).await?;
     if webhooks::count(&mut change.tx).await? >= WEBHOOKS_MAX {
         return Err(ServiceError::Conflict(
             "too_many_webhooks",
@@ -114,6 +119,11 @@ pub async fn create(platform: &Platform, principal: &Principal, new: NewWebhook)
     webhooks::insert(&mut change.tx, &webhook, sealed, by).await?;
     change.note(changed("webhook.created", None, Some(&webhook)));
     change.finish(WebhookWithSecret { webhook, secret: sign::shown(&secret) }).await
+}
+
+/// What a webhook sends is what its maker may read: the tenant's events.
+fn require_events(principal: &Principal) -> Result<()> {
+    access::require(principal, &Permission::new("events", "read"))
 }
 
 fn check(platform: &Platform, url: &str, description: &str, patterns: &[String]) -> Result<()> {
@@ -191,6 +201,9 @@ pub async fn change(
         ..before.clone()
     };
     check(platform, &after.url, &after.description, &patterns)?;
+    if begins_anew || after.url != before.url || after.event_types != before.event_types {
+        require_events(principal)?;
+    }
     if !webhooks::update(&mut change.tx, &after, before.updated_at).await? {
         return Err(conflict());
     }
@@ -245,7 +258,10 @@ pub async fn deliveries(
 /// Send a test event to a webhook, and to nobody else; the job that does.
 pub async fn test(platform: &Platform, principal: &Principal, id: Uuid) -> Result<Enqueued> {
     let mut change = Mutation::begin(platform, principal).await?;
-    webhooks::by_id(&mut change.tx, id).await?.ok_or(ServiceError::NotFound)?;
+    let webhook = webhooks::by_id(&mut change.tx, id).await?.ok_or(ServiceError::NotFound)?;
+    if !webhook.is_enabled {
+        return Err(ServiceError::Conflict("webhook_disabled", "the webhook is disabled; enable it first".to_owned()));
+    }
     let event = NewEvent {
         id: platform.id(),
         source: purlin_domain::core_event::SOURCE.to_owned(),
@@ -256,6 +272,13 @@ pub async fn test(platform: &Platform, principal: &Principal, id: Uuid) -> Resul
     let cause = change.cause();
     let publish = Publish { event: &event, cause: &cause, by: principal.actor.user() };
     events::insert(&mut change.tx, &[publish], change.now).await?;
+    change.note(Change {
+        what: "webhook.tested",
+        resource_type: "webhook",
+        id: id.to_string(),
+        changes: json!({}),
+        data: None,
+    });
     let job = job(platform, id, &event.event_type, event.id, change.now);
     let enqueued = Enqueued { id: job.id };
     change.enqueue_delivery(CORE.to_owned(), job, event.id);

@@ -125,6 +125,7 @@ async fn page<T: Entity + Weigh>(conn: &mut Conn, tenant: Option<TenantId>, list
     }
     select.limit(u64::from(slice.size) + 1);
     let (sql, values) = dialect.build(&select);
+    conn.bound().await?;
     let (mut rows, cut): (Vec<T>, bool) = conn.fetch_within(sql, values, PAGE_BYTES_MAX).await?;
     let more = cut || rows.len() > slice.size as usize;
     rows.truncate(slice.size as usize);
@@ -132,6 +133,7 @@ async fn page<T: Entity + Weigh>(conn: &mut Conn, tenant: Option<TenantId>, list
         rows.reverse();
     }
     let total = if slice.count { Some(count(conn, tenant, table, scope, passing).await?) } else { None };
+    conn.free();
     Ok(Page { rows, more, total })
 }
 
@@ -146,7 +148,9 @@ async fn count(
     let mut select = rows_of(tenant, table, scope, passing, dialect)?;
     select.expr(Func::count(Expr::col(Asterisk)));
     let (sql, values) = dialect.build(&select);
+    conn.bound().await?;
     let (count,): (i64,) = conn.fetch_one(sql, values).await?;
+    conn.free();
     Ok(count)
 }
 
@@ -329,7 +333,9 @@ impl Dialect {
             (Operand::Number(number), Self::Postgres) => {
                 Expr::val(number.to_string().bind()).cast_as(Alias::new("numeric"))
             }
-            (Operand::Number(number), Self::Sqlite) if field.source == Source::Data => Expr::val(number.to_string().bind()),
+            (Operand::Number(number), Self::Sqlite) if field.source == Source::Data => {
+                Expr::val(number.to_string().bind())
+            }
             (Operand::Number(Number::Whole(whole)), Self::Sqlite) => Expr::val(whole.bind()),
             (Operand::Number(Number::Double(double)), Self::Sqlite) => Expr::val(double.bind()),
             (Operand::Boolean(value), _) => Expr::val(value.bind()),

@@ -8,7 +8,7 @@ use sqlx::{
     query_as_with, query_with, sqlite::SqliteRow,
 };
 
-use crate::Result;
+use crate::{Result, db::ConnectionShares, sqlite::Reader};
 
 /// A row type that both databases can fill.
 pub trait Entity: for<'r> FromRow<'r, PgRow> + for<'r> FromRow<'r, SqliteRow> + Send + Unpin + 'static {}
@@ -39,11 +39,11 @@ async fn within<T: Weigh>(
 /// A connection: in a transaction, or for statements without one.
 pub(crate) enum Conn {
     /// A transaction that begins with its first statement.
-    PostgresToBegin(Pool<Postgres>),
+    PostgresToBegin(Pool<Postgres>, ConnectionShares),
     Postgres(Transaction<'static, Postgres>),
     PostgresAuto(PoolConnection<Postgres>),
     Sqlite(Transaction<'static, Sqlite>),
-    SqliteRead(PoolConnection<Sqlite>),
+    SqliteRead(Reader),
 }
 
 /// The same call on whichever connection it is.
@@ -51,11 +51,11 @@ macro_rules! on {
     ($conn:expr, $query:ident$(::<$row:ident>)?($sql:expr, $values:expr).$call:ident()) => {{
         let values = SqlxValues(Values($values));
         match $conn {
-            Conn::PostgresToBegin(_) => Err(not_begun()),
+            Conn::PostgresToBegin(..) => Err(not_begun()),
             Conn::Postgres(tx) => $query::<Postgres, $($row,)? _>($sql, values).$call(&mut **tx).await.map(Into::into),
             Conn::PostgresAuto(tx) => $query::<Postgres, $($row,)? _>($sql, values).$call(&mut **tx).await.map(Into::into),
             Conn::Sqlite(tx) => $query::<Sqlite, $($row,)? _>($sql, values).$call(&mut **tx).await.map(Into::into),
-            Conn::SqliteRead(tx) => $query::<Sqlite, $($row,)? _>($sql, values).$call(&mut **tx).await.map(Into::into),
+            Conn::SqliteRead(tx) => $query::<Sqlite, $($row,)? _>($sql, values).$call(tx.conn()).await.map(Into::into),
         }
     }};
 }
@@ -80,7 +80,22 @@ impl From<sqlx::sqlite::SqliteQueryResult> for Affected {
 
 impl Conn {
     pub(crate) fn is_postgres(&self) -> bool {
-        matches!(self, Self::PostgresToBegin(_) | Self::Postgres(_) | Self::PostgresAuto(_))
+        matches!(self, Self::PostgresToBegin(..) | Self::Postgres(_) | Self::PostgresAuto(_))
+    }
+
+    /// Let what a list asks take only so long, where the connection does not see to that by itself.
+    pub(crate) async fn bound(&mut self) -> Result<()> {
+        match self {
+            Self::SqliteRead(reader) => reader.bound().await,
+            _ => Ok(()),
+        }
+    }
+
+    /// Let statements take what they take.
+    pub(crate) fn free(&self) {
+        if let Self::SqliteRead(reader) = self {
+            reader.free();
+        }
     }
 
     /// The connection itself, for what only PostgreSQL has.
@@ -88,7 +103,7 @@ impl Conn {
         match self {
             Self::Postgres(tx) => Ok(tx),
             Self::PostgresAuto(conn) => Ok(conn),
-            Self::PostgresToBegin(_) | Self::Sqlite(_) | Self::SqliteRead(_) => Err(not_begun().into()),
+            Self::PostgresToBegin(..) | Self::Sqlite(_) | Self::SqliteRead(_) => Err(not_begun().into()),
         }
     }
 
@@ -107,7 +122,7 @@ impl Conn {
     ) -> Result<(Vec<T>, bool)> {
         let values = SqlxValues(Values(values));
         match self {
-            Self::PostgresToBegin(_) => Err(not_begun().into()),
+            Self::PostgresToBegin(..) => Err(not_begun().into()),
             Self::Postgres(tx) => {
                 within(query_as_with::<Postgres, T, _>(sql, values).fetch(&mut **tx), bytes_max).await
             }
@@ -116,7 +131,7 @@ impl Conn {
             }
             Self::Sqlite(tx) => within(query_as_with::<Sqlite, T, _>(sql, values).fetch(&mut **tx), bytes_max).await,
             Self::SqliteRead(tx) => {
-                within(query_as_with::<Sqlite, T, _>(sql, values).fetch(&mut **tx), bytes_max).await
+                within(query_as_with::<Sqlite, T, _>(sql, values).fetch(tx.conn()), bytes_max).await
             }
         }
     }
@@ -140,7 +155,7 @@ impl Conn {
         match self {
             Self::Postgres(tx) => tx.commit().await?,
             Self::Sqlite(tx) => tx.commit().await?,
-            Self::PostgresToBegin(_) | Self::PostgresAuto(_) | Self::SqliteRead(_) => {}
+            Self::PostgresToBegin(..) | Self::PostgresAuto(_) | Self::SqliteRead(_) => {}
         }
         Ok(())
     }

@@ -1,11 +1,29 @@
 //! The database: which one, and how a transaction of it begins.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use purlin_domain::id::TenantId;
 use sqlx::{Pool, Postgres, Sqlite};
 
-use crate::{PlatformTx, Result, TenantTx, conn::Conn, postgres, sqlite};
+use crate::{
+    PlatformTx, Result, StoreError, TenantTx,
+    conn::Conn,
+    postgres,
+    shares::{Share, Shares},
+    sqlite::{self, Reader},
+};
+
+/// Connections, divided among tenants; what belongs to none is the platform's.
+pub type ConnectionShares = Shares<Option<TenantId>>;
+/// One connection of a tenant's.
+pub(crate) type ConnectionShare = Share<Option<TenantId>>;
+
+/// How long a tenant waits for a connection.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+pub(crate) async fn take(shares: &ConnectionShares, tenant: Option<TenantId>) -> Result<ConnectionShare> {
+    shares.take(&tenant, PATIENCE).await.map_err(|_| StoreError::Unavailable(sqlx::Error::PoolTimedOut))
+}
 
 /// Where the data is, and how much of the database the host may use.
 #[derive(Clone, Debug)]
@@ -16,6 +34,8 @@ pub enum Config {
         file: PathBuf,
         /// Connections for reading.
         readers: u32,
+        /// How long a statement of a list may take.
+        list_timeout: Duration,
     },
     /// A PostgreSQL server.
     Postgres {
@@ -25,6 +45,8 @@ pub enum Config {
         migrate_url: Option<String>,
         /// Connections at most.
         connections: u32,
+        /// How long a statement of a list, or another one that reads for a tenant, may take.
+        list_timeout: Duration,
     },
 }
 
@@ -33,17 +55,27 @@ pub enum Config {
 pub enum Db {
     /// PostgreSQL, with row-level security.
     Postgres {
+        /// Who has how many of the connections.
+        shares: ConnectionShares,
         /// What requests and runs use.
         pool: Pool<Postgres>,
+        /// How a connection of it reads.
+        read: Arc<str>,
         /// What the engine of jobs keeps for itself.
         engine: Pool<Postgres>,
     },
     /// SQLite: one writer, many readers.
     Sqlite {
+        /// Who has how many of the connections that read.
+        shares: ConnectionShares,
+        /// Who writes next.
+        turns: ConnectionShares,
         /// The one connection that writes.
         writer: Pool<Sqlite>,
         /// Connections that cannot write.
         readers: Pool<Sqlite>,
+        /// How long a statement of a list may take.
+        list_timeout: Duration,
     },
 }
 
@@ -51,14 +83,17 @@ impl Db {
     /// Open the database and check that it keeps its promises. Migrations must have run.
     pub async fn open(config: &Config) -> Result<Self> {
         match config {
-            Config::Sqlite { file, readers } => {
+            Config::Sqlite { file, readers, list_timeout } => {
+                let shares = Shares::new(*readers as usize);
                 let (writer, readers) = sqlite::open(file, *readers).await?;
-                Ok(Self::Sqlite { writer, readers })
+                Ok(Self::Sqlite { shares, turns: Shares::new(1), writer, readers, list_timeout: *list_timeout })
             }
-            Config::Postgres { url, connections, .. } => {
+            Config::Postgres { url, connections, list_timeout, .. } => {
                 let pool = postgres::open(url, *connections).await?;
                 postgres::check_isolation(&pool).await?;
-                Ok(Self::Postgres { pool, engine: postgres::open_engine(url)? })
+                let shares = Shares::new(*connections as usize);
+                let read = postgres::read(*list_timeout).into();
+                Ok(Self::Postgres { shares, pool, read, engine: postgres::open_engine(url)? })
             }
         }
     }
@@ -79,29 +114,44 @@ impl Db {
     /// Begin a transaction of a tenant, for writing; in PostgreSQL it begins with its first
     /// statement.
     pub async fn write(&self, tenant: TenantId) -> Result<TenantTx> {
-        let conn = match self {
-            Self::Postgres { pool, .. } => Conn::PostgresToBegin(pool.clone()),
-            Self::Sqlite { writer, .. } => Conn::Sqlite(sqlite::begin(writer).await?),
-        };
-        Ok(TenantTx::new(tenant, conn))
+        Ok(match self {
+            Self::Postgres { shares, pool, .. } => {
+                TenantTx::new(tenant, Conn::PostgresToBegin(pool.clone(), shares.clone()), None)
+            }
+            Self::Sqlite { turns, writer, .. } => {
+                let share = take(turns, Some(tenant)).await?;
+                TenantTx::new(tenant, Conn::Sqlite(sqlite::begin(writer).await?), Some(share))
+            }
+        })
     }
 
     /// Read as a tenant, statement by statement: no transaction is held.
     pub async fn read(&self, tenant: TenantId) -> Result<TenantTx> {
+        let (Self::Postgres { shares, .. } | Self::Sqlite { shares, .. }) = self;
+        let share = take(shares, Some(tenant)).await?;
         let conn = match self {
-            Self::Postgres { pool, .. } => Conn::PostgresAuto(postgres::checkout_tenant(pool, tenant).await?),
-            Self::Sqlite { readers, .. } => Conn::SqliteRead(readers.acquire().await?),
+            Self::Postgres { pool, read, .. } => {
+                Conn::PostgresAuto(postgres::checkout_tenant(pool, read, tenant).await?)
+            }
+            Self::Sqlite { readers, list_timeout, .. } => {
+                Conn::SqliteRead(Reader::new(readers.acquire().await?, *list_timeout))
+            }
         };
-        Ok(TenantTx::new(tenant, conn))
+        Ok(TenantTx::new(tenant, conn, Some(share)))
     }
 
     /// Begin a transaction that crosses tenants.
     pub async fn platform(&self) -> Result<PlatformTx> {
-        let conn = match self {
-            Self::Postgres { pool, .. } => Conn::Postgres(postgres::begin_platform(pool).await?),
-            Self::Sqlite { writer, .. } => Conn::Sqlite(sqlite::begin(writer).await?),
-        };
-        Ok(PlatformTx::new(conn))
+        Ok(match self {
+            Self::Postgres { shares, pool, .. } => {
+                let share = take(shares, None).await?;
+                PlatformTx::new(Conn::Postgres(postgres::begin_platform(pool).await?), Some(share))
+            }
+            Self::Sqlite { turns, writer, .. } => {
+                let share = take(turns, None).await?;
+                PlatformTx::new(Conn::Sqlite(sqlite::begin(writer).await?), Some(share))
+            }
+        })
     }
 
     /// Use the database as the engine of jobs: across tenants, with plans that do not depend
@@ -110,7 +160,7 @@ impl Db {
     pub async fn engine(&self) -> Result<PlatformTx> {
         match self {
             Self::Postgres { engine, .. } => {
-                Ok(PlatformTx::new(Conn::PostgresAuto(postgres::checkout_engine(engine).await?)))
+                Ok(PlatformTx::new(Conn::PostgresAuto(postgres::checkout_engine(engine).await?), None))
             }
             Self::Sqlite { .. } => self.platform().await,
         }
@@ -120,7 +170,11 @@ impl Db {
     pub async fn platform_read(&self) -> Result<PlatformTx> {
         match self {
             Self::Postgres { .. } => self.platform().await,
-            Self::Sqlite { readers, .. } => Ok(PlatformTx::new(Conn::SqliteRead(readers.acquire().await?))),
+            Self::Sqlite { shares, readers, list_timeout, .. } => {
+                let share = take(shares, None).await?;
+                let reader = Reader::new(readers.acquire().await?, *list_timeout);
+                Ok(PlatformTx::new(Conn::SqliteRead(reader), Some(share)))
+            }
         }
     }
 
@@ -167,11 +221,11 @@ impl Db {
     /// Close every connection, waiting for those in use.
     pub async fn close(&self) {
         match self {
-            Self::Postgres { pool, engine } => {
+            Self::Postgres { pool, engine, .. } => {
                 engine.close().await;
                 pool.close().await;
             }
-            Self::Sqlite { writer, readers } => {
+            Self::Sqlite { writer, readers, .. } => {
                 readers.close().await;
                 writer.close().await;
             }

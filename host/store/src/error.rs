@@ -15,6 +15,9 @@ pub enum StoreError {
     /// The database cannot be reached, is full, or has no free connection.
     #[error("the database is unavailable")]
     Unavailable(#[source] sqlx::Error),
+    /// A statement took longer than it may.
+    #[error("a statement took longer than it may")]
+    TooSlow(#[source] sqlx::Error),
     /// A value that the database cannot hold, such as text with a NUL in it.
     #[error("the database cannot hold this value: {0}")]
     Unacceptable(String),
@@ -54,6 +57,7 @@ impl From<sqlx::Error> for StoreError {
         match database.code().as_deref().map(classify) {
             Some(Class::Race) => Self::Race(error),
             Some(Class::Unavailable) => Self::Unavailable(error),
+            Some(Class::TooSlow) => Self::TooSlow(error),
             Some(Class::Unacceptable) => Self::Unacceptable(database.message().to_owned()),
             Some(Class::Other) | None => Self::Database(error),
         }
@@ -63,6 +67,7 @@ impl From<sqlx::Error> for StoreError {
 enum Class {
     Race,
     Unavailable,
+    TooSlow,
     Unacceptable,
     Other,
 }
@@ -75,7 +80,10 @@ fn classify(code: &str) -> Class {
         number if number.parse::<u32>().is_ok_and(|n| number.len() != 5 && matches!(n & 0xff, 5 | 6 | 7 | 10 | 13)) => {
             Class::Unavailable
         }
-        "25P03" | "57014" | "53100" | "53200" | "53300" | "57P01" | "57P02" | "57P03" => Class::Unavailable,
+        // Canceled by its timeout, or SQLITE_INTERRUPT.
+        "57014" | "9" => Class::TooSlow,
+        // The server was demoted to a standby, and more that another connection may not meet.
+        "25006" | "25P03" | "53100" | "53200" | "53300" | "57P01" | "57P02" | "57P03" => Class::Unavailable,
         // Data exceptions: a NUL in text, a number or a time out of range.
         value if value.len() == 5 && value.starts_with("22") => Class::Unacceptable,
         connection if connection.len() == 5 && connection.starts_with("08") => Class::Unavailable,

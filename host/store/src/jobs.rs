@@ -22,13 +22,13 @@ use serde::Serialize;
 use sqlx::FromRow;
 use uuid::Uuid;
 
-pub use claim::{Claimed, Group, InUse, Lease, Look, Want, claim, in_use, look};
+pub use claim::{Claimed, Group, InUse, Lease, Look, Want, claim, claim_suspect, has_suspect, in_use, look};
 pub use due::{next_due, promote};
 pub use enqueue::{Enqueue, chain_size, insert, insert_leased, is_leasable, queued, unfinished_with_key};
 pub use finish::{
     Done, Ended, Fence, Outcome, finish, finish_all, finish_many, headless_lanes, reopen_lane, tell_progress,
 };
-pub use lease::{Rescued, beat, begin_suspect, cancelled_of, end_all_leases, rescue};
+pub use lease::{Rescued, beat, cancelled_of, end_all_leases, is_suspect, rescue};
 pub use manage::{
     Census, Selection, ahead, cancel, census, delete_dead_before, delete_finished_before, discard, head_of_lane,
     request_cancel, retry, retry_many,
@@ -63,7 +63,7 @@ pub struct Job {
     pub attempt: i64,
     /// Runs at most.
     pub attempts_max: i64,
-    /// Runs that took their worker down.
+    /// Runs whose worker died.
     pub crashes: i64,
     /// Why the last run failed.
     pub last_error: Option<String>,
@@ -124,7 +124,7 @@ pub struct JobSummary {
     pub attempt: i64,
     /// Runs at most.
     pub attempts_max: i64,
-    /// Runs that took their worker down.
+    /// Runs whose worker died.
     pub crashes: i64,
     /// Why the last run failed.
     pub last_error: Option<String>,

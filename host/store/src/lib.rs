@@ -43,6 +43,7 @@ pub mod schedules;
 pub mod sealed;
 pub mod second_factors;
 pub mod sessions;
+pub mod shares;
 pub mod signing_keys;
 mod sqlite;
 pub mod standing;

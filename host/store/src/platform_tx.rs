@@ -8,16 +8,19 @@ use sqlx::{SqlSafeStr, SqlStr};
 use crate::{
     Result,
     conn::{Conn, delegate_statements},
+    db::ConnectionShare,
 };
 
 /// A use of the database that belongs to no tenant.
 pub struct PlatformTx {
     pub(crate) conn: Conn,
+    /// Given back after the connection.
+    _share: Option<ConnectionShare>,
 }
 
 impl PlatformTx {
-    pub(crate) fn new(conn: Conn) -> Self {
-        Self { conn }
+    pub(crate) fn new(conn: Conn, share: Option<ConnectionShare>) -> Self {
+        Self { conn, _share: share }
     }
 
     delegate_statements!(as_given, text);

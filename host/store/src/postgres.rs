@@ -23,9 +23,13 @@ const SERVE: &str =
 /// How they rest, and write. What is written is found by keys, in the order of an index; to plan
 /// that anew for every row would take longer than to do it, and a plan that was made while a table
 /// was small must serve when it is not.
-const WRITE: &str = "SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; SET enable_sort = off";
-/// How they read: with the plan that is best for what is asked, by the statistics.
-const READ: &str = "RESET plan_cache_mode; RESET enable_seqscan; RESET enable_sort";
+const WRITE: &str = "SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; SET enable_sort = off;
+    SET statement_timeout = '30s'";
+/// How they read: with the plan that is best for what is asked, by the statistics, and not for long.
+pub(crate) fn read(list_timeout: Duration) -> String {
+    let ms = list_timeout.as_millis();
+    format!("RESET plan_cache_mode; RESET enable_seqscan; RESET enable_sort; SET statement_timeout = {ms}")
+}
 /// How those of the engine of jobs do: across tenants, and with the plan of every statement
 /// settled, along the indexes, whatever the statistics say. A burst on a table that was
 /// never analysed, or while it was empty, must not be claimed by sorting all of it.
@@ -38,7 +42,8 @@ const ENGINE: &str =
 /// the log of the server each time.
 const FORGET: &str = "SELECT set_config('purlin.tenant_id', '', false) = '' AND now() = statement_timestamp()
     AND set_config('plan_cache_mode', 'force_generic_plan', false) <> ''
-    AND set_config('enable_seqscan', 'off', false) <> '' AND set_config('enable_sort', 'off', false) <> ''";
+    AND set_config('enable_seqscan', 'off', false) <> '' AND set_config('enable_sort', 'off', false) <> ''
+    AND set_config('statement_timeout', '30s', false) <> '', current_setting('transaction_read_only') = 'off'";
 /// One to claim, one to acknowledge, one to beat and rescue, one to make ready.
 const ENGINE_CONNECTIONS: u32 = 4;
 const PARTITIONS_AHEAD: i64 = 3;
@@ -49,8 +54,13 @@ const WEEKS_AHEAD: i64 = 4;
 pub(crate) async fn open(url: &str, connections: u32) -> Result<Pool<Postgres>> {
     let pool = pool(url, connections, &[SERVE, WRITE])?.after_release(|conn, _| {
         Box::pin(async move {
-            let is_out = raw_sql(FORGET).fetch_one(&mut *conn).await.and_then(|row| row.try_get::<bool, _>(0));
-            if !is_out.is_ok_and(|is_out| is_out) {
+            let row = raw_sql(FORGET).fetch_one(&mut *conn).await;
+            let is = |column: usize| row.as_ref().ok().and_then(|row| row.try_get::<bool, _>(column).ok());
+            if is(1) == Some(false) {
+                // The server was demoted to a standby; whoever comes next asks for the primary again.
+                return Ok(false);
+            }
+            if is(0) != Some(true) {
                 conn.execute(raw_sql("ROLLBACK; SET purlin.tenant_id = ''")).await?;
                 conn.execute(raw_sql(WRITE)).await?;
             }
@@ -121,7 +131,7 @@ fn has_ended(error: &sqlx::Error) -> bool {
     match error {
         sqlx::Error::Io(_) => true,
         // The server shuts down, or somebody ended the session, or another one crashed.
-        sqlx::Error::Database(error) => matches!(error.code().as_deref(), Some("57P01" | "57P02")),
+        sqlx::Error::Database(error) => matches!(error.code().as_deref(), Some("57P01" | "57P02" | "25006")),
         _ => false,
     }
 }
@@ -133,8 +143,12 @@ pub(crate) async fn begin_tenant(pool: &Pool<Postgres>, tenant: TenantId) -> Res
 }
 
 /// A connection on which the tenant reads until it is released.
-pub(crate) async fn checkout_tenant(pool: &Pool<Postgres>, tenant: TenantId) -> Result<PoolConnection<Postgres>> {
-    let name = format!("{READ}; SET purlin.tenant_id = '{}'", tenant.0);
+pub(crate) async fn checkout_tenant(
+    pool: &Pool<Postgres>,
+    read: &str,
+    tenant: TenantId,
+) -> Result<PoolConnection<Postgres>> {
+    let name = format!("{read}; SET purlin.tenant_id = '{}'", tenant.0);
     Ok(on_live!(pool, {
         let mut conn = Box::pin(pool.acquire()).await?;
         conn.execute(raw_sql(AssertSqlSafe(name.clone()))).await.map(|_| conn)

@@ -77,6 +77,12 @@ pub async fn names_of_user(tx: &mut TenantTx, user: UserId) -> Result<Vec<String
     Ok(rows.into_iter().map(|(name,)| name).collect())
 }
 
+/// Every role of the tenant, with its name.
+pub async fn names(tx: &mut TenantTx) -> Result<Vec<(RoleId, String)>> {
+    let rows: Vec<(Uuid, String)> = tx.fetch_all("SELECT id, name FROM roles WHERE tenant_id = $1", params![]).await?;
+    Ok(rows.into_iter().map(|(id, name)| (RoleId(id), name)).collect())
+}
+
 /// A role.
 #[derive(Clone, Debug, Serialize, FromRow, JsonSchema)]
 pub struct Role {

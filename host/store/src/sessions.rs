@@ -33,6 +33,8 @@ pub struct Session {
     pub ip: Option<String>,
     /// What the client called itself.
     pub user_agent: Option<String>,
+    /// When the password was last given in it.
+    pub proven_at: Option<Timestamp>,
     /// When it began.
     pub created_at: Timestamp,
 }
@@ -43,8 +45,18 @@ impl Weigh for Session {
     }
 }
 
-const COLUMNS: &[&str] =
-    &["id", "user_id", "generation", "rotated_at", "expires_at", "revoked_at", "ip", "user_agent", "created_at"];
+const COLUMNS: &[&str] = &[
+    "id",
+    "user_id",
+    "generation",
+    "rotated_at",
+    "expires_at",
+    "revoked_at",
+    "ip",
+    "user_agent",
+    "proven_at",
+    "created_at",
+];
 
 /// Add a session.
 pub async fn insert(tx: &mut TenantTx, session: &Session) -> Result<()> {
@@ -57,6 +69,7 @@ pub async fn insert(tx: &mut TenantTx, session: &Session) -> Result<()> {
         session.revoked_at,
         session.ip.clone(),
         session.user_agent.clone(),
+        session.proven_at,
         session.created_at
     ];
     tx.insert_many("sessions", COLUMNS, vec![row]).await
@@ -65,7 +78,7 @@ pub async fn insert(tx: &mut TenantTx, session: &Session) -> Result<()> {
 macro_rules! by_id {
     ($lock:literal) => {
         concat!(
-            "SELECT id, user_id, generation, rotated_at, expires_at, revoked_at, ip, user_agent, created_at
+            "SELECT id, user_id, generation, rotated_at, expires_at, revoked_at, ip, user_agent, proven_at, created_at
              FROM sessions WHERE tenant_id = $1 AND id = $2",
             $lock
         )
@@ -81,6 +94,19 @@ pub async fn hold(tx: &mut TenantTx, id: SessionId) -> Result<Option<Session>> {
         by_id!("")
     };
     tx.fetch_optional(sql, params![id]).await
+}
+
+/// The password was given in a session.
+pub async fn set_proven(tx: &mut TenantTx, id: SessionId, now: Timestamp) -> Result<()> {
+    tx.execute("UPDATE sessions SET proven_at = $3 WHERE tenant_id = $1 AND id = $2", params![id, now]).await?;
+    Ok(())
+}
+
+/// When the password was last given in a session.
+pub async fn proven_at(tx: &mut TenantTx, id: SessionId) -> Result<Option<Timestamp>> {
+    let row: Option<(Option<Timestamp>,)> =
+        tx.fetch_optional("SELECT proven_at FROM sessions WHERE tenant_id = $1 AND id = $2", params![id]).await?;
+    Ok(row.and_then(|(at,)| at))
 }
 
 /// A refresh token was exchanged.

@@ -10,6 +10,7 @@ use crate::{
     Entity, Result, Weigh,
     built::inserts::Insert,
     conn::{Conn, delegate_statements},
+    db::{self, ConnectionShare},
     postgres,
     value::Bind,
 };
@@ -23,11 +24,13 @@ pub struct TenantTx {
     pub(crate) conn: Conn,
     /// Rows that wait for the next statement.
     pub(crate) later: Vec<Insert>,
+    /// Given back after the connection.
+    share: Option<ConnectionShare>,
 }
 
 impl TenantTx {
-    pub(crate) fn new(tenant: TenantId, conn: Conn) -> Self {
-        Self { tenant, conn, later: Vec::new() }
+    pub(crate) fn new(tenant: TenantId, conn: Conn, share: Option<ConnectionShare>) -> Self {
+        Self { tenant, conn, later: Vec::new(), share }
     }
 
     /// The tenant.
@@ -52,10 +55,13 @@ impl TenantTx {
 
     /// Make everything done here last.
     pub async fn commit(mut self) -> Result<()> {
-        if let Conn::PostgresToBegin(pool) = &self.conn {
-            let pool = pool.clone();
+        if let Conn::PostgresToBegin(pool, shares) = &self.conn {
+            let (pool, shares) = (pool.clone(), shares.clone());
             return match self.take_later(postgres::NAMES_TENANT, "")? {
-                Some((sql, arguments)) => postgres::execute_alone(&pool, sql, arguments).await,
+                Some((sql, arguments)) => {
+                    let _share = db::take(&shares, Some(self.tenant)).await?;
+                    postgres::execute_alone(&pool, sql, arguments).await
+                }
                 None => Ok(()),
             };
         }
@@ -66,9 +72,10 @@ impl TenantTx {
     /// The same with one more insert in the end; what that returns. PostgreSQL alone.
     pub(crate) async fn commit_with<T: Entity>(mut self, last: Insert, returning: &str) -> Result<Vec<T>> {
         self.later.push(last);
-        let names_tenant = if matches!(self.conn, Conn::PostgresToBegin(_)) { postgres::NAMES_TENANT } else { "" };
+        let names_tenant = if matches!(self.conn, Conn::PostgresToBegin(..)) { postgres::NAMES_TENANT } else { "" };
         let Some((sql, arguments)) = self.take_later(names_tenant, returning)? else { return Ok(Vec::new()) };
-        if let Conn::PostgresToBegin(pool) = &self.conn {
+        if let Conn::PostgresToBegin(pool, shares) = &self.conn {
+            let _share = db::take(shares, Some(self.tenant)).await?;
             return postgres::fetch_alone(pool, sql, arguments).await;
         }
         let rows = query_as_with(sql, arguments).fetch_all(self.conn.postgres()?).await?;
@@ -88,7 +95,8 @@ impl TenantTx {
 
     /// Begin the transaction if it was not, and write the rows that wait.
     pub(crate) async fn settle(&mut self) -> Result<()> {
-        if let Conn::PostgresToBegin(pool) = &self.conn {
+        if let Conn::PostgresToBegin(pool, shares) = &self.conn {
+            self.share = Some(db::take(shares, Some(self.tenant)).await?);
             self.conn = Conn::Postgres(postgres::begin_tenant(pool, self.tenant).await?);
         }
         self.write_later().await

@@ -249,9 +249,43 @@ pub async fn tenant_of_email(
     Ok(row.map(|(id,)| TenantId(id)))
 }
 
+/// How many active users of the tenant run the platform, beside this one.
+pub async fn other_operators(tx: &mut TenantTx, but: UserId) -> Result<i64> {
+    let (count,): (i64,) = tx
+        .fetch_one(
+            "SELECT count(*) FROM users WHERE tenant_id = $1 AND is_operator AND is_active AND deleted_at IS NULL AND id <> $2",
+            params![but],
+        )
+        .await?;
+    Ok(count)
+}
+
+/// The users of the tenant that run the platform.
+pub async fn operators(tx: &mut TenantTx) -> Result<Vec<User>> {
+    tx.fetch_all(
+        "SELECT id, email, password_hash, first_name, last_name, is_active, is_verified, is_operator, last_login_at,
+            created_at, updated_at
+         FROM users WHERE tenant_id = $1 AND is_operator AND deleted_at IS NULL ORDER BY email",
+        params![],
+    )
+    .await
+}
+
+/// Let a user run the platform, or no more.
+pub async fn set_operator(tx: &mut TenantTx, id: UserId, is_operator: bool, now: Timestamp) -> Result<()> {
+    tx.execute(
+        "UPDATE users SET is_operator = $3, is_active = (is_active OR $3), updated_at = $4
+         WHERE tenant_id = $1 AND id = $2",
+        params![id, is_operator, now],
+    )
+    .await?;
+    Ok(())
+}
+
 /// Whether anybody runs the platform yet.
 pub async fn operator_exists(tx: &mut PlatformTx) -> Result<bool> {
-    let (count,): (i64,) =
-        tx.fetch_one("SELECT count(*) FROM users WHERE is_operator AND deleted_at IS NULL", params![]).await?;
+    let (count,): (i64,) = tx
+        .fetch_one("SELECT count(*) FROM users WHERE is_operator AND is_active AND deleted_at IS NULL", params![])
+        .await?;
     Ok(count > 0)
 }

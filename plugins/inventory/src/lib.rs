@@ -72,7 +72,9 @@ fn book(movement: &Movement) -> Result<(), Failure> {
     let items: Collection<Item> = records::collection("items");
     let mut item = items.get(&movement.item_id)?;
     let before = item.data.stock;
-    item.data.stock += movement.quantity;
+    item.data.stock = before
+        .checked_add(movement.quantity)
+        .ok_or_else(|| Failure::reject(format!("{}: a stock of {before} cannot move so far", item.data.sku)))?;
     let item = items.update(&item)?;
     log::info(format!("{}: stock {before} → {}", item.data.sku, item.data.stock));
 
@@ -89,7 +91,7 @@ fn book(movement: &Movement) -> Result<(), Failure> {
 /// Suggest to buy what brings the item back to twice its reorder point.
 fn suggest_reorder(job: &ReorderJob) -> Result<Option<Value>, Failure> {
     let item = records::collection::<Item>("items").get(&job.item_id)?;
-    let quantity = 2 * item.data.reorder_point - item.data.stock;
+    let quantity = item.data.reorder_point.saturating_mul(2).saturating_sub(item.data.stock);
     if quantity <= 0 {
         return Ok(Some(json!({ "skipped": "stock has recovered" })));
     }
@@ -107,7 +109,12 @@ fn value_stock() -> Result<Option<Value>, Failure> {
         let page = items.query().sort("sku").size(200).after(after).page()?;
         for item in page.rows {
             valuation.items += 1;
-            valuation.total_cents += item.data.stock * item.data.unit_cost_cents;
+            valuation.total_cents = item
+                .data
+                .stock
+                .checked_mul(item.data.unit_cost_cents)
+                .and_then(|cents| valuation.total_cents.checked_add(cents))
+                .ok_or_else(|| Failure::reject(format!("the stock of {} is worth too much to count", item.data.sku)))?;
         }
         after = page.next;
         if after.is_none() {

@@ -156,7 +156,7 @@ impl<S: Send + Sync> FromRequest<S> for ForPlugin {
         let method = method(request.method()).to_owned();
         let body = Bytes::from_request(request, state)
             .await
-            .map_err(|rejection| Problem::from_body_status(rejection.status(), rejection.body_text()))?;
+            .map_err(|rejection| Problem::unread_body(rejection.status(), rejection.body_text()))?;
         Ok(Self(Asked { method, path, query, headers, body: body.into() }))
     }
 }

@@ -3,7 +3,8 @@
 use axum::extract::State;
 use purlin_domain::id::SessionId;
 use purlin_service::auth::{
-    self, ChangePassword, CodeOnly, EmailOnly, Login, PasswordOnly, RefreshOnly, Registration, ResetPassword, TokenOnly,
+    self, ChangePassword, CodeOnly, EmailOnly, Login, PasswordOnly, Proof, RefreshOnly, Registration, ResetPassword,
+    TokenOnly,
 };
 
 use crate::{
@@ -98,6 +99,11 @@ pub(crate) async fn change_password(
     Reply::none()
 }
 
+pub(crate) async fn reauthenticate(State(app): State<App>, Caller(caller): Caller, Body(proof): Body<Proof>) -> Answer {
+    auth::reauthenticate(&app, &caller, proof).await?;
+    Reply::none()
+}
+
 pub(crate) async fn enrol_totp(
     State(app): State<App>,
     Caller(caller): Caller,
@@ -114,11 +120,7 @@ pub(crate) async fn confirm_totp(
     Reply::ok(auth::confirm(&app, &caller, &request).await?)
 }
 
-pub(crate) async fn disable_totp(
-    State(app): State<App>,
-    Caller(caller): Caller,
-    Body(request): Body<PasswordOnly>,
-) -> Answer {
+pub(crate) async fn disable_totp(State(app): State<App>, Caller(caller): Caller, Body(request): Body<Proof>) -> Answer {
     auth::disable(&app, &caller, request).await?;
     Reply::none()
 }

@@ -1,11 +1,11 @@
 //! `/events`.
 
-use std::{convert::Infallible, time::Duration};
+use std::{convert::Infallible, future::ready, time::Duration};
 
 use axum::{
     extract::{OriginalUri, State},
     http::{
-        HeaderMap,
+        HeaderMap, HeaderName,
         header::{AUTHORIZATION, LOCATION},
     },
     response::{
@@ -13,7 +13,7 @@ use axum::{
         sse::{self, KeepAlive, Sse},
     },
 };
-use futures_util::stream;
+use futures_util::{StreamExt, stream};
 use purlin_domain::{access::Permission, audit::Origin, id::EventId, pattern::Pattern};
 use purlin_service::{
     ServiceError, access,
@@ -115,13 +115,19 @@ pub(crate) async fn stream(
     let token = text(AUTHORIZATION.as_str()).unwrap_or_default();
     let token = token.split_once(' ').map_or("", |(_, token)| token.trim()).to_owned();
     let stream = events::stream(&app, caller.tenant, pattern, after).await?;
+    // A client that is cut off before the first event knows from this where to go on.
+    let begin = stream::once(ready(Ok::<_, Infallible>(sse::Event::default().id(stream.place().to_string()))));
     let listener = Listener { app, token, stream, ready: Vec::new().into_iter() };
     let told = stream::unfold(listener, |mut listener| async move {
         let placed = listener.next().await?;
         Some((Ok::<_, Infallible>(told(&placed)), listener))
     });
-    Ok(Sse::new(told).keep_alive(KeepAlive::default()).into_response())
+    let stream = Sse::new(begin.chain(told)).keep_alive(KeepAlive::default());
+    Ok(([(UNBUFFERED, "no")], stream).into_response())
 }
+
+/// Has nginx pass each event on at once.
+const UNBUFFERED: HeaderName = HeaderName::from_static("x-accel-buffering");
 
 struct Listener {
     app: App,

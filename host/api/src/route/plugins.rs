@@ -13,7 +13,7 @@ use axum::{
 };
 use purlin_domain::limits::COMPONENT_BYTES_MAX;
 use purlin_service::{
-    plugins,
+    plugins::{self, VersionView},
     publishers::{self, PublisherKey},
 };
 use serde_json::json;
@@ -58,7 +58,7 @@ pub(crate) async fn upload(
     let (version, new) = plugins::upload(&app, &caller, component.to_vec(), signature).await?;
     let location = format!("/api/v1/plugins/{}/versions/{}", version.plugin, version.version);
     let status = if new { StatusCode::CREATED } else { StatusCode::OK };
-    Ok(([(LOCATION, location)], Reply::new(status, version)?).into_response())
+    Ok(([(LOCATION, location)], Reply::new(status, VersionView::of(version)?)?).into_response())
 }
 
 pub(crate) async fn list(State(app): State<App>) -> Answer {
@@ -70,7 +70,7 @@ pub(crate) async fn get(State(app): State<App>, InPath(name): InPath<String>) ->
 }
 
 pub(crate) async fn version(State(app): State<App>, InPath((name, version)): InPath<(String, String)>) -> Answer {
-    Reply::ok(plugins::version(&app, &name, &version).await?)
+    Reply::ok(VersionView::of(plugins::version(&app, &name, &version).await?)?)
 }
 
 pub(crate) async fn publisher(State(app): State<App>, InPath(name): InPath<String>) -> Answer {

@@ -3,12 +3,12 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Descriptor;
+use super::{Descriptor, is_reserved};
 use crate::{
-    access::Permission,
+    access::{Permission, is_core},
     error::Violation,
     guest::Verb,
-    name::{is_dotted, is_host, is_word},
+    name::{is_dotted, is_host, is_slug, is_word},
 };
 
 /// A secret a plugin reads, such as a key of another service.
@@ -52,6 +52,12 @@ pub const CHECK: &str = "check";
 /// The place of a plugin's files among its resources.
 pub const FILES: &str = "files";
 
+/// Whether a permission is of a plugin, or may be: this host need not know it.
+fn is_of_plugin(wanted: &Permission) -> bool {
+    let (plugin, rest) = wanted.resource.split_once('.').unwrap_or_default();
+    is_slug(plugin) && !is_reserved(plugin) && (rest == "*" || rest.split('.').all(is_word)) && wanted.action != CHECK
+}
+
 /// The permission to send requests to this host.
 pub fn egress(host: &str) -> Permission {
     Permission::new(format!("egress.{host}"), FETCH)
@@ -72,6 +78,15 @@ impl Descriptor {
             "/settings".to_owned(),
             "an object schema with `properties` is needed".to_owned(),
         );
+        for (i, wanted) in self.requests.iter().enumerate() {
+            check(
+                is_core(wanted) && wanted.resource != "*" || is_of_plugin(wanted),
+                format!("/requests/{i}"),
+                format!(
+                    "`{wanted}` is neither a permission of the platform, such as `users:read`, nor of the form `plugin.collection:action`"
+                ),
+            );
+        }
         for (i, secret) in self.secrets.iter().enumerate() {
             check(
                 is_word(&secret.name) && secret.description.len() <= 200,

@@ -12,18 +12,25 @@ use purlin_service::{
     metrics,
 };
 use tokio::{
-    sync::{OwnedSemaphorePermit, mpsc, watch},
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch},
     task::{JoinHandle, JoinSet},
-    time::Instant,
+    time::{Instant, timeout},
 };
 use tracing::Instrument;
+use uuid::Uuid;
 
 use super::{
-    EndedRun, Floor,
+    EndedRun, Floor, PAUSE_AFTER_ERROR,
     ack::End,
     held::{Held, Hold, InFlight, Stop},
+    upkeep::sure_until,
 };
 use crate::invoke::{Invoker, RunEnd};
+
+/// How long a suspect has the host to itself, among suspects.
+const SUSPECT_ALONE: Duration = Duration::from_secs(10);
+/// Between two looks for suspects while there are none.
+const SUSPECTS_EVERY: Duration = Duration::from_millis(500);
 
 /// Where claimed jobs are run.
 pub(super) struct Runner {
@@ -92,6 +99,47 @@ impl Runner {
         None
     }
 
+    /// Run jobs that are suspected of taking workers down, each as the only suspect here, until the
+    /// host stops. One that takes long is not waited for: what dies then is blamed on neither.
+    pub(super) async fn run_suspects(
+        self: Arc<Self>,
+        own: Uuid,
+        held_until: watch::Receiver<Instant>,
+        mut stop: watch::Receiver<bool>,
+    ) {
+        let platform = &self.invoker.platform;
+        let mut turn = Arc::new(Semaphore::new(1));
+        while !*stop.borrow() {
+            let next = timeout(SUSPECT_ALONE, Arc::clone(&turn).acquire_owned());
+            let permit = tokio::select! {
+                permit = next => permit,
+                _ = stop.changed() => continue,
+            };
+            let Ok(Ok(permit)) = permit else {
+                turn = Arc::new(Semaphore::new(1));
+                continue;
+            };
+            let is_sure = sure_until(*held_until.borrow()) > Instant::now();
+            let claimed = if is_sure { jobs::claim_suspect(platform, own).await } else { Ok(None) };
+            let pause = match claimed {
+                Ok(Some(job)) => {
+                    let hold = self.held.hold(&job);
+                    let left = Arc::clone(&self).begin(Box::new(InFlight { hold, job }), permit);
+                    if let Some(InFlight { job, .. }) = left.as_deref() {
+                        give_back(platform, vec![(job.tenant_id, job.fence())]).await;
+                    }
+                    continue;
+                }
+                Ok(None) => SUSPECTS_EVERY,
+                Err(error) => {
+                    tracing::warn!(%error, "suspects could not be claimed");
+                    PAUSE_AFTER_ERROR
+                }
+            };
+            drop(timeout(pause, stop.changed()).await);
+        }
+    }
+
     /// Once nothing is dispatched any more, begin no more runs, and wait until all ended; the claims
     /// of those that were not begun. When this is dropped, the runs are stopped.
     pub(super) async fn end(&self, dispatching: &mut JoinHandle<Vec<Hold>>) -> Vec<Hold> {
@@ -112,10 +160,6 @@ impl Runner {
     async fn run(&self, mut in_flight: Box<InFlight>) {
         let platform = &self.invoker.platform;
         let InFlight { job, hold } = &mut *in_flight;
-        if job.crashes > 0 && !begin_suspect(platform, job).await {
-            self.floor.ended.notify_one();
-            return;
-        }
         let began = Instant::now();
         metrics::began(platform, job);
         let span = tracing::error_span!("run", trace_id = job.trace().id());
@@ -159,23 +203,6 @@ async fn stopped(platform: &Platform, job: &Claimed, why: Stop) {
         }
     }
     give_back(platform, vec![(job.tenant_id, job.fence())]).await;
-}
-
-/// A job that was in the hands of a worker when it died may be what it died of: its run is
-/// told before it begins; whether it may.
-async fn begin_suspect(platform: &Platform, job: &Claimed) -> bool {
-    match Box::pin(jobs::begin_suspect(platform, job)).await {
-        Ok(true) => true,
-        Ok(false) => {
-            tracing::warn!(job = %job.id, "the lease was lost before the run began");
-            false
-        }
-        Err(error) => {
-            tracing::warn!(%error, job = %job.id, "a job could not be begun; it will be tried again");
-            give_back(platform, vec![(job.tenant_id, job.fence())]).await;
-            false
-        }
-    }
 }
 
 /// What the host stopped by itself is no crash and no attempt.

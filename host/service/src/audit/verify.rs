@@ -95,8 +95,8 @@ async fn chain_all(platform: &Platform, tenant: TenantId) -> Result<()> {
 
 /// Verify the tenant's audit log from the first row that is kept to the last.
 pub async fn verify(platform: &Platform, principal: &Principal) -> Result<Verification> {
-    let Ok(_turn) = platform.verifying.try_acquire() else {
-        return Err(ServiceError::Unavailable("others are verifying at this moment; try again".to_owned()));
+    let Some(_turn) = platform.verifying.try_take(&principal.tenant) else {
+        return Err(ServiceError::Unavailable("the log is being verified at this moment; try again".to_owned()));
     };
     chain_all(platform, principal.tenant).await?;
     let mut tx = platform.db.read(principal.tenant).await?;

@@ -2,19 +2,24 @@
 
 use std::time::Duration;
 
-use purlin_domain::{audit::Origin, error::Violation, principal::Principal, tenant::TenantStatus};
-use purlin_store::{api_keys, one_time_tokens, sessions, tenants, users, users::User};
+use purlin_domain::{Timestamp, audit::Origin, error::Violation, principal::Principal, tenant::TenantStatus};
+use purlin_store::{TenantTx, api_keys, one_time_tokens, second_factors, sessions, tenants, users, users::User};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::json;
 use tokio::time::{Instant, sleep_until};
 
-use super::{limit_address, login::find_tenant, normalise, pace_account, password_violation};
+use super::{
+    limit_address,
+    login::{SECOND_FACTOR, find_tenant},
+    normalise, pace_account, password_violation, second_factor,
+};
 use crate::{
     Platform, Result, ServiceError, access,
     change::{Change, Mutation},
     limiter::{self, Rate},
     native, opaque,
+    password::Hashing,
 };
 
 /// The purpose of a token that proves an address.
@@ -55,12 +60,24 @@ pub struct ResetPassword {
     pub password: String,
 }
 
+/// What proves that a caller is who signed in.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Proof {
+    /// The password.
+    pub password: String,
+    /// A code of the second factor, or a recovery code, where the account has one.
+    pub code: Option<String>,
+}
+
 /// A new password for the old one.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ChangePassword {
     /// The password as it is.
     pub current_password: String,
+    /// A code of the second factor, or a recovery code, where the account has one.
+    pub code: Option<String>,
     /// The new one, at least 12 characters.
     pub new_password: String,
 }
@@ -167,7 +184,7 @@ pub async fn reset_password(platform: &Platform, request: ResetPassword, origin:
         return Err(ServiceError::Invalid(vec![wrong]));
     }
     let token = opaque::read_one_time_token(&request.token).ok_or_else(bad_token)?;
-    let hash = platform.hasher.hash(request.password).await?;
+    let hash = platform.hasher.hash(&Hashing::SigningIn(origin.ip), &request.password).await?;
     let system = Principal::system(token.tenant, origin.clone());
     let mut change = Mutation::begin(platform, &system).await?;
     let now = change.now;
@@ -190,8 +207,9 @@ pub async fn change_password(platform: &Platform, principal: &Principal, request
     if !wrong.is_empty() {
         return Err(ServiceError::Invalid(wrong));
     }
-    prove_password(platform, principal, "/current_password", request.current_password).await?;
-    let hash = platform.hasher.hash(request.new_password).await?;
+    let proof = Proof { password: request.current_password, code: request.code };
+    prove(platform, principal, "/current_password", proof).await?;
+    let hash = platform.hasher.hash(&Hashing::of(principal), &request.new_password).await?;
     let mut change = Mutation::begin(platform, principal).await?;
     let user = users::by_id(&mut change.tx, id).await?.ok_or(ServiceError::NotFound)?;
     let (now, at) = (change.now, change.after(user.updated_at));
@@ -200,6 +218,56 @@ pub async fn change_password(platform: &Platform, principal: &Principal, request
     one_time_tokens::delete_of_user(&mut change.tx, id).await?;
     change.note(password_changed(&user, "user.password_changed"));
     change.finish(()).await
+}
+
+/// How long a proof is good for.
+const PROOF_LIFE: chrono::TimeDelta = chrono::TimeDelta::minutes(5);
+
+/// Prove to be who signed in: for five minutes this session may change what takes an account over.
+pub async fn reauthenticate(platform: &Platform, principal: &Principal, proof: Proof) -> Result<()> {
+    let session = principal.session.ok_or(NO_PERSON)?;
+    prove(platform, principal, "/password", proof).await?;
+    let mut tx = platform.db.write(principal.tenant).await?;
+    sessions::set_proven(&mut tx, session, platform.now()).await?;
+    Ok(tx.commit().await?)
+}
+
+/// Refuse a change that takes an account over to a caller who has not given the password, and a code
+/// where the account has a second factor, within five minutes; to an API key always.
+pub(crate) async fn require_proof(tx: &mut TenantTx, principal: &Principal, now: Timestamp) -> Result<()> {
+    access::require_person(principal)?;
+    let session = principal.session.ok_or(NO_PERSON)?;
+    let proven = sessions::proven_at(tx, session).await?;
+    if proven.is_some_and(|at| now - at <= PROOF_LIFE) {
+        return Ok(());
+    }
+    Err(ServiceError::Closed(
+        "reauthentication_required",
+        "give your password first: POST /api/v1/auth/reauthenticate is good for five minutes",
+    ))
+}
+
+const NO_PERSON: ServiceError = ServiceError::Closed("sign_in_required", "sign in to do this");
+
+/// Refuse unless this is the caller's password, with a code where the account has a second factor.
+pub(super) async fn prove(platform: &Platform, principal: &Principal, pointer: &str, proof: Proof) -> Result<User> {
+    let user = prove_password(platform, principal, pointer, proof.password).await?;
+    let mut tx = platform.db.read(principal.tenant).await?;
+    let factor = second_factors::of_user(&mut tx, user.id).await?.filter(|factor| factor.confirmed_at.is_some());
+    drop(tx);
+    if let Some(factor) = factor {
+        let code = proof.code.ok_or_else(|| {
+            ServiceError::invalid("/code", "required", "give a code of the second factor, or a recovery code")
+        })?;
+        limiter::limit(platform, SECOND_FACTOR, &user.id.to_string()).await?;
+        second_factor::spend(platform, principal.tenant, user.id, &factor, &code, &principal.origin).await.map_err(
+            |error| match error {
+                ServiceError::Unauthenticated(why) => ServiceError::invalid("/code", "code", why),
+                other => other,
+            },
+        )?;
+    }
+    Ok(user)
 }
 
 /// Refuse unless this is the caller's password.
@@ -213,7 +281,7 @@ pub(super) async fn prove_password(
     pace_account(platform, &format!("prove|{id}"), &principal.origin).await?;
     let user = users::by_id(&mut platform.db.read(principal.tenant).await?, id).await?.ok_or(ServiceError::NotFound)?;
     let hash = Some(user.password_hash.clone()).filter(|hash| !hash.is_empty());
-    if platform.hasher.verify(password, hash).await? {
+    if platform.hasher.verify(&Hashing::of(principal), &password, hash).await? {
         Ok(user)
     } else {
         Err(ServiceError::invalid(pointer, "password", "this is not your password"))

@@ -12,11 +12,11 @@ use super::{SignedIn, limit_address, normalise, open, pace_account, second_facto
 use crate::{
     Platform, Result, ServiceError,
     limiter::{self, Rate},
-    password,
+    password::{self, Hashing},
 };
 
 /// Codes of a second factor that may be tried with the right password.
-const SECOND_FACTOR: Rate = Rate { name: "second-factor", burst: 10, interval: Duration::from_secs(300) };
+pub(super) const SECOND_FACTOR: Rate = Rate { name: "second-factor", burst: 10, interval: Duration::from_secs(300) };
 
 /// Credentials.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -46,8 +46,8 @@ pub async fn login(platform: &Platform, login: Login, host: Option<&str>, origin
         let _turn = platform.signing_in.acquire().await.map_err(ServiceError::internal)?;
         find_tenant(platform, &email, login.tenant.as_deref(), host).await?
     };
-    let scope = tenant.map_or_else(|| login.tenant.clone().unwrap_or_default(), |id| id.to_string());
-    pace_account(platform, &format!("{scope}|{email}"), origin).await?;
+    // By what was sent, never by what was found: who is paced would tell whether it was.
+    pace_account(platform, &format!("login|{email}"), origin).await?;
     // Where there is no tenant, one that nobody is in is asked: it takes as long.
     let asked = tenant.unwrap_or(TenantId(Uuid::nil()));
     let user = {
@@ -55,7 +55,8 @@ pub async fn login(platform: &Platform, login: Login, host: Option<&str>, origin
         users::by_email(&mut platform.db.read(asked).await?, &email).await?
     };
     let hash = user.as_ref().map(|u| u.password_hash.clone()).filter(|hash| !hash.is_empty());
-    let matches = platform.hasher.verify(login.password.clone(), hash).await?;
+    let whose = Hashing::SigningIn(origin.ip);
+    let matches = platform.hasher.verify(&whose, &login.password, hash).await?;
     let (Some(tenant), Some(mut user), true) = (tenant, user, matches) else { return Err(refused()) };
     let mut tx = platform.db.read(tenant).await?;
     let tenant = tenants::own(&mut tx).await?.ok_or_else(refused)?;
@@ -71,7 +72,7 @@ pub async fn login(platform: &Platform, login: Login, host: Option<&str>, origin
         second_factor::spend(platform, tenant.id, user.id, &factor, &code, origin).await?;
     }
     if platform.hasher.is_outdated(&user.password_hash) {
-        let hash = platform.hasher.hash(login.password).await?;
+        let hash = platform.hasher.hash(&whose, &login.password).await?;
         let mut tx = platform.db.write(tenant.id).await?;
         if users::rehash(&mut tx, user.id, &user.password_hash, &hash).await? {
             user.password_hash = hash;
@@ -92,7 +93,7 @@ pub(super) async fn find_tenant(
 ) -> Result<Option<TenantId>> {
     let mut tx = platform.db.platform_read().await?;
     if let Some(slug) = slug {
-        return Ok(tenants::id_by_slug(&mut tx, slug).await?);
+        return Ok(tenants::id_by_slug(&mut tx, &slug.trim().to_lowercase()).await?);
     }
     let of_host = match host {
         Some(host) => tenants::id_by_domain(&mut tx, &host.to_lowercase()).await?,

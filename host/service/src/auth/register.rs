@@ -12,11 +12,15 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::{SignedIn, email_violation, limit_address, name_violation, normalise, open, password_violation, person};
+use super::{
+    SignedIn, email_violation, limit_address, name_violation, normalise, open, password_violation, person,
+    title_violation,
+};
 use crate::{
     Platform, Result, ServiceError,
     change::{Change, Mutation},
     native,
+    password::Hashing,
 };
 
 /// A new tenant and its first administrator.
@@ -55,8 +59,9 @@ pub async fn register(platform: &Platform, registration: Registration, origin: &
     }
     limit_address(platform, origin).await?;
     let slug = check(&registration)?;
+    native::limit_mails_to(platform, &normalise(&registration.email)).await?;
     let chosen = registration.tenant.slug.is_some();
-    let hash = platform.hasher.hash(registration.password).await?;
+    let hash = platform.hasher.hash(&Hashing::SigningIn(origin.ip), &registration.password).await?;
     let mut first = FirstAdmin {
         tenant_name: registration.tenant.name,
         slug,
@@ -92,9 +97,7 @@ pub async fn register(platform: &Platform, registration: Registration, origin: &
 fn check(registration: &Registration) -> Result<String> {
     let mut wrong = Vec::new();
     let name = registration.tenant.name.trim();
-    if !(1..=100).contains(&name.chars().count()) {
-        wrong.push(Violation::new("/tenant/name", "length", "give a name of 1 to 100 characters"));
-    }
+    wrong.extend(title_violation("/tenant/name", name));
     let slug = match &registration.tenant.slug {
         Some(slug) if is_slug(slug) => slug.clone(),
         Some(_) => {

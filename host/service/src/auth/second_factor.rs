@@ -12,7 +12,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use totp_rs::{Builder, Secret, Totp};
 
-use super::{account::prove_password, person};
+use super::{
+    account::{Proof, prove, prove_password},
+    person,
+};
 use crate::{
     Platform, Result, ServiceError, access,
     change::{Change, Mutation},
@@ -117,8 +120,8 @@ pub async fn confirm(platform: &Platform, principal: &Principal, request: &CodeO
 }
 
 /// Do without a second factor.
-pub async fn disable(platform: &Platform, principal: &Principal, request: PasswordOnly) -> Result<()> {
-    let user = prove_password(platform, principal, "/password", request.password).await?;
+pub async fn disable(platform: &Platform, principal: &Principal, proof: Proof) -> Result<()> {
+    let user = prove(platform, principal, "/password", proof).await?;
     let mut change = Mutation::begin(platform, principal).await?;
     if !second_factors::delete(&mut change.tx, user.id).await? {
         return Err(ServiceError::NotFound);

@@ -62,6 +62,7 @@ pub(crate) async fn open(platform: &Platform, user: &User, tenant: TenantId, ori
         revoked_at: None,
         ip: origin.ip.map(|ip| ip.to_string()),
         user_agent: origin.user_agent.clone(),
+        proven_at: Some(change.now),
         created_at: change.now,
     };
     sessions::insert(&mut change.tx, &session).await?;

@@ -101,6 +101,11 @@ pub async fn stream(
 }
 
 impl Stream {
+    /// The place that it goes on from.
+    pub fn place(&self) -> Place {
+        self.place
+    }
+
     /// What was committed since the last call; waits for it no longer than this.
     pub async fn next(&mut self, patience: Duration) -> Result<Vec<Placed>> {
         let began = tokio::time::Instant::now();

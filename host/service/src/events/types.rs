@@ -2,7 +2,6 @@
 
 use std::{collections::HashMap, sync::LazyLock};
 
-use jsonschema::Validator;
 use purlin_domain::{
     Json,
     core_event::{SOURCE, TYPES},
@@ -13,20 +12,20 @@ use purlin_domain::{
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::{Platform, Result, ServiceError, catalog, schema};
+use crate::{Platform, Result, ServiceError, catalog, schema::Schema};
 
-static VALIDATORS: LazyLock<HashMap<&str, Validator>> =
-    LazyLock::new(|| TYPES.iter().filter_map(|t| Some((t.event_type, schema::compile(&t.schema()).ok()?))).collect());
+static SCHEMAS: LazyLock<HashMap<&str, Schema>> =
+    LazyLock::new(|| TYPES.iter().filter_map(|t| Some((t.event_type, Schema::compile(&t.schema()).ok()?))).collect());
 
 /// What the platform itself publishes must be what it says it publishes.
 pub(super) fn check(event: &NewEvent) -> Result<()> {
     if event.source != SOURCE {
         return Ok(());
     }
-    let Some(validator) = VALIDATORS.get(event.event_type.as_str()) else {
+    let Some(schema) = SCHEMAS.get(event.event_type.as_str()) else {
         return Err(ServiceError::Internal(format!("there is no core event `{}`", event.event_type)));
     };
-    let wrong = schema::violations(validator, &event.data);
+    let wrong = schema.violations(&event.data);
     if wrong.is_empty() {
         Ok(())
     } else {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use purlin_domain::{
     Json, Timestamp,
+    access::PermissionSet,
     audit::Origin,
     guest::Step,
     id::TenantId,
@@ -24,7 +25,7 @@ use serde_json::json;
 
 use super::{InstallationView, changed, gone, tell, upgrade, view};
 use crate::{
-    Platform, Result, ServiceError,
+    Platform, Result, ServiceError, access,
     change::{Change, Mutation},
     indexes, schedules,
     unit::forget_contents,
@@ -45,6 +46,9 @@ pub async fn roll_back(platform: &Platform, principal: &Principal, plugin: &str)
     let Some(after) = after else {
         return Err(ServiceError::Conflict("no_previous_version", "there is no version to go back to".to_owned()));
     };
+    // What was granted then is granted anew: nobody grants what they lack.
+    let grants: PermissionSet = serde_json::from_value(after.grants.clone()).map_err(ServiceError::internal)?;
+    access::require_all(principal, &grants.0)?;
     let loaded = platform.catalog.load(&mut change.tx, &after).await?;
     let view = view(&mut change.tx, after, &loaded).await?;
     change.finish(view).await

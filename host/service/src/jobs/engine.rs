@@ -17,6 +17,7 @@ use purlin_domain::{
 use purlin_store::{
     events,
     jobs::{self, Claimed, Done, Fence, Lease, Outcome, Rescued},
+    tenants,
     workers::{self, Worker},
 };
 use uuid::Uuid;
@@ -105,13 +106,22 @@ async fn open_lanes(platform: &Platform) -> Result<()> {
     Ok(())
 }
 
-/// Say that a job which is suspected of taking workers down is about to run; whether the
-/// claim still holds.
-pub async fn begin_suspect(platform: &Platform, claimed: &Claimed) -> Result<bool> {
-    let mut tx = platform.db.write(claimed.tenant_id).await?;
-    let held = jobs::begin_suspect(&mut tx, claimed.fence(), platform.now()).await?;
+/// Lease the next job that is suspected of taking workers down, where one is due.
+pub async fn claim_suspect(platform: &Platform, worker: Uuid) -> Result<Option<Claimed>> {
+    let now = platform.now();
+    // On the embedded database a claim takes the one writer.
+    if !jobs::has_suspect(&mut platform.db.platform_read().await?, now).await? {
+        return Ok(None);
+    }
+    let lease = Lease { worker, length: platform.settings.lease };
+    let mut tx = platform.db.engine().await?;
+    let mut claimed = jobs::claim_suspect(&mut tx, lease, now).await?;
     tx.commit().await?;
-    Ok(held)
+    if let Some(claimed) = &mut claimed {
+        let tenant = tenants::own(&mut platform.db.read(claimed.tenant_id).await?).await?;
+        claimed.plan = tenant.map(|tenant| tenant.plan).unwrap_or_default();
+    }
+    Ok(claimed)
 }
 
 /// Read what a claimed job is about, where the claim left it out.

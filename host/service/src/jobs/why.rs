@@ -27,7 +27,7 @@ pub struct Why {
     pub id: JobId,
     /// Where it is in its life.
     pub state: JobState,
-    /// A stable name of the reason: `scheduled`, `behind`, `suspended`, `disabled`, `paused`,
+    /// A stable name of the reason: `scheduled`, `suspect`, `behind`, `suspended`, `disabled`, `paused`,
     /// `no_worker`, `plan`, `queued`, `running`, `cancelling`, `ended`, `dead`.
     pub code: &'static str,
     /// The reason, in a line.
@@ -39,6 +39,7 @@ pub async fn why(platform: &Platform, tenant: TenantId, id: JobId) -> Result<Why
     let mut tx = platform.db.read(tenant).await?;
     let job = jobs::by_id(&mut tx, id).await?.ok_or(ServiceError::NotFound)?;
     let (code, why) = match job.state {
+        JobState::Scheduled if jobs::is_suspect(&mut tx, id).await? => ("suspect", suspect(&job)),
         JobState::Scheduled => scheduled(&job),
         JobState::Waiting => behind(&mut tx, &job).await?,
         JobState::Ready => ready(platform, &mut tx, &job).await?,
@@ -60,6 +61,11 @@ fn scheduled(job: &Job) -> (&'static str, String) {
         None => format!("its time is {at}"),
     };
     ("scheduled", why)
+}
+
+fn suspect(job: &Job) -> String {
+    let at = job.run_at.format("%Y-%m-%dT%H:%M:%SZ");
+    format!("its worker died while it ran; such jobs run one at a time, this one not before {at}")
 }
 
 fn dead(job: &Job) -> String {

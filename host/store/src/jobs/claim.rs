@@ -220,7 +220,7 @@ pub struct Claimed {
     pub attempt: i64,
     /// Runs at most.
     pub attempts_max: i64,
-    /// Runs that took their worker down, as it seems.
+    /// Runs whose worker died.
     pub crashes: i64,
     /// The fence: what this claim's writes must still find.
     pub run_lease: i64,
@@ -326,6 +326,20 @@ macro_rules! claimed {
     };
 }
 
+macro_rules! claim_sqlite {
+    ($which:literal) => {
+        concat!(
+            "UPDATE jobs AS j SET state = 'running', run_lease = run_lease + 1, attempt = attempt + 1, worker = $2, leased_until = $3,
+                started_at = $4, updated_at = $4
+             WHERE ",
+            $which,
+            " RETURNING tenant_id, id, kind, plugin, CASE WHEN length(payload) <= 4096 THEN payload END AS payload, queue, run_at,
+                attempt, attempts_max, crashes, run_lease, worker, CAST(seq AS text) AS place, event_id, ordering_key, webhook_id,
+                caused_by, root_id, depth, traceparent"
+        )
+    };
+}
+
 /// The first of each group in the order of the index, then the first of these for the
 /// tenant. Without the offset PostgreSQL would ask for each job whether its group may run. The plan does not depend on statistics: see `Db::engine`; and rows that were
 /// locked are updated by where they lie, so that no index can be taken for a better one.
@@ -347,7 +361,7 @@ const CLAIM_POSTGRES: &str = concat!(
     )
     UPDATE jobs j SET state = 'running', run_lease = j.run_lease + 1, attempt = j.attempt + 1, worker = $2,
         leased_until = statement_timestamp() + $3 * interval '1 second',
-        started_at = CASE WHEN j.crashes = 0 THEN $4 END, updated_at = $4
+        started_at = $4, updated_at = $4
     WHERE j.ctid = ANY (ARRAY(SELECT p.place FROM picked p))",
     claimed!()
 );
@@ -387,15 +401,48 @@ pub async fn claim(tx: &mut PlatformTx, lease: Lease, wanted: &[Want], now: Time
     if all.is_empty() {
         return Ok(Vec::new());
     }
-    let sql = concat!(
-        "UPDATE jobs AS j SET state = 'running', run_lease = run_lease + 1, attempt = attempt + 1, worker = $2, leased_until = $3,
-            started_at = CASE WHEN crashes = 0 THEN $4 END, updated_at = $4
-         WHERE seq IN (SELECT value FROM json_each($1))",
-        " RETURNING tenant_id, id, kind, plugin, CASE WHEN length(payload) <= 4096 THEN payload END AS payload, queue, run_at,
-            attempt, attempts_max, crashes, run_lease, worker, CAST(seq AS text) AS place, event_id, ordering_key, webhook_id, caused_by, root_id, depth,
-            traceparent"
-    );
+    let sql = claim_sqlite!("seq IN (SELECT value FROM json_each($1))");
     tx.fetch_all(sql, params![json!(all), lease.worker, now + lease.length, now]).await
+}
+
+macro_rules! first_suspect {
+    ($place:literal, $lock:literal) => {
+        concat!(
+            "SELECT ",
+            $place,
+            " FROM jobs s WHERE s.state = 'scheduled' AND s.is_suspect AND s.run_at <= $1 AND ",
+            may_run!("s.queue", "s.tenant_id", "s.plugin", "s.kind"),
+            " ORDER BY s.crashes_alone, s.run_at, s.seq LIMIT 1",
+            $lock
+        )
+    };
+}
+
+/// Lease the next job that is suspected of taking workers down, those that were blamed least
+/// first; none where none is due.
+pub async fn claim_suspect(tx: &mut PlatformTx, lease: Lease, now: Timestamp) -> Result<Option<Claimed>> {
+    if tx.conn.is_postgres() {
+        let sql = concat!(
+            "UPDATE jobs j SET state = 'running', run_lease = j.run_lease + 1, attempt = j.attempt + 1, worker = $2,
+                leased_until = statement_timestamp() + $3 * interval '1 second', started_at = $1, updated_at = $1
+             WHERE j.ctid = ANY (ARRAY(",
+            first_suspect!("s.ctid", " FOR NO KEY UPDATE OF s SKIP LOCKED"),
+            "))",
+            claimed!()
+        );
+        return tx.fetch_optional(sql, params![now, lease.worker, lease.length.as_secs_f64()]).await;
+    }
+    let sql = concat!(first_suspect!("s.seq", ""));
+    let first: Option<(i64,)> = tx.fetch_optional(sql, params![now]).await?;
+    let Some((seq,)) = first else { return Ok(None) };
+    let sql = claim_sqlite!("seq = $1");
+    tx.fetch_optional(sql, params![seq, lease.worker, now + lease.length, now]).await
+}
+
+/// Whether a suspect is due; asked without leasing it.
+pub async fn has_suspect(tx: &mut PlatformTx, now: Timestamp) -> Result<bool> {
+    let row: Option<(i64,)> = tx.fetch_optional(first_suspect!("s.seq", ""), params![now]).await?;
+    Ok(row.is_some())
 }
 
 #[cfg(test)]

@@ -97,7 +97,7 @@ pub async fn finish(
         Outcome::Retry { run_at, error } => {
             tx.execute(
                 "UPDATE jobs SET state = CASE WHEN $6 <= $5 THEN 'ready' ELSE 'scheduled' END, run_at = $6, updated_at = $5,
-                    leased_until = NULL, worker = NULL, last_error = $7
+                    leased_until = NULL, worker = NULL, is_suspect = false, last_error = $7
                  WHERE tenant_id = $1 AND id = $2 AND run_lease = $3 AND worker = $4 AND leased_until IS NOT NULL",
                 params![fence.job, fence.run_lease, fence.worker, now, *run_at, error],
             )
@@ -106,7 +106,7 @@ pub async fn finish(
         }
         Outcome::Released { run_at } => {
             tx.execute(
-                "UPDATE jobs SET state = CASE WHEN $6 <= $5 THEN 'ready' ELSE 'scheduled' END, attempt = attempt - 1,
+                "UPDATE jobs SET state = CASE WHEN $6 <= $5 AND NOT is_suspect THEN 'ready' ELSE 'scheduled' END, attempt = attempt - 1,
                     run_at = $6, updated_at = $5, leased_until = NULL, worker = NULL
                  WHERE tenant_id = $1 AND id = $2 AND run_lease = $3 AND worker = $4 AND leased_until IS NOT NULL",
                 params![fence.job, fence.run_lease, fence.worker, now, *run_at],

@@ -5,6 +5,8 @@
 //! statements that look for one job say that, since for its state the database might take
 //! the index of all that run for the shorter way.
 
+use std::{collections::HashMap, time::Duration};
+
 use purlin_domain::{
     Json, Timestamp,
     id::{JobId, TenantId},
@@ -96,7 +98,7 @@ pub struct Rescued {
 /// for the lock: a row that somebody holds is left for the next round rather than waited
 /// for. The lease is looked at again in the statement that takes the job.
 macro_rules! rescue {
-    ($row:literal, $clock:literal, $held:literal, $lock:literal, $gone:literal) => {
+    ($row:literal, $clock:literal, $lock:literal, $gone:literal, $listed:literal) => {
         concat!(
             "WITH gone AS MATERIALIZED (
                 SELECT ",
@@ -104,16 +106,29 @@ macro_rules! rescue {
             " AS place FROM jobs j WHERE j.state = 'running' AND j.leased_until <= ",
             $clock,
             " AND (j.worker <> $3 OR j.id NOT IN (",
-            $held,
-            "))
+            $listed,
+            "$4)))
                 LIMIT 1000 ",
             $lock,
             ")
-            UPDATE jobs SET crashes = crashes + CASE WHEN worker = $3 OR started_at IS NULL THEN 0 ELSE 1 END, attempt = attempt - 1,
-                leased_until = NULL, worker = NULL, updated_at = $1, run_at = $1,
+            UPDATE jobs SET
+                crashes = crashes + CASE WHEN worker = $3 THEN 0 ELSE 1 END,
+                crashes_alone = crashes_alone + CASE WHEN id IN (",
+            $listed,
+            "$5)) THEN 1 ELSE 0 END,
+                is_suspect = is_suspect OR worker <> $3,
+                attempt = attempt - 1, leased_until = NULL, worker = NULL, updated_at = $1,
+                run_at = CASE WHEN id IN (",
+            $listed,
+            "$5)) THEN $6 ELSE $1 END,
                 last_error = CASE WHEN worker = $3 THEN 'its end could not be written' ELSE 'the worker died while running it' END,
-                state = CASE WHEN worker <> $3 AND started_at IS NOT NULL AND crashes + 1 >= $2 THEN 'dead' ELSE 'ready' END,
-                finished_at = CASE WHEN worker <> $3 AND started_at IS NOT NULL AND crashes + 1 >= $2 THEN $1 END
+                state = CASE WHEN id IN (",
+            $listed,
+            "$5)) AND crashes_alone + 1 >= $2 THEN 'dead'
+                    WHEN is_suspect OR worker <> $3 THEN 'scheduled' ELSE 'ready' END,
+                finished_at = CASE WHEN id IN (",
+            $listed,
+            "$5)) AND crashes_alone + 1 >= $2 THEN $1 END
             WHERE ",
             $gone,
             " AND leased_until <= ",
@@ -123,12 +138,17 @@ macro_rules! rescue {
     };
 }
 
-/// Take jobs away from workers whose lease ended, 1,000 at a time: back to ready, or to the
-/// dead letters after `crashes_max` crashes. A crash does not use up an attempt.
+/// How long a job that took a worker down alone rests, so that whoever kills the host again and
+/// again, for reasons of their own, does not meet the same job each time.
+const BLAMED_REST: Duration = Duration::from_secs(5);
+
+/// Take jobs away from workers whose lease ended, 1,000 at a time. A crash does not use up an
+/// attempt.
 ///
-/// Whatever a worker held when it died is suspected once. From then on such a job counts as
-/// begun when its worker says so: those that merely waited there are not blamed again for
-/// the one that takes workers down.
+/// Whatever a worker had when it died is a suspect from then on: it waits until a worker
+/// [claims it](super::claim_suspect) as the only suspect that it runs. A suspect is blamed for the
+/// end of its worker only if no other one ran there, and is a dead letter after `crashes_max` such
+/// crashes. A run that ends, well or not, clears it.
 ///
 /// Jobs that this worker itself `holds` stay, whatever the clock says; those it let go of
 /// without being able to say so are taken back, which is no crash. Lanes that lost their
@@ -144,28 +164,35 @@ pub async fn rescue(
         rescue!(
             "j.ctid",
             "statement_timestamp()",
-            "SELECT CAST(value AS uuid) FROM jsonb_array_elements_text($4)",
             "FOR NO KEY UPDATE OF j SKIP LOCKED",
-            "ctid = ANY (ARRAY(SELECT place FROM gone))"
+            "ctid = ANY (ARRAY(SELECT place FROM gone))",
+            "SELECT CAST(value AS uuid) FROM jsonb_array_elements_text("
         )
     } else {
-        rescue!("j.seq", "$1", "SELECT unhex(value) FROM json_each($4)", "", "seq IN (SELECT place FROM gone)")
+        rescue!("j.seq", "$1", "", "seq IN (SELECT place FROM gone)", "SELECT unhex(value) FROM json_each(")
     };
-    let holds: Json = holds.iter().map(|job| job.0.simple().to_string()).collect();
-    tx.fetch_all(sql, params![now, crashes_max, own, holds]).await
+    let list = |ids: &[JobId]| ids.iter().map(|job| job.0.simple().to_string()).collect::<Json>();
+    let blamed = alone(tx, own).await?;
+    tx.fetch_all(sql, params![now, crashes_max, own, list(holds), list(&blamed), now + BLAMED_REST]).await
 }
 
-/// Say that a job which is suspected of taking workers down is about to run; whether the
-/// claim still holds.
-pub async fn begin_suspect(tx: &mut TenantTx, fence: Fence, now: Timestamp) -> Result<bool> {
-    let changed = tx
-        .execute(
-            "UPDATE jobs SET started_at = $5, updated_at = $5
-             WHERE tenant_id = $1 AND id = $2 AND run_lease = $3 AND worker = $4 AND leased_until IS NOT NULL",
-            params![fence.job, fence.run_lease, fence.worker, now],
-        )
+/// Suspects that each are the only one that runs on its worker.
+async fn alone(tx: &mut PlatformTx, own: Uuid) -> Result<Vec<JobId>> {
+    let running: Vec<(Uuid, Uuid)> = tx
+        .fetch_all("SELECT worker, id FROM jobs WHERE state = 'running' AND is_suspect AND worker <> $1", params![own])
         .await?;
-    Ok(changed == 1)
+    let mut of_worker: HashMap<Uuid, Vec<JobId>> = HashMap::new();
+    for (worker, id) in running {
+        of_worker.entry(worker).or_default().push(JobId(id));
+    }
+    Ok(of_worker.into_values().filter(|suspects| suspects.len() == 1).flatten().collect())
+}
+
+/// Whether a job is suspected of taking workers down.
+pub async fn is_suspect(tx: &mut TenantTx, id: JobId) -> Result<bool> {
+    let row: Option<(bool,)> =
+        tx.fetch_optional("SELECT is_suspect FROM jobs WHERE tenant_id = $1 AND id = $2", params![id]).await?;
+    Ok(row.is_some_and(|(is_suspect,)| is_suspect))
 }
 
 /// Let every lease run out: whoever held them is gone, since this process alone uses the database.

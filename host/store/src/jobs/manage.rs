@@ -93,7 +93,7 @@ async fn revive(tx: &mut TenantTx, ids: &[JobId], now: Timestamp) -> Result<u64>
         let lane = hold_lane_of(tx, *id).await?;
         revived += tx
             .execute(
-                "UPDATE jobs SET run_at = $3, attempt = 0, crashes = 0, finished_at = NULL, updated_at = $3, cancel_at = NULL,
+                "UPDATE jobs SET run_at = $3, attempt = 0, crashes = 0, crashes_alone = 0, is_suspect = false, finished_at = NULL, updated_at = $3, cancel_at = NULL,
                     state = CASE WHEN ordering_key IS NULL OR blocks_lane THEN 'ready' ELSE 'waiting' END
                  WHERE tenant_id = $1 AND id = $2 AND state = 'dead' AND (unique_key IS NULL OR NOT EXISTS (
                     SELECT 1 FROM jobs o WHERE o.tenant_id = $1 AND o.kind = jobs.kind AND o.unique_key = jobs.unique_key
