@@ -3,9 +3,9 @@
 use purlin_test_macros::db_test;
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use serde_json::{Value, json};
-use sqlx::{Connection, PgConnection};
+use sqlx::{AssertSqlSafe, Connection, PgConnection};
 
-use crate::support::{Client, Database, Host, figure};
+use crate::support::{Client, Database, Host, Options, figure};
 
 const ROWS: i64 = 40;
 
@@ -101,16 +101,88 @@ async fn a_tail_cut_with_its_head_and_its_checkpoints_is_found_by_what_is_kept_a
     assert!(found["findings"][0]["detail"].as_str().unwrap().contains("kept apart"));
 }
 
+/// A host that wrote its first rows so many days ago, and its tenant; stopped.
+async fn aged(database: Database, days: i64, plans: &Value) -> (Host, Options) {
+    let options = Options::default().set("PURLIN_PLANS", plans);
+    let mut host = Host::start_with(database, options.clone().set("PURLIN_FAULT_DAYS_BEHIND", days)).await;
+    let ada = host.tenant("acme").await;
+    for n in 0..ROWS {
+        ada.patch("/api/v1/users/me", &json!({ "first_name": format!("A{n}") })).await.expect(200);
+    }
+    assert_eq!(verification(&ada).await["intact"], true);
+    assert!(host.stop().await);
+    (host, options)
+}
+
+async fn sign_in(host: &Host) -> Client {
+    let login = json!({ "email": "admin@acme.example", "password": "correct horse battery" });
+    host.anonymous().signed_in("/api/v1/auth/login", &login, 200).await
+}
+
+/// Wait until the first place that is kept lies beyond this; what is verified then.
+async fn cut_beyond(client: &Client, seq: i64) -> Value {
+    let mut found = Value::Null;
+    for _ in 0..100 {
+        found = verification(client).await;
+        if found["first_seq"].as_i64() > Some(seq) {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+    found
+}
+
 #[db_test]
 async fn a_row_that_no_longer_has_to_be_kept_goes_and_the_rest_still_verifies(database: Database) {
     let plans = json!({ "standard": { "audit_days": 30 } });
-    let options = crate::support::Options::default().set("PURLIN_PLANS", plans);
-    let mut host = Host::start_with(database, options.clone()).await;
-    let ada = host.tenant("acme").await;
-    fill(&ada).await;
-    let before = verification(&ada).await;
+    let (mut host, options) = aged(database, 60, &plans).await;
+    // The host tidies up when it starts.
+    host.restart(options).await;
+    let ada = sign_in(&host).await;
+    ada.patch("/api/v1/users/me", &json!({ "first_name": "Ada" })).await.expect(200);
+    let after = cut_beyond(&ada, ROWS).await;
+    assert!(after["first_seq"].as_i64() > Some(ROWS), "{after:#}");
+    assert_eq!((&after["intact"], &after["findings"]), (&json!(true), &json!([])), "{after:#}");
+    if host.database.is_postgres() {
+        let mut conn = PgConnection::connect(host.database.url.as_ref().unwrap()).await.unwrap();
+        let then = chrono::Utc::now() - chrono::TimeDelta::days(60);
+        let month = format!("SELECT count(*) FROM pg_class WHERE relname = 'audit_log_{}'", then.format("%Y_%m"));
+        let mut left = 1_i64;
+        for _ in 0..100 {
+            (left,) = sqlx::query_as(AssertSqlSafe(month.clone())).fetch_one(&mut conn).await.unwrap();
+            if left == 0 {
+                break;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        }
+        assert_eq!(left, 0, "a month that nobody has to keep is dropped whole");
+    }
+    // A cut that nobody signed is no cut.
+    let own = "tenant_id = (SELECT id FROM tenants WHERE slug = 'acme')";
+    host.database
+        .execute(&format!("DELETE FROM audit_log WHERE {own} AND seq <= (SELECT min(seq) FROM audit_log WHERE {own})"))
+        .await;
+    assert_eq!(verification(&ada).await["intact"], false);
+}
+
+/// Who writes to the database makes rows old, or their plan a short one: the host cuts nothing for
+/// that, and says what is wrong.
+#[db_test]
+async fn evidence_is_not_erased_by_making_it_old(database: Database) {
+    let plans = json!({ "standard": { "audit_days": 365 }, "free": { "audit_days": 30 } });
+    let (mut host, options) = aged(database, 60, &plans).await;
+    let own = "tenant_id = (SELECT id FROM tenants WHERE slug = 'acme')";
+    // A plan that no host put the tenant on.
+    host.database.execute("UPDATE tenants SET plan = 'free' WHERE slug = 'acme'").await;
+    host.restart(options.clone()).await;
+    let ada = sign_in(&host).await;
+    tokio::time::sleep(std::time::Duration::from_secs(2)).await;
+    let found = verification(&ada).await;
+    assert_eq!((&found["first_seq"], &found["intact"]), (&json!(1), &json!(true)), "{found:#}");
+    assert!(host.log().contains("no host put this tenant on its plan"));
     assert!(host.stop().await);
-    // Time passes for the first rows; the chain is made anew over them, as if they were old.
+    // Rows that are older than they are.
+    host.database.execute("UPDATE tenants SET plan = 'standard' WHERE slug = 'acme'").await;
     if host.database.is_postgres() {
         host.database
             .execute(
@@ -119,46 +191,48 @@ async fn a_row_that_no_longer_has_to_be_kept_goes_and_the_rest_still_verifies(da
             )
             .await;
     }
+    let older = format!("UPDATE audit_log SET created_at = '2020-01-15T00:00:00+00:00' WHERE {own} AND seq <= 10");
+    host.database.execute(&older).await;
+    host.restart(options).await;
+    let ada = sign_in(&host).await;
+    tokio::time::sleep(std::time::Duration::from_secs(2)).await;
+    let found = verification(&ada).await;
+    assert_eq!((&found["first_seq"], &found["intact"]), (&json!(1), &json!(false)), "{found:#}");
+    assert!(host.log().contains("is not what was written"), "the host says why it keeps them");
+}
+
+#[db_test]
+async fn a_chain_never_begins_anew_and_what_was_kept_apart_is_missed(database: Database) {
+    let mut host = Host::start(database).await;
+    let ada = host.tenant("acme").await;
+    fill(&ada).await;
+    assert_eq!(verification(&ada).await["intact"], true);
     let own = "tenant_id = (SELECT id FROM tenants WHERE slug = 'acme')";
+    assert!(host.stop().await);
+    let kept = host.database.directory.path().join("audit-checkpoints");
+    let away = host.database.directory.path().join("away");
+    std::fs::rename(&kept, &away).unwrap();
+    host.restart(Options::default()).await;
+    let ada = ada.at(&host.base);
+    let missed = verification(&ada).await;
+    assert_eq!(
+        (&missed["intact"], &missed["findings"][0]["code"]),
+        (&json!(false), &json!("checkpoint")),
+        "{missed:#}"
+    );
+    assert!(host.stop().await);
+    std::fs::remove_dir_all(&kept).unwrap();
+    std::fs::rename(&away, &kept).unwrap();
+    // The chain's head, its places and its checkpoints are taken away, and rows are forged.
     host.database
         .execute(&format!(
-            "UPDATE audit_log SET created_at = '2020-01-15T00:00:00+00:00', mac = NULL WHERE {own} AND seq <= 10;
-             UPDATE audit_log SET seq = NULL, hash = NULL WHERE {own};
-             DELETE FROM audit_heads; DELETE FROM audit_checkpoints"
+            "DELETE FROM audit_heads WHERE {own}; DELETE FROM audit_checkpoints WHERE {own};
+             UPDATE audit_log SET seq = NULL, hash = NULL, mac = NULL, actor = 'somebody' WHERE {own}"
         ))
         .await;
-    std::fs::remove_dir_all(host.database.directory.path().join("audit-checkpoints")).unwrap();
-    // The host tidies up when it starts: first the rows get their place, then the old ones go.
-    host.restart(options.clone()).await;
-    let last = before["last_seq"].as_i64().unwrap();
-    while verification(&ada.at(&host.base)).await["last_seq"].as_i64() < Some(last) {}
-    assert!(host.stop().await);
-    host.restart(options).await;
+    host.restart(Options::default()).await;
     let ada = ada.at(&host.base);
-    let mut after = Value::Null;
-    for _ in 0..100 {
-        after = verification(&ada).await;
-        if after["first_seq"] == 11 {
-            break;
-        }
-        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
-    }
-    assert_eq!((&after["first_seq"], &after["intact"]), (&json!(11), &json!(true)), "{after:#}");
-    assert_eq!(after["rows"].as_i64().unwrap(), after["last_seq"].as_i64().unwrap() - 10);
-    if host.database.is_postgres() {
-        let mut conn = PgConnection::connect(host.database.url.as_ref().unwrap()).await.unwrap();
-        let months = "SELECT count(*) FROM pg_class WHERE relname = 'audit_log_2020_01'";
-        for _ in 0..100 {
-            let (left,): (i64,) = sqlx::query_as(months).fetch_one(&mut conn).await.unwrap();
-            if left == 0 {
-                break;
-            }
-            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
-        }
-        let (left,): (i64,) = sqlx::query_as(months).fetch_one(&mut conn).await.unwrap();
-        assert_eq!(left, 0, "a month that nobody has to keep is dropped whole");
-    }
-    // A cut that nobody signed is no cut.
-    host.database.execute(&format!("DELETE FROM audit_log WHERE {own} AND seq <= 15")).await;
-    assert_eq!(verification(&ada).await["intact"], false);
+    let found = verification(&ada).await;
+    assert_eq!((&found["intact"], &found["rows"]), (&json!(false), &json!(0)), "nothing vouches for what is there");
+    assert!(found["findings"].to_string().contains("its head is gone"), "{found:#}");
 }

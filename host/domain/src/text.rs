@@ -34,10 +34,10 @@ pub fn is_plain_name(name: &str) -> bool {
 /// internet: `user@host.example`, without a name before it.
 pub fn email(text: &str) -> Option<String> {
     let options = email_address::Options::default().without_display_text().without_domain_literal().with_required_tld();
-    let text = text.trim();
-    let address = email_address::EmailAddress::parse_with_options(text, options).ok()?;
+    let text = ComposingNormalizerBorrowed::new_nfc().normalize(text.trim());
+    let address = email_address::EmailAddress::parse_with_options(&text, options).ok()?;
     let domain = idna::domain_to_ascii_strict(&normalized(address.domain())).ok()?;
-    let local = ComposingNormalizerBorrowed::new_nfc().normalize(address.local_part()).to_ascii_lowercase();
+    let local = address.local_part().to_ascii_lowercase();
     let is_plain = !local.contains(char::is_control) && local.len() <= 64 && domain.len() <= 253;
     is_plain.then(|| format!("{local}@{domain}"))
 }

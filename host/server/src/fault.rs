@@ -1,6 +1,10 @@
 //! Named points at which a test can stop the host dead, to kill it there. Compiled to
 //! nothing without the feature `faults`.
 
+use std::sync::Arc;
+
+use purlin_domain::clock::{Clock, SystemClock};
+
 /// Stop here for ever if the environment names this point, after telling so in a file.
 #[cfg(feature = "faults")]
 pub(crate) async fn point(name: &str) {
@@ -16,6 +20,29 @@ pub(crate) async fn pause(name: &str) {
     if let Some(file) = named(name) {
         tell(&file, name);
         tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+    }
+}
+
+/// The clock of the host; by so many days behind, where the environment says so.
+pub(crate) fn clock() -> Arc<dyn Clock> {
+    #[cfg(feature = "faults")]
+    if let Some(days) = std::env::var("PURLIN_FAULT_DAYS_BEHIND").ok().and_then(|days| days.parse::<u64>().ok()) {
+        return Arc::new(Behind(std::time::Duration::from_secs(days * 24 * 60 * 60)));
+    }
+    Arc::new(SystemClock)
+}
+
+#[cfg(feature = "faults")]
+struct Behind(std::time::Duration);
+
+#[cfg(feature = "faults")]
+impl Clock for Behind {
+    fn now(&self) -> purlin_domain::Timestamp {
+        SystemClock.now() - self.0
+    }
+
+    fn id(&self) -> uuid::Uuid {
+        SystemClock.id()
     }
 }
 

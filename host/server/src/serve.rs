@@ -3,8 +3,10 @@
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use purlin_api::Edge;
-use purlin_domain::clock::{Clock, SystemClock};
-use purlin_domain::limits::UnitLimits;
+use purlin_domain::{
+    clock::{Clock, SystemClock},
+    limits::UnitLimits,
+};
 use purlin_runtime::{Compiler, Runtime};
 use purlin_service::{
     Outside, Platform, ServiceError, Settings, audit, events, jobs, keys, ledger, operator,
@@ -20,7 +22,7 @@ use tokio::{
 };
 
 use crate::{
-    adapter::UnitHost, answer::Answerer, checkpoints::CheckpointFiles, config::Config, data_dir, egress::Egress,
+    adapter::UnitHost, answer::Answerer, checkpoints::CheckpointFiles, config::Config, data_dir, egress::Egress, fault,
     files::Files, http, inspector::Inspector, invoke::Invoker, mailer::Mailer, master_key, otlp::Otlp, relay,
     telemetry, worker::Worker,
 };
@@ -175,7 +177,7 @@ pub(crate) async fn wire(
         Some(url) => Some(Bus::open(url).map_err(|error| format!("redis_url: {error}"))?),
         None => None,
     };
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let clock = fault::clock();
     let runtime = purlin_runtime::Config {
         cache: config.cache_dir.clone().unwrap_or_else(|| config.data_dir.join("cache")),
         guests: config.guests,

@@ -14,8 +14,9 @@ use purlin_domain::{
     principal::Principal,
 };
 use purlin_store::{
-    PlatformTx, TenantTx,
+    Db, PlatformTx, TenantTx,
     audit::{self, AuditRow},
+    tenants::{self, OnPlan},
 };
 use uuid::Uuid;
 
@@ -25,7 +26,7 @@ pub use verify::{Finding, Verification, verify};
 use crate::{
     Platform, Result, ServiceError,
     list::{ListPage, ListQuery, Prepared},
-    secrets::Use,
+    secrets::{Secrets, Use},
 };
 
 /// Write what a principal did, in the transaction that does it.
@@ -94,6 +95,29 @@ fn macs(platform: &Platform, tenant: TenantId, row: &AuditRow) -> Vec<String> {
     ];
     let parts: Vec<&[u8]> = parts.iter().map(String::as_bytes).collect();
     platform.secrets.macs(Use::Audit, &parts).iter().map(hex).collect()
+}
+
+/// The MACs over the plan of a tenant that hold, the newest key's first.
+fn plan_macs(secrets: &Secrets, tenant: TenantId, plan: &str) -> Vec<String> {
+    secrets.macs(Use::Plan, &[tenant.0.as_bytes(), plan.as_bytes()]).iter().map(hex).collect()
+}
+
+/// Vouch for the plan that a tenant is put on: how long its log is kept hangs on it.
+pub(crate) async fn vouch_for_plan(platform: &Platform, tx: &mut TenantTx, plan: &str) -> Result<()> {
+    let mac = plan_macs(&platform.secrets, tx.tenant(), plan).swap_remove(0);
+    Ok(tenants::set_plan_mac(tx, &mac).await?)
+}
+
+/// Vouch under the newest master key for a plan that a host vouched for under an older one.
+pub(crate) async fn vouch_anew(db: &Db, secrets: &Secrets, on: &OnPlan) -> Result<()> {
+    let macs = plan_macs(secrets, on.id, &on.plan);
+    let (Some(newest), Some(mac)) = (macs.first(), &on.plan_mac) else { return Ok(()) };
+    if mac != newest && macs.contains(mac) {
+        let mut tx = db.write(on.id).await?;
+        tenants::set_plan_mac(&mut tx, newest).await?;
+        tx.commit().await?;
+    }
+    Ok(())
 }
 
 /// The hashes of a row at this place that hold, the newest key's first: over the hash before

@@ -37,6 +37,7 @@ struct Keys {
     refresh_tokens: [u8; KEY_BYTES],
     one_time_tokens: [u8; KEY_BYTES],
     audit: [u8; KEY_BYTES],
+    plans: [u8; KEY_BYTES],
     signing_keys: [u8; KEY_BYTES],
     requests: [u8; KEY_BYTES],
 }
@@ -47,6 +48,7 @@ pub(crate) enum Use {
     RefreshToken,
     OneTimeToken,
     Audit,
+    Plan,
     SigningKey,
     Request,
 }
@@ -126,6 +128,7 @@ impl Keys {
             refresh_tokens: derive("purlin 2026 refresh tokens"),
             one_time_tokens: derive("purlin 2026 one-time tokens"),
             audit: derive("purlin 2026 audit log"),
+            plans: derive("purlin 2026 plans"),
             signing_keys: derive("purlin 2026 signing keys"),
             requests: derive("purlin 2026 requests"),
         })
@@ -144,6 +147,7 @@ impl Keys {
             Use::RefreshToken => &self.refresh_tokens,
             Use::OneTimeToken => &self.one_time_tokens,
             Use::Audit => &self.audit,
+            Use::Plan => &self.plans,
             Use::SigningKey => &self.signing_keys,
             Use::Request => &self.requests,
         };

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::{
-    Platform, Result, ServiceError, access,
+    Platform, Result, ServiceError, access, audit,
     auth::title_violation,
     change::{Change, Mutation, conflict, expect},
     list::{ListPage, ListQuery, Prepared},
@@ -286,6 +286,7 @@ async fn operate(
     let changes = difference(&shown(&before), &shown(&after));
     if changes.as_object().is_some_and(|changes| !changes.is_empty()) {
         update(&mut change, &before, &mut after).await?;
+        audit::vouch_for_plan(platform, &mut change.tx, &after.plan).await?;
         let data = Some(json!({ "id": id, "status": after.status, "plan": after.plan }));
         change.note(Change { what, resource_type: "tenant", id: id.to_string(), changes, data });
     }

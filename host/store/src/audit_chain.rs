@@ -206,6 +206,32 @@ pub async fn links(tx: &mut TenantTx, after: i64, count: u32) -> Result<Vec<Link
     .await
 }
 
+/// The last cut of a tenant's chain.
+pub async fn last_cut_of(tx: &mut PlatformTx, tenant: TenantId) -> Result<Option<Checkpoint>> {
+    tx.fetch_optional(
+        "SELECT seq, hash, is_cut, token, created_at FROM audit_checkpoints WHERE tenant_id = $1 AND is_cut
+         ORDER BY seq DESC LIMIT 1",
+        params![tenant],
+    )
+    .await
+}
+
+/// Rows of a tenant's chain in order, after this place, held until the transaction ends.
+pub async fn links_of(tx: &mut PlatformTx, tenant: TenantId, after: i64, count: u32) -> Result<Vec<Link>> {
+    macro_rules! links {
+        ($lock:literal) => {
+            concat!(
+                "SELECT id, actor_kind, actor, on_behalf_of, action, resource_type, resource_id, changes, ip, user_agent,
+                    request_id, created_at, mac, seq, hash
+                 FROM audit_log WHERE tenant_id = $1 AND seq > $2 ORDER BY seq, id LIMIT $3",
+                $lock
+            )
+        };
+    }
+    let sql = if tx.conn.is_postgres() { links!(" FOR UPDATE") } else { links!("") };
+    tx.fetch_all(sql, params![tenant, after, count]).await
+}
+
 /// How many rows claim a place that the chain does not have: before its beginning, or beyond
 /// its head.
 pub async fn count_outside(tx: &mut TenantTx, first_seq: i64) -> Result<i64> {

@@ -128,14 +128,30 @@ pub async fn suspended(tx: &mut PlatformTx) -> Result<Vec<TenantId>> {
 }
 
 /// Every tenant and its plan, a thousand at a time, after this one.
-pub async fn plans(tx: &mut PlatformTx, after: Option<TenantId>) -> Result<Vec<(TenantId, String)>> {
-    let rows: Vec<(Uuid, String)> = tx
-        .fetch_all(
-            "SELECT id, plan FROM tenants WHERE id > $1 ORDER BY id LIMIT 1000",
-            params![after.unwrap_or(TenantId(Uuid::nil()))],
-        )
-        .await?;
-    Ok(rows.into_iter().map(|(id, plan)| (TenantId(id), plan)).collect())
+pub async fn plans(tx: &mut PlatformTx, after: Option<TenantId>) -> Result<Vec<OnPlan>> {
+    tx.fetch_all(
+        "SELECT id, plan, plan_mac FROM tenants WHERE id > $1 ORDER BY id LIMIT 1000",
+        params![after.unwrap_or(TenantId(Uuid::nil()))],
+    )
+    .await
+}
+
+/// A tenant, and the plan it is on.
+#[derive(Clone, Debug, FromRow)]
+pub struct OnPlan {
+    /// The tenant.
+    #[sqlx(try_from = "Uuid")]
+    pub id: TenantId,
+    /// The plan.
+    pub plan: String,
+    /// By what a host knows that a host put it there.
+    pub plan_mac: Option<String>,
+}
+
+/// Say by what hosts know that a host put the tenant on its plan.
+pub async fn set_plan_mac(tx: &mut TenantTx, mac: &str) -> Result<()> {
+    tx.execute("UPDATE tenants SET plan_mac = $2 WHERE id = $1", params![mac]).await?;
+    Ok(())
 }
 
 /// What tenants can be filtered and sorted by.

@@ -284,8 +284,7 @@ pub async fn set_operator(tx: &mut TenantTx, id: UserId, is_operator: bool, now:
 
 /// Whether anybody runs the platform yet.
 pub async fn operator_exists(tx: &mut PlatformTx) -> Result<bool> {
-    let (count,): (i64,) = tx
-        .fetch_one("SELECT count(*) FROM users WHERE is_operator AND is_active AND deleted_at IS NULL", params![])
-        .await?;
+    let (count,): (i64,) =
+        tx.fetch_one("SELECT count(*) FROM users WHERE is_operator AND deleted_at IS NULL", params![]).await?;
     Ok(count > 0)
 }

@@ -125,8 +125,10 @@ async fn a_second_factor_is_asked_for_and_its_codes_work_once(database: Database
         ada.post("/api/v1/auth/totp", &json!({ "password": PASSWORD })).await.problem(409),
         "second_factor_enabled"
     );
-    let disable = async |password: &str| ada.post("/api/v1/auth/totp/disable", &json!({ "password": password })).await;
-    assert_eq!(disable("wrong horse battery").await.problem(422), "invalid");
-    disable(PASSWORD).await.expect(204);
+    let disable = async |proof: Value| ada.post("/api/v1/auth/totp/disable", &proof).await;
+    assert_eq!(disable(json!({ "password": "wrong horse battery" })).await.problem(422), "invalid");
+    let without = disable(json!({ "password": PASSWORD })).await.expect(422);
+    assert_eq!(without["errors"][0]["pointer"], "/code", "the password alone takes no second factor away");
+    disable(json!({ "password": PASSWORD, "code": recovery[1] })).await.expect(204);
     login(Value::Null).await.expect(200);
 }

@@ -98,15 +98,24 @@ pub async fn verify(platform: &Platform, principal: &Principal) -> Result<Verifi
     let Some(_turn) = platform.verifying.try_take(&principal.tenant) else {
         return Err(ServiceError::Unavailable("the log is being verified at this moment; try again".to_owned()));
     };
-    chain_all(platform, principal.tenant).await?;
+    let chained = match chain_all(platform, principal.tenant).await {
+        Err(ServiceError::Internal(why)) => Err(why),
+        done => Ok(done?),
+    };
     let mut tx = platform.db.read(principal.tenant).await?;
     let mut walk = begin(platform, &mut tx).await?;
+    if let Err(why) = chained {
+        walk.found(0, "cut", why);
+    }
     let first_seq = walk.seq + 1;
     // The head first: what is added while this runs lies beyond it.
     let head = audit_chain::head(&mut tx).await?.unwrap_or(Head { seq: 0, hash: String::new() });
     signed(platform, &mut tx, &mut walk, first_seq).await?;
     let newest_signed = walk.signed.keys().copied().max().unwrap_or(0);
     let newest_kept = kept_apart(platform, &tx, &mut walk)?;
+    if newest_kept == 0 && (newest_signed > 0 || first_seq > 1) {
+        walk.found(0, "checkpoint", "the log was signed, and no checkpoint of it is kept apart from the database");
+    }
     walk_rows(platform, &mut tx, &mut walk, head.seq).await?;
     let ends = [
         ("the chain's head", head.seq),

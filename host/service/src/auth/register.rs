@@ -17,7 +17,7 @@ use super::{
     title_violation,
 };
 use crate::{
-    Platform, Result, ServiceError,
+    Platform, Result, ServiceError, audit,
     change::{Change, Mutation},
     native,
     password::Hashing,
@@ -169,6 +169,7 @@ pub(crate) async fn provision(
         Err(StoreError::Taken(_)) => return Ok(None),
         done => done?,
     }
+    audit::vouch_for_plan(platform, &mut change.tx, &tenant.plan).await?;
     let made = |name: &str, value: &str| json!({ name: { "before": null, "after": value } });
     change.note(Change {
         what: "tenant.created",

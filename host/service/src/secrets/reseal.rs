@@ -4,7 +4,7 @@ use purlin_domain::id::{TenantId, UserId};
 use purlin_store::{Db, sealed, tenants};
 
 use super::Secrets;
-use crate::{Result, auth, installations, keys, webhooks};
+use crate::{Result, audit, auth, installations, keys, webhooks};
 
 /// What became of the secrets in a database.
 #[derive(Debug, Default)]
@@ -38,10 +38,11 @@ pub async fn reseal(db: &Db, secrets: &Secrets) -> Result<Resealed> {
     let mut after = None;
     loop {
         let page = tenants::plans(&mut db.platform_read().await?, after).await?;
-        let Some((last, _)) = page.last() else { return Ok(done) };
-        after = Some(*last);
-        for (tenant, _) in &page {
-            of_tenant(db, secrets, *tenant, &mut done).await?;
+        let Some(last) = page.last() else { return Ok(done) };
+        after = Some(last.id);
+        for on_plan in &page {
+            audit::vouch_anew(db, secrets, on_plan).await?;
+            of_tenant(db, secrets, on_plan.id, &mut done).await?;
         }
     }
 }
