@@ -75,7 +75,8 @@ async fn step(engine: &mut Engine, model: &mut Model, random: &mut StdRng, next_
                 engine.claim(1, length, queue, count).await.iter().map(|job| job.id.0.as_u128()).collect();
             assert_eq!(claimed, model.claim(queue, count as usize, is_lapsing), "claim");
             let suspect = engine.claim_suspect(1, length).await.map(|job| job.id.0.as_u128());
-            assert_eq!(suspect, model.claim_suspect(is_lapsing, now), "claim a suspect");
+            let told = suspect.and_then(|id| model.jobs.get(&id).cloned());
+            assert_eq!(suspect, model.claim_suspect(is_lapsing, now), "claim a suspect: {told:?} at {now}");
         }
         55..75 => {
             let id = some_id(model, random);

@@ -65,6 +65,7 @@ async fn a_connection_of_a_caller_who_gave_up_serves_the_next_one_clean() {
         migrate_url: None,
         connections: 1,
         list_timeout: Duration::from_secs(30),
+        allow_superuser: true,
     };
     let db = Db::open(&proxied).await.unwrap();
     let cancellations = figure(500, 10_000);

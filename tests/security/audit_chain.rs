@@ -104,7 +104,11 @@ async fn a_tail_cut_with_its_head_and_its_checkpoints_is_found_by_what_is_kept_a
 /// A host that wrote its first rows so many days ago, and its tenant; stopped.
 async fn aged(database: Database, days: i64, plans: &Value) -> (Host, Options) {
     let options = Options::default().set("PURLIN_PLANS", plans);
-    let mut host = Host::start_with(database, options.clone().set("PURLIN_FAULT_DAYS_BEHIND", days)).await;
+    let mut host = {
+        // Tokens of then are good for as long as the test.
+        let then = options.clone().set("PURLIN_FAULT_DAYS_BEHIND", days).set("PURLIN_ACCESS_TOKEN_MINUTES", 1_000_000);
+        Host::start_with(database, then).await
+    };
     let ada = host.tenant("acme").await;
     for n in 0..ROWS {
         ada.patch("/api/v1/users/me", &json!({ "first_name": format!("A{n}") })).await.expect(200);

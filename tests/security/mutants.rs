@@ -310,7 +310,7 @@ async fn ask(tx: &mut TenantTx, t: &Theirs, theirs: &str, told: &mut String) {
         schedules::set_paused(tx, t.schedule, true, None, t.now, t.now);
         schedules::advance(tx, t.schedule, t.now, Some(far), None);
         webhooks::update(tx, &webhook, t.now);
-        webhooks::rotate(tx, t.webhook, vec![1], far, t.now);
+        webhooks::rotate(tx, t.webhook, (vec![1], vec![1]), far, t.now, t.now);
         webhooks::note_failing(tx, t.webhook, Some(t.now));
         records::update(tx, &items, t.item, 1, &json!({}), t.now, None);
         records::update(tx, &items, t.item, 2, &json!({}), t.now, None);

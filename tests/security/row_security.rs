@@ -265,7 +265,8 @@ async fn a_connection_that_was_dropped_half_way_serves_the_next_tenant_clean() {
     let Some((host, [acme, bolts])) = furnished().await else { return };
     let url = host.database.url.clone().unwrap();
     let list_timeout = std::time::Duration::from_secs(30);
-    let config = purlin_store::Config::Postgres { url, migrate_url: None, connections: 1, list_timeout };
+    let config =
+        purlin_store::Config::Postgres { url, migrate_url: None, connections: 1, list_timeout, allow_superuser: true };
     let db = Db::open(&config).await.unwrap();
     for round in 0..200 {
         let tenant = if round % 2 == 0 { acme } else { bolts };

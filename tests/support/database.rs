@@ -91,9 +91,13 @@ impl Database {
     pub fn config(&self) -> purlin_store::Config {
         let list_timeout = std::time::Duration::from_secs(30);
         match &self.url {
-            Some(url) => {
-                purlin_store::Config::Postgres { url: url.clone(), migrate_url: None, connections: 4, list_timeout }
-            }
+            Some(url) => purlin_store::Config::Postgres {
+                url: url.clone(),
+                migrate_url: None,
+                connections: 4,
+                list_timeout,
+                allow_superuser: true,
+            },
             None => {
                 let file = self.directory.path().join("purlin.db");
                 purlin_store::Config::Sqlite { file, readers: 2, list_timeout }

@@ -59,6 +59,7 @@ impl Host {
             .env("PURLIN_CACHE_DIR", target().join("test-cache"))
             .env("PURLIN_OPERATOR_PASSWORD", OPERATOR_PASSWORD)
             .env("PURLIN_DATABASE_CONNECTIONS", "8")
+            .env("PURLIN_ALLOW_SUPERUSER", "true")
             .env("PURLIN_LEASE_SECONDS", "3")
             .env("PURLIN_POLL_MS", "100")
             .env("PURLIN_AUTH_REQUESTS_PER_MINUTE", "100000")

@@ -42,6 +42,7 @@ impl Host {
             .env("PURLIN_LISTEN", &address)
             .env("PURLIN_DATA_DIR", directory)
             .env("PURLIN_OPERATOR_PASSWORD", OPERATOR_PASSWORD)
+            .env("PURLIN_ALLOW_SUPERUSER", "true")
             .envs(environment.iter().map(|(name, value)| (*name, value)))
             .stderr(Stdio::from(log))
             .spawn()

@@ -29,7 +29,12 @@ pub fn run(fresh: bool, release: bool) -> Result<()> {
         start_over(&host, &settings)?;
     }
     shell::step("starting the host");
-    let mut child = Stopped(Command::new(&host).arg("serve").spawn().with_context(|| host.display().to_string())?);
+    let mut serve = Command::new(&host);
+    serve.arg("serve");
+    if settings.database.as_deref().is_some_and(is_local) {
+        serve.env("PURLIN_ALLOW_SUPERUSER", "true");
+    }
+    let mut child = Stopped(serve.spawn().with_context(|| host.display().to_string())?);
     let mut client = Client::new(&settings.address);
     wait_until_it_answers(&client, &mut child.0)?;
     sign_in_as_operator(&mut client, &settings)?;
@@ -40,6 +45,11 @@ pub fn run(fresh: bool, release: bool) -> Result<()> {
     tell(&settings, &demo);
     let status = child.0.wait()?;
     if status.success() { Ok(()) } else { bail!("the host ended: {status}") }
+}
+
+/// Whether a database is on this machine, where development happens.
+fn is_local(url: &str) -> bool {
+    ["@localhost", "@127.0.0.1", "@[::1]", "//localhost", "//127.0.0.1"].iter().any(|host| url.contains(host))
 }
 
 /// The host, stopped with us however we end.

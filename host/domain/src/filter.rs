@@ -22,6 +22,9 @@ pub const PREDICATES_MAX: usize = 20;
 /// Items of one `in` or `nin` at most.
 pub const ITEMS_MAX: usize = 100;
 const DEPTH_MAX: usize = 8;
+/// Bytes and wildcards of one pattern at most.
+const PATTERN_BYTES_MAX: usize = 200;
+const WILDCARDS_MAX: usize = 8;
 
 /// The type of a field that lists can filter and sort by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -115,7 +118,15 @@ pub enum Op {
     Null,
 }
 
+/// As how many predicates one with a pattern counts: it reads each text letter by letter.
+const PATTERN_COST: usize = 4;
+
 impl Op {
+    /// As how many predicates one with this comparison counts.
+    pub fn cost(self) -> usize {
+        if matches!(self, Self::Like | Self::Ilike) { PATTERN_COST } else { 1 }
+    }
+
     /// The operator of this name.
     pub fn parse(name: &str) -> Option<Self> {
         Some(match name {
@@ -257,6 +268,18 @@ impl Filter {
             Op::In | Op::Nin if operands.is_empty() || operands.len() > ITEMS_MAX => {
                 return Err(wrong(format!("give 1 to {ITEMS_MAX} values")));
             }
+            Op::Like | Op::Ilike => {
+                if let Some(Operand::Text(pattern)) = operands.first()
+                    && (pattern.len() > PATTERN_BYTES_MAX || literals(pattern).len() > WILDCARDS_MAX + 1)
+                {
+                    return Err(wrong(format!(
+                        "a pattern has at most {PATTERN_BYTES_MAX} bytes and {WILDCARDS_MAX} wildcards"
+                    )));
+                }
+                if operands.len() != 1 {
+                    return Err(wrong("give exactly one value".to_owned()));
+                }
+            }
             Op::In | Op::Nin => {}
             _ if operands.len() != 1 => return Err(wrong("give exactly one value".to_owned())),
             _ => {}
@@ -320,21 +343,54 @@ fn compare(value: Option<Operand>, op: Op, operands: &[Operand]) -> Option<bool>
     }
 }
 
-/// Whether `text` matches `pattern`, where `*` is any text. Greedy per part, so linear
-/// in the text for each part.
+/// The texts between the wildcards of a pattern: `*` stands for any text, and `\` before a `*`, a `,`
+/// or a `\` for just that letter.
+pub fn literals(pattern: &str) -> Vec<String> {
+    let (mut all, mut text, mut letters) = (Vec::new(), String::new(), pattern.chars().peekable());
+    while let Some(letter) = letters.next() {
+        match letter {
+            '*' => all.push(std::mem::take(&mut text)),
+            '\\' => text.push(letters.next_if(|next| is_escaped(*next)).unwrap_or('\\')),
+            letter => text.push(letter),
+        }
+    }
+    all.push(text);
+    all
+}
+
+/// The values of a list as a query string has it: `,` parts them, and `\` before a `,`, a `*` or a
+/// `\` stands for just that letter.
+pub fn values(list: &str) -> Vec<String> {
+    let (mut all, mut text, mut letters) = (Vec::new(), String::new(), list.chars().peekable());
+    while let Some(letter) = letters.next() {
+        match letter {
+            ',' => all.push(std::mem::take(&mut text)),
+            '\\' => text.push(letters.next_if(|next| is_escaped(*next)).unwrap_or('\\')),
+            letter => text.push(letter),
+        }
+    }
+    all.push(text);
+    all
+}
+
+fn is_escaped(letter: char) -> bool {
+    matches!(letter, '*' | ',' | '\\')
+}
+
+/// Whether `text` matches `pattern`. Greedy per part, so linear in the text for each part.
 fn like(text: &str, pattern: &str) -> bool {
-    let parts: Vec<&str> = pattern.split('*').collect();
+    let parts = literals(pattern);
     let [first, middle @ .., last] = parts.as_slice() else {
-        return text == pattern;
+        return parts.first().is_some_and(|only| only == text);
     };
-    let Some(mut rest) = text.strip_prefix(first) else { return false };
+    let Some(mut rest) = text.strip_prefix(first.as_str()) else { return false };
     for part in middle {
-        match rest.find(part) {
+        match rest.find(part.as_str()) {
             Some(at) => rest = rest.get(at + part.len()..).unwrap_or_default(),
             None => return false,
         }
     }
-    rest.ends_with(last)
+    rest.ends_with(last.as_str())
 }
 
 fn parse(tree: &Json, fields: &[Field], pointer: &str, budget: &mut usize, depth: usize) -> Result<Filter, Violation> {
@@ -360,12 +416,16 @@ fn parse(tree: &Json, fields: &[Field], pointer: &str, budget: &mut usize, depth
             Ok(Filter::Not(Box::new(parse(part, fields, &format!("{pointer}/not"), budget, depth + 1)?)))
         }
         _ => {
-            *budget = budget.checked_sub(1).ok_or_else(|| {
-                Violation::new(pointer, "size", format!("a filter has at most {PREDICATES_MAX} predicates"))
-            })?;
+            let op = object.get("op").and_then(Json::as_str).and_then(Op::parse);
+            *budget = budget.checked_sub(op.map_or(1, Op::cost)).ok_or_else(|| too_many(pointer))?;
             leaf(object, fields, pointer).map_err(|v| v.unwrap_or_else(shape))
         }
     }
+}
+
+fn too_many(pointer: &str) -> Violation {
+    let why = format!("a filter has at most {PREDICATES_MAX} predicates; one with a pattern counts as {PATTERN_COST}");
+    Violation::new(pointer, "size", why)
 }
 
 fn leaf(object: &serde_json::Map<String, Json>, fields: &[Field], pointer: &str) -> Result<Filter, Option<Violation>> {

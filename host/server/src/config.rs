@@ -37,6 +37,9 @@ pub(crate) struct Config {
     pub(crate) database_connections: u32,
     /// Reading connections to SQLite.
     pub(crate) sqlite_readers: u32,
+    /// Whether PostgreSQL may be signed in to as a superuser, which row-level security does not hold: for
+    /// development.
+    pub(crate) allow_superuser: bool,
     /// How long a statement that reads for a tenant, as that of a list, may take.
     pub(crate) list_timeout_ms: u64,
     /// A Redis URL; hints between hosts pass through it.
@@ -133,6 +136,7 @@ impl Default for Config {
             database_connections: 20,
             sqlite_readers: 4,
             list_timeout_ms: 3_000,
+            allow_superuser: false,
             redis_url: None,
             master_key_file: None,
             checkpoint_dir: None,
@@ -231,6 +235,7 @@ impl Config {
                 migrate_url: self.migrate_database_url.clone(),
                 connections: self.database_connections,
                 list_timeout: Duration::from_millis(self.list_timeout_ms),
+                allow_superuser: self.allow_superuser,
             },
             None => store::Config::Sqlite {
                 file: self.data_dir.join("purlin.db"),

@@ -7,7 +7,7 @@ use std::{
     net::{IpAddr, SocketAddr},
     pin::Pin,
     sync::Arc,
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use ipnet::IpNet;
@@ -87,9 +87,17 @@ impl Egress {
         }
         // The body of the answer is not read: the connection is closed over it.
         let answer = request.send().await.map_err(|error| refused_or_failed(&error))?;
-        let retry_after = answer.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
-        Ok(Answered { status: answer.status().as_u16(), retry_after: retry_after.map(Duration::from_secs) })
+        let asked = answer.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
+        Ok(Answered { status: answer.status().as_u16(), retry_after: asked.and_then(retry_after) })
     }
+}
+
+/// A pause in seconds, or until a date (RFC 9110, 10.2.3); one that is over is none.
+fn retry_after(text: &str) -> Option<Duration> {
+    if let Ok(seconds) = text.trim().parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    httpdate::parse_http_date(text.trim()).ok()?.duration_since(SystemTime::now()).ok()
 }
 
 impl Egress {

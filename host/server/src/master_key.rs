@@ -1,7 +1,7 @@
 //! The master key: given by path, or made at first run. Everything secret in the database
 //! is sealed under it, so losing it loses that.
 
-use std::{fs, path::PathBuf};
+use std::{fs, os::unix::fs::PermissionsExt, path::PathBuf};
 
 use purlin_service::secrets::Secrets;
 
@@ -30,6 +30,15 @@ pub(crate) fn load(config: &Config) -> Result<Secrets, String> {
         data_dir::write_secret(&path, &Secrets::generate())?;
         tracing::info!(file = %path.display(), "made a master key; keep a copy of it");
     }
-    let text = fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))?;
+    let wrong = |error: std::io::Error| format!("{}: {error}", path.display());
+    let mode = fs::metadata(&path).map_err(wrong)?.permissions().mode();
+    if mode & 0o007 != 0 {
+        let name = path.display();
+        return Err(format!(
+            "{name}: everybody may read the master key (mode {:04o}); `chmod 600 {name}`",
+            mode & 0o7777
+        ));
+    }
+    let text = fs::read_to_string(&path).map_err(wrong)?;
     Secrets::from_master(&text).map_err(|error| format!("{}: {error}", path.display()))
 }

@@ -10,6 +10,7 @@ use std::{
 };
 
 use moka::sync::Cache;
+use purlin_store::StoreError;
 use tokio::sync::Semaphore;
 
 use crate::{Platform, Result, ServiceError};
@@ -38,12 +39,39 @@ const SLOWED_MAX: usize = 256;
 pub(crate) struct Limiter {
     due_us: Cache<String, Arc<AtomicI64>>,
     slowed: Semaphore,
+    /// Until when the bus is taken for away, in microseconds; 0 while it answers.
+    away_until_us: AtomicI64,
 }
+
+/// How long a bus that did not answer is not asked again.
+const AWAY_US: i64 = 1_000_000;
 
 impl Limiter {
     pub(crate) fn new() -> Self {
         let due_us = Cache::builder().max_capacity(COUNTED_MAX).time_to_idle(Duration::from_secs(3_600)).build();
-        Self { due_us, slowed: Semaphore::new(SLOWED_MAX) }
+        Self { due_us, slowed: Semaphore::new(SLOWED_MAX), away_until_us: AtomicI64::new(0) }
+    }
+
+    /// Whether the bus is taken for away. One caller each second asks it again.
+    fn is_away(&self, now: i64) -> bool {
+        let until = self.away_until_us.load(Ordering::Acquire);
+        until != 0
+            && (now < until
+                || self
+                    .away_until_us
+                    .compare_exchange(until, now + AWAY_US, Ordering::AcqRel, Ordering::Acquire)
+                    .is_err())
+    }
+
+    /// Remember whether the bus answered; only a change is told.
+    fn heard(&self, now: i64, error: Option<&StoreError>) {
+        let until = if error.is_some() { now + AWAY_US } else { 0 };
+        let was_away = self.away_until_us.swap(until, Ordering::AcqRel) != 0;
+        match error {
+            Some(error) if !was_away => tracing::warn!(%error, "the bus is away; rates are counted on this host alone"),
+            None if was_away => tracing::info!("the bus is back; rates are counted with other hosts"),
+            _ => {}
+        }
     }
 
     /// The generic cell rate algorithm, as in the bus: whether it is within, and when the
@@ -64,12 +92,12 @@ async fn over(platform: &Platform, rate: Rate, who: &str) -> Option<(Duration, D
     let interval = i64::try_from(rate.interval.as_micros()).unwrap_or(i64::MAX).max(1);
     let (now, burst) = (platform.now().timestamp_micros(), i64::from(rate.burst));
     let shared = match &platform.bus {
-        Some(bus) => bus
-            .count(&key, now, interval, burst)
-            .await
-            .inspect_err(|error| tracing::warn!(%error, "a rate is counted on this host alone"))
-            .ok(),
-        None => None,
+        Some(bus) if !platform.limiter.is_away(now) => {
+            let counted = bus.count(&key, now, interval, burst).await;
+            platform.limiter.heard(now, counted.as_ref().err());
+            counted.ok()
+        }
+        _ => None,
     };
     let (within, due) = shared.unwrap_or_else(|| platform.limiter.count(key, now, interval, burst));
     let duration = |us: i64| Duration::from_micros(u64::try_from(us).unwrap_or(0));

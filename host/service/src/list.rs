@@ -6,7 +6,7 @@ mod keys;
 use purlin_domain::{
     Json, Timestamp, cursor,
     error::{HostError, Violation},
-    filter::{Field, FieldType, Filter, Op, Operand, PREDICATES_MAX},
+    filter::{Field, FieldType, Filter, Op, Operand, PREDICATES_MAX, values},
     id::TenantId,
     sort::{self, SortKey},
 };
@@ -214,10 +214,7 @@ impl Prepared {
 }
 
 fn filter(query: &ListQuery, fields: &[Field]) -> Result<Filter> {
-    let mut parts = Vec::new();
-    if query.parameters.len() > PREDICATES_MAX {
-        return Err(ServiceError::BadParameter("filter".to_owned(), format!("at most {PREDICATES_MAX} filters")));
-    }
+    let (mut parts, mut cost) = (Vec::new(), 0);
     for parameter in &query.parameters {
         let bad = |detail: String| ServiceError::BadParameter(parameter.name.clone(), detail);
         let field = fields
@@ -226,13 +223,17 @@ fn filter(query: &ListQuery, fields: &[Field]) -> Result<Filter> {
             .ok_or_else(|| bad(format!("`{}` is not a field to filter by", parameter.field)))?;
         let op = Op::parse(&parameter.op).ok_or_else(|| bad(format!("`{}` is not an operator", parameter.op)))?;
         let wanted = if op == Op::Null { FieldType::Boolean } else { field.field_type };
-        let texts: Vec<&str> = match op {
-            Op::In | Op::Nin => parameter.value.split(',').collect(),
-            _ => vec![parameter.value.as_str()],
+        cost += op.cost();
+        let texts = match op {
+            Op::In | Op::Nin => values(&parameter.value),
+            _ => vec![parameter.value.clone()],
         };
-        let operands =
-            texts.into_iter().map(|text| Operand::parse(wanted, text)).collect::<std::result::Result<_, _>>();
+        let operands = texts.iter().map(|text| Operand::parse(wanted, text)).collect::<std::result::Result<_, _>>();
         parts.push(Filter::predicate(field, op, operands.map_err(bad)?, "").map_err(|v| bad(v.detail))?);
+    }
+    if cost > PREDICATES_MAX {
+        let why = format!("at most {PREDICATES_MAX} filters; one with a pattern counts as {}", Op::Like.cost());
+        return Err(ServiceError::BadParameter("filter".to_owned(), why));
     }
     if let Some(words) = &query.words {
         parts.extend(having(words, fields)?);
@@ -254,8 +255,12 @@ fn having(words: &str, fields: &[Field]) -> Result<Vec<Filter>> {
     if words.len() > WORDS_MAX || words.iter().any(|word| word.len() > WORD_BYTES_MAX) {
         return bad(format!("at most {WORDS_MAX} words of at most {WORD_BYTES_MAX} bytes"));
     }
+    if words.len() * searchable.len() > PATTERNS_MAX {
+        return bad(format!("at most {} words in this list", PATTERNS_MAX / searchable.len()));
+    }
     let in_one = |word: &&str| {
-        let pattern = Operand::Text(format!("*{}*", word.trim_matches('*')));
+        let word = word.replace('\\', "\\\\").replace('*', "\\*");
+        let pattern = Operand::Text(format!("*{word}*"));
         let has = |field: &&Field| Filter::Is((*field).clone(), Op::Ilike, vec![pattern.clone()]);
         Filter::Or(searchable.iter().map(has).collect())
     };
@@ -265,6 +270,8 @@ fn having(words: &str, fields: &[Field]) -> Result<Vec<Filter>> {
 /// Words of a search, and bytes of one, at most.
 const WORDS_MAX: usize = 10;
 const WORD_BYTES_MAX: usize = 100;
+/// Times that a search for words looks through a text, for each row.
+const PATTERNS_MAX: usize = 40;
 
 fn in_filter(violation: Violation) -> ServiceError {
     ServiceError::Invalid(vec![Violation { pointer: format!("/filter{}", violation.pointer), ..violation }])

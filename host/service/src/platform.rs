@@ -36,6 +36,7 @@ use crate::{
     metrics::Meters,
     password::Hasher,
     plugins::Inspect,
+    records::Writers,
     secrets::Secrets,
     storage::StorageMeter,
     trace::CollectSpans,
@@ -128,6 +129,7 @@ pub struct Platform {
     /// for everybody else.
     pub(crate) signing_in: Semaphore,
     pub(crate) hasher: Hasher,
+    pub(crate) writers: Writers,
     pub(crate) catalog: Catalog,
     pub(crate) running: RunningPlugins,
     pub(crate) breaker: Breaker,
@@ -193,6 +195,7 @@ impl Platform {
             verifying: Shares::limited(VERIFYING_MAX, 1, 0, 0),
             signing_in: Semaphore::new(SIGNING_IN_MAX),
             hasher: Hasher::new()?,
+            writers: Writers::new(),
             catalog: Catalog::default(),
             running: RunningPlugins::new(),
             breaker: Breaker::new(),

@@ -1,16 +1,21 @@
 //! Collections over HTTP: the same unit of work as a plugin's, for one request.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
+use moka::sync::Cache;
 use purlin_domain::{
     Json,
     access::Permission,
-    id::RecordId,
+    id::{RecordId, TenantId},
     principal::Principal,
     record::{CollectionRef, Record},
 };
 
 use purlin_store::{Slice, records};
+use tokio::{
+    sync::Mutex,
+    time::{Instant, sleep, timeout},
+};
 
 use crate::{
     Platform, Result, ServiceError, access, catalog, indexes,
@@ -76,6 +81,16 @@ enum Change {
     Delete { id: RecordId, expected: Option<i64> },
 }
 
+impl Change {
+    /// The record that is there already.
+    fn id(&self) -> Option<RecordId> {
+        match self {
+            Self::Create { .. } => None,
+            Self::Patch { id, .. } | Self::Delete { id, .. } => Some(*id),
+        }
+    }
+}
+
 /// A request that lost a race is done again, as an invocation would be.
 async fn change(
     platform: &Arc<Platform>,
@@ -83,7 +98,16 @@ async fn change(
     of: &CollectionRef,
     change: &Change,
 ) -> Result<Option<Record>> {
-    let mut reruns = 0;
+    let key = (principal.tenant, of.clone(), change.id());
+    // Those who change a record take turns on this host, rather than to meet at the commit. Others may
+    // still come in between: on other hosts, and plugins.
+    let turn = change.id().map(|_| platform.writers.turn(&key));
+    let _turn = match &turn {
+        Some(turn) => Some(timeout(PATIENCE, turn.lock()).await.map_err(|_| busy())?),
+        None => None,
+    };
+    let until = Instant::now() + PATIENCE;
+    let mut pause = Duration::from_millis(2);
     loop {
         match attempt(Unit::for_request(platform, principal), of, change).await {
             Ok(record) => return Ok(record),
@@ -91,11 +115,38 @@ async fn change(
             Err(CommitError::LeaseLost | CommitError::Withdrawn) => {
                 return Err(ServiceError::internal("a request has no lease to lose"));
             }
-            Err(CommitError::Conflict(why)) if reruns >= platform.settings.limits.reruns => {
-                return Err(ServiceError::Conflict("conflict", why));
+            Err(CommitError::Conflict(_)) if Instant::now() < until => {
+                sleep(pause.mul_f64(rand::random())).await;
+                pause = (pause * 2).min(PAUSE_MAX);
             }
-            Err(CommitError::Conflict(_)) => reruns += 1,
+            Err(CommitError::Conflict(why)) => return Err(ServiceError::Conflict("conflict", why)),
         }
+    }
+}
+
+fn busy() -> ServiceError {
+    ServiceError::Unavailable("very many change this record at the moment".to_owned())
+}
+
+/// How long a change meets others before it is refused: two seconds less than a request may take.
+const PATIENCE: Duration = Duration::from_secs(28);
+const PAUSE_MAX: Duration = Duration::from_millis(250);
+
+/// Whose turn it is to change a record, on this host.
+pub(crate) struct Writers(Cache<WriterKey, Arc<Mutex<()>>>);
+
+type WriterKey = (TenantId, CollectionRef, Option<RecordId>);
+
+/// Records that are remembered at the same time.
+const RECORDS_MAX: u64 = 10_000;
+
+impl Writers {
+    pub(crate) fn new() -> Self {
+        Self(Cache::builder().max_capacity(RECORDS_MAX).time_to_idle(Duration::from_secs(60)).build())
+    }
+
+    fn turn(&self, key: &WriterKey) -> Arc<Mutex<()>> {
+        self.0.get_with_by_ref(key, Arc::default)
     }
 }
 

@@ -1,6 +1,7 @@
 //! Reports: a list of the tenant, in whole, as a file; made by a job.
 
 use std::{
+    collections::HashSet,
     io::{Read, Write},
     sync::Arc,
     time::Duration,
@@ -145,15 +146,20 @@ pub(crate) async fn run(platform: &Arc<Platform>, claimed: &Claimed) -> Result<b
         not_before: Some(purlin_domain::Timestamp::UNIX_EPOCH),
         ..ListQuery::default()
     };
-    let (mut rows, mut total, mut columns) = (0u64, 0i64, None);
+    let columns = match order.format {
+        Format::Csv => columns(platform, &principal, &source, &query).await?,
+        Format::Ndjson => Vec::new(),
+    };
+    let (mut rows, mut total, mut is_first) = (0u64, 0i64, true);
     loop {
         let page = page(platform, &principal, &source, &query).await?;
         total = page.page.total.unwrap_or(total);
         rows += page.data.len() as u64;
         let text = match order.format {
             Format::Ndjson => ndjson(&page.data)?,
-            Format::Csv => csv(&page.data, &mut columns)?,
+            Format::Csv => csv(&page.data, &columns, is_first)?,
         };
+        is_first = false;
         file = written(file, text).await?;
         let Some(next) = page.page.next else { break };
         query.after = Some(next);
@@ -242,25 +248,48 @@ fn ndjson(rows: &[Json]) -> Result<Vec<u8>> {
     Ok(text)
 }
 
-/// Rows as CSV (RFC 4180), an object in a row spread over columns such as `data.name`. The
-/// columns are those of the first page.
-fn csv(rows: &[Json], columns: &mut Option<Vec<String>>) -> Result<Vec<u8>> {
-    let flat: Vec<Map<String, Json>> = rows.iter().map(flatten).collect();
-    let mut writer = csv::WriterBuilder::new().terminator(csv::Terminator::CRLF).from_writer(Vec::new());
-    let columns = match columns {
-        Some(columns) => columns,
-        None => {
-            let mut names: Vec<String> = Vec::new();
-            for name in flat.iter().flat_map(Map::keys) {
-                if !names.contains(name) {
-                    names.push(name.clone());
-                }
+/// Columns of a table at most.
+const COLUMNS_MAX: usize = 1_000;
+
+/// The columns of all rows, in the order in which they are met: a property that a late record alone
+/// has is one, too.
+async fn columns(
+    platform: &Arc<Platform>,
+    principal: &Principal,
+    source: &Source,
+    query: &ListQuery,
+) -> Result<Vec<String>> {
+    let (mut columns, mut known) = (Vec::new(), HashSet::new());
+    let mut query = ListQuery { count: false, ..query.clone() };
+    loop {
+        let page = page(platform, principal, source, &query).await?;
+        for name in page.data.iter().flat_map(|row| flatten(row).into_iter().map(|(name, _)| name)) {
+            if known.insert(name.clone()) {
+                columns.push(name);
             }
-            writer.write_record(&names).map_err(ServiceError::internal)?;
-            columns.insert(names)
         }
-    };
-    for row in &flat {
+        if columns.len() > COLUMNS_MAX {
+            let why = format!("a table has at most {COLUMNS_MAX} columns; ask for `ndjson`");
+            return Err(ServiceError::invalid("/payload/format", "size", why));
+        }
+        let Some(next) = page.page.next else { return Ok(columns) };
+        query.after = Some(next);
+    }
+}
+
+/// Rows as CSV (RFC 4180), an object in a row spread over columns such as `data.name`; below their
+/// names, where they are the first.
+fn csv(rows: &[Json], columns: &[String], is_first: bool) -> Result<Vec<u8>> {
+    let mut writer = csv::WriterBuilder::new().terminator(csv::Terminator::CRLF).from_writer(Vec::new());
+    if is_first {
+        writer.write_record(columns).map_err(ServiceError::internal)?;
+    }
+    for row in rows {
+        let row = flatten(row);
+        if row.keys().any(|name| !columns.contains(name)) {
+            // A record that was added meanwhile brought a column along: all is read again.
+            return Err(ServiceError::Unavailable("the columns changed while the report was made".to_owned()));
+        }
         let cells = columns.iter().map(|name| row.get(name).map(cell).unwrap_or_default());
         writer.write_record(cells).map_err(ServiceError::internal)?;
     }
@@ -329,11 +358,12 @@ mod tests {
             json!({ "id": 1, "name": "a,\"b\"", "data": { "n": -5, "x": "=1+1" } }),
             json!({ "id": 2, "name": null, "data": { "n": 1.5 } }),
         ];
-        let mut columns = None;
-        let text = String::from_utf8(csv(&rows, &mut columns).unwrap()).unwrap();
+        let columns = ["data.n", "data.x", "id", "name"].map(str::to_owned);
+        let text = String::from_utf8(csv(&rows, &columns, true).unwrap()).unwrap();
         assert_eq!(text, "data.n,data.x,id,name\r\n-5,'=1+1,1,\"a,\"\"b\"\"\"\r\n1.5,,2,\r\n");
-        let more = String::from_utf8(csv(&rows[1..], &mut columns).unwrap()).unwrap();
+        let more = String::from_utf8(csv(&rows[1..], &columns, false).unwrap()).unwrap();
         assert_eq!(more, "1.5,,2,\r\n", "the second page has no head");
+        assert!(csv(&rows, &columns[..2], false).is_err(), "no column is left out without a word");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::{str::FromStr, sync::Arc, time::Duration};
 
-use chrono::TimeDelta;
+use chrono::{LocalResult, NaiveDateTime, TimeDelta, TimeZone};
 use chrono_tz::Tz;
 use croner::Cron;
 use purlin_domain::{
@@ -42,7 +42,33 @@ fn next(cron: &str, time_zone: &str, after: Timestamp) -> std::result::Result<Op
         return Err("five fields are needed: minute, hour, day of the month, month, day of the week".to_owned());
     }
     let pattern = Cron::from_str(cron).map_err(|error| error.to_string())?;
-    Ok(pattern.find_next_occurrence(&after.with_timezone(&zone), false).ok().map(|at| at.to_utc()))
+    // What runs every so many minutes of any hour goes by the time that passes.
+    if cron.split_whitespace().nth(1).is_some_and(|hours| hours.starts_with('*')) {
+        return Ok(pattern.find_next_occurrence(&after.with_timezone(&zone), false).ok().map(|at| at.to_utc()));
+    }
+    // What runs at times of the day goes by the clock on the wall, as if it never changed.
+    let mut wall = after.with_timezone(&zone).naive_local().and_utc();
+    while let Ok(next) = pattern.find_next_occurrence(&wall, false) {
+        wall = next;
+        if let Some(at) = instant(next.naive_utc(), zone).filter(|at| *at > after) {
+            return Ok(Some(at));
+        }
+    }
+    Ok(None)
+}
+
+/// When the clock on the wall shows this: the first time where it does so twice; where it skips it,
+/// when it goes on.
+fn instant(wall: NaiveDateTime, zone: Tz) -> Option<Timestamp> {
+    match zone.from_local_datetime(&wall) {
+        LocalResult::Single(at) | LocalResult::Ambiguous(at, _) => Some(at.to_utc()),
+        LocalResult::None => {
+            // Clocks are set at whole minutes, and by no more than a day.
+            let later = (1..=24 * 60).map(|minutes| wall + TimeDelta::minutes(minutes));
+            let shown = |wall: NaiveDateTime| zone.from_local_datetime(&wall).earliest();
+            later.filter_map(shown).next().map(|at| at.to_utc())
+        }
+    }
 }
 
 /// What is wrong with the schedules of a descriptor.
@@ -105,8 +131,15 @@ pub async fn fire(platform: &Arc<Platform>) -> Result<u64> {
     let due = schedules::due(&mut tx, now, DUE_MAX).await?;
     drop(tx);
     let mut fired = 0;
-    for Due { tenant_id, schedule } in due {
+    for Due { tenant_id, is_runnable, schedule } in due {
         let mut tx = platform.db.write(tenant_id).await?;
+        if !is_runnable {
+            // Its time passes without a job while the plugin is disabled, or the tenant suspended.
+            if skip(&mut tx, &schedule, now).await? {
+                tx.commit().await?;
+            }
+            continue;
+        }
         match fire_one(platform, &mut tx, &schedule, now).await {
             Ok(Some(enqueued)) => {
                 tx.commit().await?;
@@ -120,6 +153,13 @@ pub async fn fire(platform: &Arc<Platform>) -> Result<u64> {
         platform.wake_workers();
     }
     Ok(fired)
+}
+
+/// Move a schedule on without a job; whether nobody else did.
+async fn skip(tx: &mut TenantTx, schedule: &Schedule, now: Timestamp) -> Result<bool> {
+    let Some(at) = schedule.next_at else { return Ok(false) };
+    let following = next(&schedule.cron, &schedule.time_zone, now).map_err(ServiceError::internal)?;
+    Ok(schedules::advance(tx, schedule.id, at, following, None).await?)
 }
 
 /// Whether it made a job; none when another host was faster.
@@ -271,6 +311,21 @@ mod tests {
         let autumn = next("2026-10-24T12:00:00Z");
         assert_eq!(autumn, at("2026-10-25T00:30:00Z"));
         assert_eq!(next("2026-10-25T00:30:00Z"), at("2026-10-26T01:30:00Z"), "not twice");
+    }
+
+    #[test]
+    fn several_times_a_day_run_once_each_when_the_clocks_change() {
+        let next = |cron, after| next(cron, "Europe/Berlin", at(after)).unwrap().unwrap();
+        for cron in ["30 2 * * *", "30 2,14 * * *", "0,30 2 * * *"] {
+            assert_eq!(next(cron, "2026-03-29T00:59:00Z"), at("2026-03-29T01:00:00Z"), "{cron}");
+        }
+        assert_eq!(next("30 2,14 * * *", "2026-03-29T01:00:00Z"), at("2026-03-29T12:30:00Z"));
+        assert_eq!(next("30 2,14 * * *", "2026-10-25T00:29:00Z"), at("2026-10-25T00:30:00Z"));
+        assert_eq!(next("30 2,14 * * *", "2026-10-25T00:30:00Z"), at("2026-10-25T13:30:00Z"), "not twice");
+        assert_eq!(next("0,30 2 * * *", "2026-10-25T00:30:00Z"), at("2026-10-26T01:00:00Z"), "not twice");
+        // Every quarter of an hour goes by the time that passes.
+        assert_eq!(next("*/15 * * * *", "2026-10-25T00:45:00Z"), at("2026-10-25T01:00:00Z"));
+        assert_eq!(next("*/15 * * * *", "2026-03-29T00:45:00Z"), at("2026-03-29T01:00:00Z"));
     }
 
     #[test]

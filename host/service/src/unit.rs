@@ -105,8 +105,6 @@ pub struct Unit {
     again: Option<(Step, u32)>,
     /// Whether it only checks what another is about to write.
     is_check: bool,
-    /// How many jobs descend from the root cause already, once asked.
-    chain_size: Option<i64>,
     plugins: BTreeMap<String, Arc<Loaded>>,
 }
 
@@ -185,7 +183,6 @@ impl Unit {
             sent: Sent::default(),
             again: None,
             is_check: false,
-            chain_size: None,
             plugins,
         }
     }
@@ -335,19 +332,8 @@ impl Unit {
         if self.plugin.is_none() {
             return Ok(());
         }
-        let size = match self.chain_size {
-            Some(size) => size,
-            None => {
-                let size = aside(chains::size(&self.platform, self.principal.tenant, self.cause.root)).await?;
-                *self.chain_size.insert(size)
-            }
-        };
-        let added = i64::try_from(self.jobs.len()).unwrap_or(i64::MAX);
-        if size.saturating_add(added) >= self.limits.chain_size {
-            Err(HostError::Limit(Limit::ChainSize))
-        } else {
-            Ok(())
-        }
+        let (tenant, root, max) = (self.principal.tenant, self.cause.root, self.limits.chain_size);
+        Ok(aside(chains::grow(&self.platform, tenant, root, max)).await?)
     }
 
     fn payload_within(&self, payload: &Json) -> HostResult<usize> {

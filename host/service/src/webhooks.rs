@@ -19,7 +19,7 @@ use purlin_store::{
     jobs,
     jobs::JobSummary,
     tenants,
-    webhooks::{self, Webhook},
+    webhooks::{self, Target, Webhook},
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -32,6 +32,7 @@ pub use sign::sign;
 use crate::{
     Platform, Result, ServiceError, access,
     change::{Change, Mutation, conflict, expect},
+    jobs::backlog,
     list::{ListPage, ListQuery, Prepared},
     users::Enqueued,
 };
@@ -221,14 +222,45 @@ pub async fn delete(platform: &Platform, principal: &Principal, id: Uuid, expect
     change.finish(()).await
 }
 
+/// A secret that signed before, and until when it still does.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct OldSecret {
+    pub(crate) secret: Vec<u8>,
+    pub(crate) until: Timestamp,
+}
+
+/// Old secrets that still sign, of one webhook at most; the oldest go first.
+const OLD_SECRETS_MAX: usize = 10;
+
+/// The secrets that signed before and still do, sealed together.
+pub(crate) fn old_secrets(
+    platform: &Platform,
+    context: &str,
+    target: &Target,
+    now: Timestamp,
+) -> Result<Vec<OldSecret>> {
+    let Some(sealed) = &target.old_secret else { return Ok(Vec::new()) };
+    let all: Vec<OldSecret> =
+        serde_json::from_slice(&platform.secrets.open(context, sealed)?).map_err(ServiceError::internal)?;
+    Ok(all.into_iter().filter(|old| now < old.until).collect())
+}
+
 /// Sign with a new secret from now on, and for a day with the old one too.
 pub async fn rotate_secret(platform: &Platform, principal: &Principal, id: Uuid) -> Result<WebhookWithSecret> {
     let mut change = Mutation::begin(platform, principal).await?;
     let before = webhooks::by_id(&mut change.tx, id).await?.ok_or(ServiceError::NotFound)?;
     let secret = sign::new_secret();
-    let sealed = platform.secrets.seal(&context(principal.tenant, id), &secret)?;
+    let context = context(principal.tenant, id);
     let now = change.after(before.updated_at);
-    webhooks::rotate(&mut change.tx, id, sealed, now + OLD_SECRET_LIFE, now).await?;
+    let target = webhooks::target(&mut change.tx, id).await?.ok_or(ServiceError::NotFound)?;
+    let mut old = old_secrets(platform, &context, &target, now)?;
+    old.insert(0, OldSecret { secret: platform.secrets.open(&context, &target.secret)?, until: now + OLD_SECRET_LIFE });
+    old.truncate(OLD_SECRETS_MAX);
+    let old = serde_json::to_vec(&old).map_err(ServiceError::internal)?;
+    let sealed = (platform.secrets.seal(&context, &secret)?, platform.secrets.seal(&context, &old)?);
+    if !webhooks::rotate(&mut change.tx, id, sealed, now + OLD_SECRET_LIFE, now, before.updated_at).await? {
+        return Err(conflict());
+    }
     change.note(Change {
         what: "webhook.secret_rotated",
         resource_type: "webhook",
@@ -257,6 +289,7 @@ pub async fn deliveries(
 
 /// Send a test event to a webhook, and to nobody else; the job that does.
 pub async fn test(platform: &Platform, principal: &Principal, id: Uuid) -> Result<Enqueued> {
+    backlog::grow(platform, principal.tenant).await?;
     let mut change = Mutation::begin(platform, principal).await?;
     let webhook = webhooks::by_id(&mut change.tx, id).await?.ok_or(ServiceError::NotFound)?;
     if !webhook.is_enabled {

@@ -5,7 +5,7 @@
 pub(crate) mod inserts;
 
 use purlin_domain::{
-    filter::{Field, FieldType, Filter, Op, Operand, Source},
+    filter::{Field, FieldType, Filter, Op, Operand, Source, literals},
     id::TenantId,
     mark::{Lookup, Marks},
     name::is_word,
@@ -170,7 +170,15 @@ fn rows_of(
             Marks::Any(marks) => mark().is_in(marks.iter().map(String::as_str)),
             Marks::Between(from, to) => mark().between(from.as_str(), to.as_str()),
         });
-        select.and_where(Expr::col(Alias::new("id")).in_subquery(marked));
+        let id = Expr::col(Alias::new("id"));
+        select.and_where(match dialect {
+            // The ids are found first, and then their rows by key, whatever the statistics say: while
+            // there are none, a join would read the marks anew for each row.
+            Dialect::Postgres => {
+                id.eq(Func::cust("ANY").arg(Func::cust("ARRAY").arg(Expr::SubQuery(None, Box::new(marked.into())))))
+            }
+            Dialect::Sqlite => id.in_subquery(marked),
+        });
     }
     select.cond_where(condition(filter, dialect)?);
     Ok(select)
@@ -252,8 +260,8 @@ fn pattern(operand: &Operand) -> LikeExpr {
         Operand::Text(text) => text.as_str(),
         _ => "",
     };
-    let escaped = text.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_").replace('*', "%");
-    LikeExpr::new(escaped).escape('\\')
+    let escaped = |text: String| text.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_");
+    LikeExpr::new(literals(text).into_iter().map(escaped).collect::<Vec<_>>().join("%")).escape('\\')
 }
 
 /// The rows that come after these values in this order; missing values come last.

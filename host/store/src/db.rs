@@ -47,6 +47,9 @@ pub enum Config {
         connections: u32,
         /// How long a statement of a list, or another one that reads for a tenant, may take.
         list_timeout: Duration,
+        /// Whether the role that signs in may be one that row-level security does not hold: in
+        /// development.
+        allow_superuser: bool,
     },
 }
 
@@ -88,9 +91,10 @@ impl Db {
                 let (writer, readers) = sqlite::open(file, *readers).await?;
                 Ok(Self::Sqlite { shares, turns: Shares::new(1), writer, readers, list_timeout: *list_timeout })
             }
-            Config::Postgres { url, connections, list_timeout, .. } => {
+            Config::Postgres { url, connections, list_timeout, allow_superuser, .. } => {
+                postgres::check_sessions(url).await?;
                 let pool = postgres::open(url, *connections).await?;
-                postgres::check_isolation(&pool).await?;
+                postgres::check_isolation(&pool, *allow_superuser).await?;
                 let shares = Shares::new(*connections as usize);
                 let read = postgres::read(*list_timeout).into();
                 Ok(Self::Postgres { shares, pool, read, engine: postgres::open_engine(url)? })

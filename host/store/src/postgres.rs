@@ -4,7 +4,7 @@ use std::{net::IpAddr, time::Duration};
 
 use purlin_domain::{Json, Timestamp, id::TenantId};
 use sqlx::{
-    AssertSqlSafe, Connection, Executor, Pool, Postgres, Row, SqlStr, Transaction,
+    AssertSqlSafe, Connection, Executor, PgConnection, Pool, Postgres, Row, SqlStr, Transaction,
     pool::PoolConnection,
     postgres::{PgArguments, PgConnectOptions, PgPoolOptions, PgSslMode},
     query_as_with, query_with, raw_sql,
@@ -225,16 +225,46 @@ pub(crate) async fn drop_audit_partitions(mut tx: PlatformTx, now: Timestamp) ->
     tx.commit().await
 }
 
+/// Refuse a pooler that gives each transaction another session: a session's role and tenant would hold
+/// for whoever comes next.
+pub(crate) async fn check_sessions(url: &str) -> Result<()> {
+    let options = options(url)?;
+    let (mut own, mut other) =
+        (PgConnection::connect_with(&options).await?, PgConnection::connect_with(&options).await?);
+    let pid = "SELECT pg_backend_pid()";
+    let before: (i32,) = sqlx::query_as(pid).fetch_one(&mut own).await?;
+    // A pooler gives the session that has just come back to whoever asks next.
+    let mut held = other.begin().await?;
+    let _: (i32,) = sqlx::query_as(pid).fetch_one(&mut *held).await?;
+    let after: (i32,) = sqlx::query_as(pid).fetch_one(&mut own).await?;
+    held.rollback().await?;
+    own.close().await?;
+    other.close().await?;
+    if before == after {
+        return Ok(());
+    }
+    Err(StoreError::Setup(
+        "the database is behind a pooler that shares sessions between transactions, so row-level security would not hold; \
+         connect directly, or have it pool by session"
+            .to_owned(),
+    ))
+}
+
 /// Refuse to serve when row-level security would not hold: the second wall must stand.
-pub(crate) async fn check_isolation(pool: &Pool<Postgres>) -> Result<()> {
+pub(crate) async fn check_isolation(pool: &Pool<Postgres>, allow_superuser: bool) -> Result<()> {
     let mut conn = pool.acquire().await?;
-    let (role, superuser, bypass): (String, bool, bool) =
-        sqlx::query_as("SELECT rolname::text, rolsuper, rolbypassrls FROM pg_roles WHERE rolname = current_user")
-            .fetch_one(&mut *conn)
-            .await?;
-    if superuser || bypass {
+    let roles: Vec<(String, bool, bool)> = sqlx::query_as(
+        "SELECT rolname::text, rolsuper OR rolbypassrls, rolname = current_user FROM pg_roles
+         WHERE rolname IN (current_user, session_user)",
+    )
+    .fetch_all(&mut *conn)
+    .await?;
+    // A session can always go back to the role that it signed in as.
+    let bypassing = roles.into_iter().find(|(_, bypasses, serves)| *bypasses && (*serves || !allow_superuser));
+    if let Some((role, ..)) = bypassing {
         return Err(StoreError::Setup(format!(
-            "the database role `{role}` bypasses row-level security; serve as a role that is neither superuser nor BYPASSRLS"
+            "the database role `{role}` bypasses row-level security; sign in as a role that is neither superuser nor \
+             BYPASSRLS, or, in development alone, set `allow_superuser`"
         )));
     }
     let problems: Vec<(String, String)> = sqlx::query_as(

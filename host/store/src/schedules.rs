@@ -51,6 +51,8 @@ pub struct Due {
     /// Its tenant.
     #[sqlx(try_from = "Uuid")]
     pub tenant_id: TenantId,
+    /// Whether it may make a job: the tenant is served, and the plugin enabled.
+    pub is_runnable: bool,
     /// The schedule.
     #[sqlx(flatten)]
     pub schedule: Schedule,
@@ -165,15 +167,18 @@ pub async fn list(tx: &mut TenantTx, slice: &Slice<'_>) -> Result<Page<Schedule>
     tx.list(&Listing { table: "schedules", columns: COLUMNS, scope: Vec::new(), slice }).await
 }
 
-/// Schedules whose time has come, the most overdue first, of tenants that are served.
+/// Schedules whose time has come, the most overdue first; also those of tenants that are not served,
+/// and of plugins that are not enabled.
 pub async fn due(tx: &mut PlatformTx, now: Timestamp, most: u32) -> Result<Vec<Due>> {
     tx.fetch_all(
         "SELECT s.tenant_id, s.id, s.plugin, s.kind, s.cron, s.time_zone, s.missed, s.is_paused, s.next_at, s.last_at,
-            s.created_at, s.updated_at
+            s.created_at, s.updated_at,
+            t.status = 'active' AND (s.plugin = 'core' OR EXISTS (SELECT 1 FROM installations i
+                WHERE i.tenant_id = s.tenant_id AND i.plugin = s.plugin AND i.state = 'enabled')) AS is_runnable
          FROM schedules s JOIN tenants t ON t.id = s.tenant_id
-         WHERE s.next_at <= $1 AND NOT s.is_paused AND t.status = 'active'
-            AND (s.plugin = 'core' OR EXISTS (SELECT 1 FROM installations i
-                WHERE i.tenant_id = s.tenant_id AND i.plugin = s.plugin AND i.state = 'enabled'))
+         WHERE s.next_at <= $1 AND NOT s.is_paused
+            AND NOT EXISTS (SELECT 1 FROM installations p
+                WHERE p.tenant_id = s.tenant_id AND p.plugin = s.plugin AND p.state = 'paused')
          ORDER BY s.next_at LIMIT $2",
         params![now, most],
     )

@@ -151,13 +151,21 @@ pub async fn update(tx: &mut TenantTx, webhook: &Webhook, read_at: Timestamp) ->
     Ok(changed == 1)
 }
 
-/// Sign with another secret from now on, and with the old one too until then.
-pub async fn rotate(tx: &mut TenantTx, id: Uuid, secret: Vec<u8>, until: Timestamp, now: Timestamp) -> Result<bool> {
+/// Sign with another secret from now on, and with the old ones until theirs end, the last of them then;
+/// unless the webhook changed since `read_at`.
+pub async fn rotate(
+    tx: &mut TenantTx,
+    id: Uuid,
+    (secret, old): (Vec<u8>, Vec<u8>),
+    until: Timestamp,
+    now: Timestamp,
+    read_at: Timestamp,
+) -> Result<bool> {
     let changed = tx
         .execute(
-            "UPDATE webhooks SET old_secret = secret, secret = $3, old_secret_until = $4, updated_at = $5
-             WHERE tenant_id = $1 AND id = $2",
-            params![id, secret, until, now],
+            "UPDATE webhooks SET secret = $3, old_secret = $4, old_secret_until = $5, updated_at = $6
+             WHERE tenant_id = $1 AND id = $2 AND updated_at = $7",
+            params![id, secret, old, until, now, read_at],
         )
         .await?;
     Ok(changed == 1)

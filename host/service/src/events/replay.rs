@@ -25,6 +25,7 @@ use crate::{
     Platform, Result, ServiceError,
     catalog::{self, Enabled},
     change::{Change, Mutation},
+    jobs::backlog,
     unit::{CommitError, Unit},
     users::Enqueued,
 };
@@ -215,6 +216,13 @@ pub(crate) async fn run(platform: &Arc<Platform>, claimed: &Claimed) -> Result<b
             let cause = || Cause::first(claimed.caused_by.map(UserId), platform.id(), claimed.trace());
             rows.extend(jobs.filter_map(|(job, event)| job.map(|(plugin, job)| (plugin, job, event, cause()))));
         }
+        // Where the queue of the tenant is full, the rest waits until there is room.
+        backlog::grow_by(platform, claimed.tenant_id, rows.len()).await.map_err(|error| match error {
+            ServiceError::Limit(_) => {
+                ServiceError::Unavailable("the tenant's queue is full; the replay goes on later".to_owned())
+            }
+            other => other,
+        })?;
         count += rows.len();
         let queued: Vec<Enqueue<'_>> = rows
             .iter()

@@ -43,13 +43,19 @@ pub(crate) fn plan(platform: &Platform, tenant: TenantId) -> Option<String> {
 
 /// Refuse one more job than the tenant's plan lets wait.
 pub(crate) async fn grow(platform: &Platform, tenant: TenantId) -> Result<()> {
+    grow_by(platform, tenant, 1).await
+}
+
+/// Refuse so many more jobs where not all of them may wait.
+pub(crate) async fn grow_by(platform: &Platform, tenant: TenantId, jobs: usize) -> Result<()> {
+    let jobs = i64::try_from(jobs).unwrap_or(i64::MAX);
     let counted = match platform.backlog.0.get(&tenant) {
         Some(counted) => counted,
         None => count(platform, tenant).await?,
     };
     let Some(jobs_max) = counted.jobs_max else { return Ok(()) };
-    if counted.jobs.fetch_add(1, Ordering::AcqRel) >= jobs_max {
-        counted.jobs.fetch_sub(1, Ordering::AcqRel);
+    if counted.jobs.fetch_add(jobs, Ordering::AcqRel).saturating_add(jobs) > jobs_max {
+        counted.jobs.fetch_sub(jobs, Ordering::AcqRel);
         return Err(ServiceError::Limit(Limit::QueuedJobs));
     }
     Ok(())

@@ -14,7 +14,7 @@ use purlin_store::{
 };
 use serde_json::json;
 
-use super::{changed, context, sign};
+use super::{changed, context, old_secrets, sign};
 use crate::{
     Platform, Result, ServiceError,
     change::Mutation,
@@ -85,15 +85,15 @@ async fn find(platform: &Platform, claimed: &Claimed) -> Result<Option<(Target, 
 
 async fn send(platform: &Platform, claimed: &Claimed, target: &Target, event: &Event) -> Result<Taken> {
     let now = platform.now();
-    let body = serde_json::to_vec(&envelope(event, claimed)).map_err(ServiceError::internal)?;
+    let body =
+        serde_json::to_vec(&envelope(&platform.settings.public_url, event, claimed)).map_err(ServiceError::internal)?;
     let id = event.id.to_string();
     let webhook = claimed.webhook_id.unwrap_or_default();
-    let old = target.old_secret.as_ref().filter(|_| target.old_secret_until.is_some_and(|until| now < until));
-    let mut signatures = Vec::new();
-    for sealed in std::iter::once(&target.secret).chain(old) {
-        let secret = platform.secrets.open(&context(claimed.tenant_id, webhook), sealed)?;
-        signatures.push(sign::sign(&secret, &id, now.timestamp(), &body));
-    }
+    let context = context(claimed.tenant_id, webhook);
+    let mut secrets = vec![platform.secrets.open(&context, &target.secret)?];
+    secrets.extend(old_secrets(platform, &context, target, now)?.into_iter().map(|old| old.secret));
+    let sign = |secret: &Vec<u8>| sign::sign(secret, &id, now.timestamp(), &body);
+    let signatures: Vec<String> = secrets.iter().map(sign).collect();
     let call = platform.open_trace(Some(claimed.trace()));
     let headers = vec![
         ("content-type", "application/cloudevents+json; charset=utf-8".to_owned()),
@@ -122,7 +122,7 @@ async fn send(platform: &Platform, claimed: &Claimed, target: &Target, event: &E
 }
 
 /// A CloudEvents 1.0 document, in structured mode.
-fn envelope(event: &Event, claimed: &Claimed) -> purlin_domain::Json {
+fn envelope(public_url: &str, event: &Event, claimed: &Claimed) -> purlin_domain::Json {
     let mut document = json!({
         "specversion": "1.0",
         "id": event.id,
@@ -137,7 +137,9 @@ fn envelope(event: &Event, claimed: &Claimed) -> purlin_domain::Json {
         "causedby": event.caused_by,
         "depth": event.depth,
     });
-    let optional = [("dataschema", &event.dataschema), ("traceparent", &event.traceparent)];
+    // An absolute URI, as CloudEvents asks for.
+    let schema = event.dataschema.as_ref().map(|path| format!("{}{path}", public_url.trim_end_matches('/')));
+    let optional = [("dataschema", &schema), ("traceparent", &event.traceparent)];
     for (name, value) in optional {
         if let (Some(value), Some(attributes)) = (value, document.as_object_mut()) {
             attributes.insert(name.to_owned(), value.clone().into());
