@@ -4,6 +4,7 @@ mod api;
 mod architecture;
 mod engine;
 mod faults;
+mod parity;
 mod plugins;
 mod schema;
 mod security;

@@ -1,4 +1,5 @@
 DROP INDEX jobs_suspects;
+DROP INDEX jobs_running_suspects;
 DROP INDEX jobs_scheduled;
 ALTER TABLE jobs DROP COLUMN is_suspect;
 ALTER TABLE jobs DROP COLUMN crashes_alone;

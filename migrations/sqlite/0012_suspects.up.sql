@@ -8,3 +8,4 @@ UPDATE jobs SET state = 'scheduled' WHERE is_suspect AND state = 'ready';
 DROP INDEX jobs_scheduled;
 CREATE INDEX jobs_scheduled ON jobs (run_at) WHERE state = 'scheduled' AND NOT is_suspect;
 CREATE INDEX jobs_suspects ON jobs (crashes_alone, run_at, seq) WHERE state = 'scheduled' AND is_suspect;
+CREATE INDEX jobs_running_suspects ON jobs (worker, id) WHERE state = 'running' AND is_suspect;

@@ -75,8 +75,7 @@ async fn step(engine: &mut Engine, model: &mut Model, random: &mut StdRng, next_
                 engine.claim(1, length, queue, count).await.iter().map(|job| job.id.0.as_u128()).collect();
             assert_eq!(claimed, model.claim(queue, count as usize, is_lapsing), "claim");
             let suspect = engine.claim_suspect(1, length).await.map(|job| job.id.0.as_u128());
-            let told = suspect.and_then(|id| model.jobs.get(&id).cloned());
-            assert_eq!(suspect, model.claim_suspect(is_lapsing, now), "claim a suspect: {told:?} at {now}");
+            assert_eq!(suspect, model.claim_suspect(is_lapsing, now), "claim a suspect");
         }
         55..75 => {
             let id = some_id(model, random);
@@ -154,8 +153,9 @@ async fn random_histories_end_where_the_model_says(database: Database) {
     let mut engine = Engine::over(database).await;
     let mut checked = 0;
     for history in 0..histories {
-        // Each history has a tenant, and ids, of its own, and no leases of others beside it.
-        engine.rescue(2).await;
+        // Each history has a tenant, and ids, of its own, and no leases and suspects of others
+        // beside it.
+        engine.database.execute("DELETE FROM jobs").await;
         engine.tenant = engine.add_tenant(1_000 + history as u128).await;
         let mut random = StdRng::seed_from_u64(history as u64);
         let (mut model, mut next_id) = (Model::default(), (history as u128 + 1) * 1_000_000);

@@ -5,7 +5,7 @@ mod example;
 mod tenant;
 
 use axum::http::{Method, StatusCode};
-use purlin_domain::filter::{Field, FieldType};
+use purlin_domain::filter::{Field, FieldType, Form};
 use schemars::{SchemaGenerator, generate::SchemaSettings};
 use serde_json::{Map, Value, json};
 
@@ -173,6 +173,9 @@ fn list_parameters(fields: &[Field]) -> Vec<Value> {
     let mut all = Vec::new();
     for field in fields.iter().filter(|field| field.filterable) {
         let (schema, ops): (Value, &[&str]) = match field.field_type {
+            FieldType::Text if let Form::Listed(values) = &field.form => {
+                (json!({ "type": "string", "enum": values }), &["ne"])
+            }
             FieldType::Text => (json!({ "type": "string" }), &["ne", "gt", "gte", "lt", "lte", "like", "ilike"]),
             FieldType::Number => (json!({ "type": "number" }), &["ne", "gt", "gte", "lt", "lte"]),
             FieldType::Boolean => (json!({ "type": "boolean" }), &["ne"]),

@@ -26,6 +26,15 @@ pub struct Cause {
     pub trace: Trace,
 }
 
+impl Event {
+    /// As whoever is outside reads it: `dataschema` is an absolute URI, as CloudEvents asks for.
+    pub fn outside(mut self, public_url: &str) -> Self {
+        let absolute = |path: String| format!("{}{path}", public_url.trim_end_matches('/'));
+        self.dataschema = self.dataschema.map(absolute);
+        self
+    }
+}
+
 impl Cause {
     /// What begins a chain, under a fresh id.
     pub fn first(user: Option<UserId>, root: Uuid, trace: Trace) -> Self {

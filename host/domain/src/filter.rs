@@ -6,6 +6,7 @@
 
 use std::cmp::Ordering;
 
+use chrono::{DateTime, NaiveDate};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use uuid::Uuid;
@@ -51,6 +52,42 @@ pub enum Source {
     Data,
 }
 
+/// What the text of a field may be.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Form {
+    /// Any text.
+    #[default]
+    Free,
+    /// One of these.
+    Listed(Vec<String>),
+    /// A UUID, in lower case with hyphens.
+    Uuid,
+    /// A day, as `2026-11-29`.
+    Date,
+}
+
+impl Form {
+    /// A text that it may be compared with for equality, in the one way that it is stored.
+    fn admit(&self, text: &mut String) -> Result<(), String> {
+        match self {
+            Self::Free => Ok(()),
+            Self::Listed(all) if all.contains(text) => Ok(()),
+            Self::Listed(all) => Err(format!("use one of {}", all.join(", "))),
+            Self::Uuid => match Uuid::try_parse(text) {
+                Ok(id) => {
+                    *text = id.to_string();
+                    Ok(())
+                }
+                Err(_) => Err("use a UUID".to_owned()),
+            },
+            Self::Date if NaiveDate::parse_from_str(text, "%Y-%m-%d").is_ok_and(|day| day.to_string() == *text) => {
+                Ok(())
+            }
+            Self::Date => Err("use a day, as 2026-11-29".to_owned()),
+        }
+    }
+}
+
 /// A field that a list knows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Field {
@@ -68,6 +105,8 @@ pub struct Field {
     pub nullable: bool,
     /// Whether a search for words looks through it.
     pub searchable: bool,
+    /// What its text may be.
+    pub form: Form,
 }
 
 impl Field {
@@ -81,7 +120,14 @@ impl Field {
             sortable: true,
             nullable: false,
             searchable: false,
+            form: Form::Free,
         }
+    }
+
+    /// A column whose text is one of these.
+    pub fn listed<'a>(name: &str, values: impl IntoIterator<Item = &'a str>) -> Self {
+        let values = values.into_iter().map(str::to_owned).collect();
+        Self { form: Form::Listed(values), ..Self::column(name, FieldType::Text) }
     }
 
     /// The same, where a row may be without a value.
@@ -171,7 +217,7 @@ impl Operand {
             }
             (FieldType::Boolean, Json::Bool(value)) => Ok(Self::Boolean(*value)),
             (FieldType::Timestamp, Json::String(text)) => {
-                text.parse().map(Self::Timestamp).map_err(|_| format!("`{text}` is not an RFC 3339 time"))
+                instant(text).map(Self::Timestamp).ok_or_else(|| format!("`{text}` is not an RFC 3339 time"))
             }
             (FieldType::Uuid, Json::String(text)) => {
                 text.parse().map(Self::Uuid).map_err(|_| format!("`{text}` is not a UUID"))
@@ -223,6 +269,12 @@ impl Operand {
     }
 }
 
+/// The instant that a text tells of, to the microsecond, as databases keep it.
+pub fn instant(text: &str) -> Option<Timestamp> {
+    let time = DateTime::parse_from_rfc3339(text).ok()?;
+    DateTime::from_timestamp_micros(time.timestamp_micros())
+}
+
 fn type_name(field_type: FieldType) -> &'static str {
     match field_type {
         FieldType::Text => "text",
@@ -259,7 +311,7 @@ impl Filter {
     }
 
     /// Check one predicate: field and operator known, the operands of the right type and number.
-    pub fn predicate(field: &Field, op: Op, operands: Vec<Operand>, pointer: &str) -> Result<Self, Violation> {
+    pub fn predicate(field: &Field, op: Op, mut operands: Vec<Operand>, pointer: &str) -> Result<Self, Violation> {
         let wrong = |detail: String| Violation::new(pointer, "operator", detail);
         match op {
             Op::Like | Op::Ilike if field.field_type != FieldType::Text => {
@@ -283,6 +335,13 @@ impl Filter {
             Op::In | Op::Nin => {}
             _ if operands.len() != 1 => return Err(wrong("give exactly one value".to_owned())),
             _ => {}
+        }
+        if !matches!(op, Op::Like | Op::Ilike) {
+            for operand in &mut operands {
+                if let Operand::Text(text) = operand {
+                    field.form.admit(text).map_err(|why| Violation::new(pointer, "value", why))?;
+                }
+            }
         }
         Ok(Self::Is(field.clone(), op, operands))
     }

@@ -29,6 +29,10 @@ pub enum JobState {
 }
 
 impl JobState {
+    /// All of them, in the order of a job's life.
+    pub const ALL: [Self; 7] =
+        [Self::Scheduled, Self::Waiting, Self::Ready, Self::Running, Self::Succeeded, Self::Dead, Self::Cancelled];
+
     /// As it is stored.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -47,16 +51,7 @@ impl TryFrom<String> for JobState {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, Self::Error> {
-        Ok(match text.as_str() {
-            "scheduled" => Self::Scheduled,
-            "waiting" => Self::Waiting,
-            "ready" => Self::Ready,
-            "running" => Self::Running,
-            "succeeded" => Self::Succeeded,
-            "dead" => Self::Dead,
-            "cancelled" => Self::Cancelled,
-            _ => return Err(format!("`{text}` is not a job state")),
-        })
+        Self::ALL.into_iter().find(|state| state.as_str() == text).ok_or_else(|| format!("`{text}` is not a job state"))
     }
 }
 

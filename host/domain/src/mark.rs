@@ -2,17 +2,29 @@
 //! values do, so that one index serves every type.
 
 use crate::{
-    Json,
-    filter::{Filter, Op, Operand, Source},
+    Json, Timestamp,
+    filter::{FieldType, Filter, Op, Operand, Source, instant},
     number::Number,
 };
 
 /// Characters of a text that its mark keeps. Longer ones may share a mark.
 const TEXT_CHARS_MAX: usize = 200;
 
-/// The mark of a value: its type, then what sorts as it does. None for what no comparison
+/// The mark of a value of a field: its type, then what sorts as it does. None for what no comparison
 /// finds: null, lists, objects.
-pub fn mark(value: &Json) -> Option<String> {
+pub fn mark(value: &Json, field_type: FieldType) -> Option<String> {
+    match (field_type, value) {
+        (FieldType::Timestamp, Json::String(text)) => instant(text).map(of_instant),
+        _ => plain(value),
+    }
+}
+
+/// The microseconds since 1970, turned so that they sort as the instants do.
+fn of_instant(time: Timestamp) -> String {
+    format!("i{:016x}", time.timestamp_micros().cast_unsigned() ^ (1 << 63))
+}
+
+fn plain(value: &Json) -> Option<String> {
     match value {
         Json::Bool(value) => Some(format!("b{}", u8::from(*value))),
         Json::Number(number) => Number::of_json(number).map(|number| format!("n{:016x}", in_order(number))),
@@ -91,7 +103,11 @@ impl Filter {
 }
 
 fn marks(operands: &[Operand]) -> Vec<String> {
-    operands.iter().filter_map(|operand| mark(&operand.to_json())).collect()
+    let mark = |operand: &Operand| match operand {
+        Operand::Timestamp(time) => Some(of_instant(*time)),
+        other => plain(&other.to_json()),
+    };
+    operands.iter().filter_map(mark).collect()
 }
 
 #[cfg(test)]
@@ -99,7 +115,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::filter::{Field, FieldType};
+    use crate::filter::Field;
 
     fn fields() -> Vec<Field> {
         let data = |name: &str, field_type| Field { source: Source::Data, ..Field::column(name, field_type) };
@@ -115,10 +131,19 @@ mod tests {
     fn marks_sort_as_numbers_do() {
         let order =
             [json!(-1.5e300), json!(-2), json!(-1e-300), json!(0), json!(0.5), json!(3), json!(i64::MAX), json!(1e300)];
-        let marks: Vec<_> = order.iter().map(|n| mark(n).unwrap()).collect();
+        let marks: Vec<_> = order.iter().map(|n| plain(n).unwrap()).collect();
         assert!(marks.is_sorted_by(|a, b| a < b), "{marks:?}");
-        assert_eq!(mark(&json!(-0.0)), mark(&json!(0)));
-        assert_eq!(mark(&json!(3)), mark(&json!(3.0)));
+        assert_eq!(plain(&json!(-0.0)), plain(&json!(0)));
+        assert_eq!(plain(&json!(3)), plain(&json!(3.0)));
+    }
+
+    #[test]
+    fn marks_sort_as_instants_do_whatever_the_offset() {
+        let order =
+            ["1969-12-31T23:59:59Z", "2026-03-29T02:00:00+02:00", "2026-03-29T00:00:01Z", "9999-12-31T23:59:59Z"];
+        let of = |text: &str| mark(&json!(text), FieldType::Timestamp).unwrap();
+        assert!(order.map(of).is_sorted_by(|a, b| a < b));
+        assert_eq!(of("2026-03-29T02:00:00+02:00"), of("2026-03-29t00:00:00.0000009z"));
     }
 
     #[test]
@@ -159,7 +184,7 @@ mod tests {
                 let found = filter.lookup(&[field.to_owned()]).unwrap();
                 for value in &values {
                     let passes = filter.matches(&|field| Operand::of(field.field_type, value).ok());
-                    let mark = mark(value).unwrap();
+                    let mark = plain(value).unwrap();
                     let is_found = match &found.marks {
                         Marks::Any(marks) => marks.contains(&mark),
                         Marks::Between(from, to) => *from <= mark && mark <= *to,

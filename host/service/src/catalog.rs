@@ -113,6 +113,13 @@ impl Loaded {
         self.collections.get(collection).map(|schema| schema.violations(data)).unwrap_or_default()
     }
 
+    /// Write the data of a record of this collection in the one way in which it is stored.
+    pub(crate) fn settle(&self, collection: &str, data: &mut Json) {
+        if let Some(collection) = self.descriptor.collection(collection) {
+            collection.settle(data);
+        }
+    }
+
     /// What the records of a collection refer to.
     pub(crate) fn references(&self, collection: &str) -> impl Iterator<Item = &Reference> {
         self.descriptor.collection(collection).into_iter().flat_map(|collection| &collection.references)

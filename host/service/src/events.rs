@@ -105,12 +105,14 @@ fn subscription<'a>(plugin: &'a Enabled, event_type: &str) -> Option<&'a Subscri
 pub async fn list(platform: &Platform, principal: &Principal, query: &ListQuery) -> Result<ListPage<Event>> {
     let prepared = Prepared::new(platform, principal.tenant, "events", &events::fields(), query)?;
     let mut tx = platform.db.read(principal.tenant).await?;
-    let page = events::list(&mut tx, &prepared.slice()).await?;
+    let mut page = events::list(&mut tx, &prepared.slice()).await?;
+    page.rows = page.rows.into_iter().map(|event| event.outside(&platform.settings.public_url)).collect();
     Ok(prepared.page(platform, page))
 }
 
 /// One event.
 pub async fn get(platform: &Platform, principal: &Principal, id: EventId) -> Result<Event> {
     let mut tx = platform.db.read(principal.tenant).await?;
-    events::by_id(&mut tx, id).await?.ok_or(ServiceError::NotFound)
+    let event = events::by_id(&mut tx, id).await?.ok_or(ServiceError::NotFound)?;
+    Ok(event.outside(&platform.settings.public_url))
 }

@@ -79,7 +79,6 @@ pub async fn create(platform: &Platform, principal: &Principal, new: NewInvitati
     }
     native::limit_mails(platform, principal.tenant).await?;
     let email = normalise(&new.email);
-    native::limit_mails_to(platform, &email).await?;
     let mut change = Mutation::begin(platform, principal).await?;
     if users::by_email(&mut change.tx, &email).await?.is_some() {
         let why = "somebody in the tenant has this address already".to_owned();
@@ -109,6 +108,7 @@ pub async fn create(platform: &Platform, principal: &Principal, new: NewInvitati
         }
         done => done?,
     }
+    native::limit_mails_to(platform, &invitation.email).await?;
     sent(platform, &mut change, &invitation, "invitation.created");
     change.finish(invitation).await
 }

@@ -170,7 +170,6 @@ pub async fn create(platform: &Platform, principal: &Principal, new: NewUser) ->
         return Err(ServiceError::Invalid(wrong));
     }
     native::limit_mails(platform, principal.tenant).await?;
-    native::limit_mails_to(platform, &normalise(&new.email)).await?;
     let sets_own = new.password.is_none();
     let hash = match new.password {
         Some(password) => platform.hasher.hash(&Hashing::of(principal), &password).await?,
@@ -191,6 +190,8 @@ pub async fn create(platform: &Platform, principal: &Principal, new: NewUser) ->
         updated_at: change.now,
     };
     let view = insert(platform, &mut change, principal, user, &new.role_ids).await?;
+    // Counted once it is known that a mail goes out: what repeats a request sends none.
+    native::limit_mails_to(platform, &view.user.email).await?;
     let kind = if sets_own { native::PASSWORD_RESET } else { native::WELCOME };
     let job = native::mail_job(platform, kind, view.user.id.0, change.now);
     change.enqueue(job);

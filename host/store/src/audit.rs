@@ -127,9 +127,10 @@ pub async fn append_platform(tx: &mut PlatformTx, tenant: TenantId, row: &AuditR
 
 /// What the audit log can be filtered and sorted by.
 pub fn fields() -> Vec<Field> {
-    let text = ["actor_kind", "actor", "action", "resource_type", "resource_id", "ip", "request_id"];
+    let text = ["actor", "action", "resource_type", "resource_id", "ip", "request_id"];
     let mut fields: Vec<Field> =
         text.iter().map(|name| Field { sortable: false, ..Field::column(name, FieldType::Text) }).collect();
+    fields.push(Field { sortable: false, ..Field::listed("actor_kind", ["user", "api_key", "plugin", "system"]) });
     fields.push(Field { sortable: false, ..Field::column("on_behalf_of", FieldType::Uuid) });
     fields.push(Field::column("created_at", FieldType::Timestamp));
     fields.push(Field::column("id", FieldType::Uuid));

@@ -321,6 +321,9 @@ fn beyond(sort: &[SortKey], from: &[Option<Operand>], backwards: bool, dialect: 
     Ok(Some(Condition::all().add(condition)))
 }
 
+/// How a text begins that tells of an instant.
+const INSTANT_GLOB: &str = "[0-9][0-9][0-9][0-9]-[01][0-9]-[0-3][0-9][Tt ][0-2][0-9]:[0-5][0-9]:[0-6][0-9]*";
+
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Dialect {
     Postgres,
@@ -347,6 +350,12 @@ impl Dialect {
             (Operand::Number(Number::Whole(whole)), Self::Sqlite) => Expr::val(whole.bind()),
             (Operand::Number(Number::Double(double)), Self::Sqlite) => Expr::val(double.bind()),
             (Operand::Boolean(value), _) => Expr::val(value.bind()),
+            (Operand::Timestamp(time), Self::Postgres) if field.source == Source::Data => {
+                Expr::val(time.timestamp_micros().bind())
+            }
+            (Operand::Timestamp(time), Self::Sqlite) if field.source == Source::Data => {
+                Expr::val(time.to_rfc3339().bind())
+            }
             (Operand::Timestamp(time), _) => Expr::val(time.bind()),
             (Operand::Uuid(id), _) => Expr::val(id.bind()),
         }
@@ -379,12 +388,21 @@ impl Dialect {
             (Some(found), FieldType::Boolean) => {
                 format!("CASE WHEN {found} IN ('boolean', 'true', 'false') THEN CAST({value} AS BOOLEAN) END")
             }
+            (Some(found), FieldType::Timestamp) if self == Self::Postgres => {
+                format!("CASE WHEN {found} = 'string' THEN purlin_instant({value}) END")
+            }
+            (Some(found), FieldType::Timestamp) => {
+                format!("CASE WHEN {found} = 'text' AND {value} GLOB '{INSTANT_GLOB}' THEN {value} END")
+            }
             (Some(found), _) => format!("CASE WHEN {found} IN ('string', 'text') THEN {value} END"),
         };
         Ok(Expr::cust(match (field.field_type, self) {
             (FieldType::Text, Self::Postgres) => format!("(({value}) COLLATE \"C\")"),
             (FieldType::Number, Self::Sqlite) if field.source == Source::Data => {
                 format!("(({value}) COLLATE {})", sqlite::NUMBER)
+            }
+            (FieldType::Timestamp, Self::Sqlite) if field.source == Source::Data => {
+                format!("(({value}) COLLATE {})", sqlite::INSTANT)
             }
             _ => format!("({value})"),
         }))

@@ -125,7 +125,7 @@ pub async fn delete_of_email(tx: &mut TenantTx, email: &str) -> Result<u64> {
 pub fn fields() -> Vec<Field> {
     vec![
         Field::column("email", FieldType::Text),
-        Field::column("status", FieldType::Text),
+        Field::listed("status", ["pending", "accepted", "revoked"]),
         Field::column("expires_at", FieldType::Timestamp),
         Field::column("created_at", FieldType::Timestamp),
         Field::column("id", FieldType::Uuid),

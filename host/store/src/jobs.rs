@@ -201,10 +201,10 @@ pub async fn last_of_kind(tx: &mut TenantTx, plugin: &str, kind: &str) -> Result
 pub fn fields() -> Vec<Field> {
     let filter_only = |name: &str, field_type| Field { sortable: false, ..Field::column(name, field_type) };
     vec![
-        filter_only("state", FieldType::Text),
+        Field { sortable: false, ..Field::listed("state", JobState::ALL.map(JobState::as_str)) },
         filter_only("kind", FieldType::Text),
         filter_only("plugin", FieldType::Text),
-        filter_only("queue", FieldType::Text),
+        Field { sortable: false, ..Field::listed("queue", Queue::ALL.map(Queue::as_str)) },
         filter_only("ordering_key", FieldType::Text),
         filter_only("schedule_id", FieldType::Uuid),
         filter_only("webhook_id", FieldType::Uuid),

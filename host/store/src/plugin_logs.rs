@@ -56,7 +56,7 @@ pub async fn insert(tx: &mut TenantTx, plugin: &str, job: Option<JobId>, lines: 
 /// What a log can be filtered and sorted by.
 pub fn fields() -> Vec<Field> {
     vec![
-        Field { sortable: false, ..Field::column("level", FieldType::Text) },
+        Field { sortable: false, ..Field::listed("level", ["debug", "info", "warn", "error"]) },
         Field { sortable: false, ..Field::column("message", FieldType::Text) },
         Field { sortable: false, ..Field::column("job_id", FieldType::Uuid) },
         Field::column("created_at", FieldType::Timestamp),

@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use purlin_domain::number::Number;
+use purlin_domain::{filter::instant, number::Number};
 use sqlx::{
     Pool, Sqlite, SqliteConnection, Transaction,
     pool::PoolConnection,
@@ -30,6 +30,16 @@ fn compare_numbers(a: &str, b: &str) -> cmp::Ordering {
     }
 }
 
+/// The collation of texts that are instants, whatever their offset.
+pub(crate) const INSTANT: &str = "purlin_instant";
+
+fn compare_instants(a: &str, b: &str) -> cmp::Ordering {
+    match (instant(a), instant(b)) {
+        (Some(a), Some(b)) => a.cmp(&b),
+        _ => a.cmp(b),
+    }
+}
+
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
 
 pub(crate) fn options(file: &Path) -> SqliteConnectOptions {
@@ -43,6 +53,7 @@ pub(crate) fn options(file: &Path) -> SqliteConnectOptions {
         // Text compares by its bytes, as it does in PostgreSQL under the "C" collation.
         .pragma("case_sensitive_like", "ON")
         .collation(NUMBER, compare_numbers)
+        .collation(INSTANT, compare_instants)
 }
 
 pub(crate) async fn open(file: &Path, readers: u32) -> Result<(Pool<Sqlite>, Pool<Sqlite>)> {

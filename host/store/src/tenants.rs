@@ -160,7 +160,7 @@ pub fn fields() -> Vec<Field> {
         Field::column("name", FieldType::Text),
         Field::column("slug", FieldType::Text),
         Field::nullable("domain", FieldType::Text),
-        Field::column("status", FieldType::Text),
+        Field::listed("status", ["active", "suspended"]),
         Field::column("plan", FieldType::Text),
         Field::column("created_at", FieldType::Timestamp),
         Field::column("updated_at", FieldType::Timestamp),

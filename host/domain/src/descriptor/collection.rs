@@ -3,12 +3,13 @@
 use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 use super::{Descriptor, PersonalData, Reference};
 use crate::{
     Json,
     error::Violation,
-    filter::{Field, FieldType, Source},
+    filter::{Field, FieldType, Form, Source},
     mark::mark,
     name::is_word,
 };
@@ -131,8 +132,43 @@ impl Collection {
         self.schema.get("required").and_then(Json::as_array).is_some_and(|r| r.iter().any(|v| v == name))
     }
 
+    fn property(&self, name: &str) -> Option<&Json> {
+        self.schema.get("properties")?.get(name)
+    }
+
+    fn format(&self, name: &str) -> Option<&str> {
+        self.property(name)?.get("format")?.as_str()
+    }
+
+    /// What the text of a property may be.
+    fn form(&self, name: &str) -> Form {
+        let is_reference = self.references.iter().any(|reference| reference.property == name);
+        let listed = self.property(name).and_then(|property| property.get("enum")).and_then(Json::as_array);
+        let listed = listed.and_then(|all| all.iter().map(|value| value.as_str().map(str::to_owned)).collect());
+        match (listed, self.format(name)) {
+            (Some(all), _) => Form::Listed(all),
+            (None, _) if is_reference => Form::Uuid,
+            (None, Some("uuid")) => Form::Uuid,
+            (None, Some("date")) => Form::Date,
+            (None, _) => Form::Free,
+        }
+    }
+
+    /// Write each id in the one way in which it is stored: in lower case, with hyphens.
+    pub fn settle(&self, data: &mut Json) {
+        for (name, value) in data.as_object_mut().into_iter().flatten() {
+            if let Json::String(text) = value
+                && self.form(name) == Form::Uuid
+                && let Ok(id) = Uuid::try_parse(text)
+            {
+                *text = id.to_string();
+            }
+        }
+    }
+
     fn field_type(&self, name: &str) -> Option<FieldType> {
-        match self.schema.get("properties")?.get(name)?.get("type")?.as_str()? {
+        match self.property(name)?.get("type")?.as_str()? {
+            "string" if self.format(name) == Some("date-time") => Some(FieldType::Timestamp),
             "string" => Some(FieldType::Text),
             "number" | "integer" => Some(FieldType::Number),
             "boolean" => Some(FieldType::Boolean),
@@ -160,6 +196,7 @@ impl Collection {
                     sortable: self.sortable.contains(name),
                     nullable: true,
                     searchable: self.searchable.contains(name),
+                    form: self.form(name),
                 });
             }
         }
@@ -169,7 +206,10 @@ impl Collection {
     /// What the index of each property has of this data.
     pub fn marks(&self, data: &Json) -> Vec<(&str, String)> {
         let names: BTreeSet<&String> = self.indexed.iter().collect();
-        names.into_iter().filter_map(|name| Some((name.as_str(), mark(data.get(name)?)?))).collect()
+        names
+            .into_iter()
+            .filter_map(|name| Some((name.as_str(), mark(data.get(name)?, self.field_type(name)?)?)))
+            .collect()
     }
 
     /// Each unique key of this data: its name, and a BLAKE3 digest of its values, so that

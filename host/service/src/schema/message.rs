@@ -22,9 +22,10 @@ pub(super) fn of(error: &ValidationError<'_>) -> Vec<Violation> {
         Kind::Required { property } => {
             vec![beneath(at, property.as_str().unwrap_or_default(), code, "this property is required")]
         }
-        Kind::AnyOf { context } | Kind::OneOfNotValid { context } => match closest(at, context) {
-            Some(errors) => errors.iter().flat_map(of).collect(),
-            None => one(format!("matches none of the {} forms that are allowed", context.len())),
+        Kind::AnyOf { context } | Kind::OneOfNotValid { context } => match (closest(at, context), constants(context)) {
+            (_, Some(all)) => one(format!("expected one of {}", all.join(", "))),
+            (Some(errors), None) => errors.iter().flat_map(of).collect(),
+            (None, None) => one(format!("matches none of the {} forms that are allowed", context.len())),
         },
         kind => one(simple(kind).unwrap_or_else(|| error.masked_with("this value").to_string())),
     }
@@ -60,6 +61,21 @@ fn simple(kind: &Kind) -> Option<String> {
 
 fn first(found: &[Violation]) -> String {
     found.first().map(|violation| violation.detail.clone()).unwrap_or_default()
+}
+
+/// The values that are allowed, where each form is a list of values or null.
+fn constants(forms: &[Vec<ValidationError<'static>>]) -> Option<Vec<String>> {
+    let mut all = Vec::new();
+    for error in forms.iter().flatten() {
+        match error.kind() {
+            Kind::Constant { expected_value } => all.push(expected_value.to_string()),
+            Kind::Enum { options } => all.extend(options.as_array()?.iter().map(Json::to_string)),
+            Kind::AnyOf { context } | Kind::OneOfNotValid { context } => all.extend(constants(context)?),
+            Kind::Type { kind: TypeKind::Single(JsonType::Null) } => {}
+            _ => return None,
+        }
+    }
+    (!all.is_empty()).then_some(all)
 }
 
 /// Of several forms the one that fits best: which has the right type, and is wrong further down.

@@ -17,9 +17,10 @@ use crate::{catalog::Loaded, checks};
 
 impl Unit {
     /// Create a record.
-    pub async fn create(&mut self, of: &CollectionRef, data: Json) -> HostResult<Record> {
+    pub async fn create(&mut self, of: &CollectionRef, mut data: Json) -> HostResult<Record> {
         self.require(&of.resource(), "create")?;
         let id = self.platform.id();
+        self.owner(of).await?.settle(&of.collection, &mut data);
         self.admit(of, id, &data).await?;
         self.check(of, Verb::Create, id, None, Some(&data)).await?;
         let now = self.platform.now();
@@ -33,12 +34,13 @@ impl Unit {
         &mut self,
         of: &CollectionRef,
         id: RecordId,
-        data: Json,
+        mut data: Json,
         expected: Option<i64>,
     ) -> HostResult<Record> {
         self.require(&of.resource(), "update")?;
         let current = self.find(of, id).await?;
         expect(&current, expected)?;
+        self.owner(of).await?.settle(&of.collection, &mut data);
         self.admit(of, id, &data).await?;
         self.check(of, Verb::Update, id, Some(&current.data), Some(&data)).await?;
         let key = (of.clone(), id);

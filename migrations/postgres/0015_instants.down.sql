@@ -1,0 +1,1 @@
+DROP FUNCTION purlin_instant(text);
