@@ -130,6 +130,7 @@ impl From<ServiceError> for Problem {
             },
             ServiceError::Plugin(code) => Self::new(StatusCode::BAD_GATEWAY, code, detail),
             ServiceError::Limit(_) => Self::new(StatusCode::UNPROCESSABLE_ENTITY, "limit", detail),
+            ServiceError::Paused => Self::new(StatusCode::SERVICE_UNAVAILABLE, "plugin_paused", detail),
             ServiceError::TooSlow => Self::new(StatusCode::SERVICE_UNAVAILABLE, "timeout", detail),
             ServiceError::Unavailable(why) => {
                 tracing::warn!(why, "unavailable");

@@ -31,6 +31,8 @@ const ANSWER_HEADERS_MAX: usize = 100;
 /// Sends requests.
 pub(crate) struct Egress {
     client: Client,
+    /// For plain http, which goes to the networks that the operator allows and to no other.
+    plain: Client,
     allowed: Arc<[IpNet]>,
 }
 
@@ -38,16 +40,32 @@ impl Egress {
     /// To the open internet, and to these networks.
     pub(crate) fn new(allowed: Vec<IpNet>) -> Result<Self, String> {
         let allowed: Arc<[IpNet]> = allowed.into();
-        let client = Client::builder()
-            .redirect(Policy::none())
-            .no_proxy()
-            .connect_timeout(CONNECT_TIMEOUT)
-            .timeout(TIMEOUT)
-            .user_agent(concat!("purlin/", env!("CARGO_PKG_VERSION")))
-            .dns_resolver(Arc::new(Guarded(Arc::clone(&allowed))))
-            .build()
-            .map_err(|error| error.to_string())?;
-        Ok(Self { client, allowed })
+        let client = |is_plain| {
+            Client::builder()
+                .redirect(Policy::none())
+                .no_proxy()
+                .connect_timeout(CONNECT_TIMEOUT)
+                .timeout(TIMEOUT)
+                .user_agent(concat!("purlin/", env!("CARGO_PKG_VERSION")))
+                .dns_resolver(Arc::new(Guarded { allowed: Arc::clone(&allowed), is_plain }))
+                .build()
+                .map_err(|error| error.to_string())
+        };
+        Ok(Self { client: client(false)?, plain: client(true)?, allowed })
+    }
+
+    fn client(&self, url: &Url) -> &Client {
+        if url.scheme() == "http" { &self.plain } else { &self.client }
+    }
+
+    /// Whether the name of a plain http URL leads to a network that is allowed.
+    async fn look_up(&self, url: &str) -> Result<(), String> {
+        let url = self.parse(url)?;
+        let Some(url::Host::Domain(name)) = url.host().filter(|_| url.scheme() == "http") else { return Ok(()) };
+        match addresses(name, &self.allowed, true).await {
+            Ok(_) => Ok(()),
+            Err(_) => Err("an https URL is needed: its name leads to no network that the operator allows".to_owned()),
+        }
     }
 
     /// A URL that may be sent to, as far as it tells: where its host is a name, the address
@@ -60,7 +78,7 @@ impl Egress {
             Some(url::Host::Domain(_)) => None,
             None => return Err("a host is needed".to_owned()),
         };
-        let is_allowed = |address| self.allowed.iter().any(|net| net.contains(&address));
+        let is_allowed = |address| is_among(address, &self.allowed);
         match (url.scheme(), literal) {
             ("https", _) => {}
             // Where the operator allows networks of its own, those in them need no certificate.
@@ -81,7 +99,7 @@ impl Egress {
 
     async fn send(&self, post: Post) -> Result<Answered, PostError> {
         let url = self.parse(&post.url).map_err(PostError::Refused)?;
-        let mut request = self.client.post(url).body(post.body);
+        let mut request = self.client(&url).post(url).body(post.body);
         for (name, value) in post.headers {
             request = request.header(name, value);
         }
@@ -113,7 +131,7 @@ impl Egress {
             headers.append(name, value);
         }
         let timeout = wanted.timeout.map_or(TIMEOUT, |timeout| timeout.min(TIMEOUT));
-        let request = self.client.request(method, url).headers(headers).body(wanted.body).timeout(timeout);
+        let request = self.client(&url).request(method, url).headers(headers).body(wanted.body).timeout(timeout);
         let mut answer = request.send().await.map_err(|error| match refused_or_failed(&error) {
             PostError::Refused(why) => FetchError::Refused("/url", why),
             PostError::Failed(why) => FetchError::Failed(why),
@@ -139,6 +157,10 @@ impl SendHttp for Egress {
         Ok(self.parse(url)?.host_str().unwrap_or_default().to_owned())
     }
 
+    fn resolve<'a>(&'a self, url: &'a str) -> Pin<Box<dyn Future<Output = Result<(), String>> + Send + 'a>> {
+        Box::pin(self.look_up(url))
+    }
+
     fn fetch(
         &self,
         request: FetchRequest,
@@ -153,7 +175,23 @@ impl SendHttp for Egress {
 }
 
 fn may(address: IpAddr, allowed: &[IpNet]) -> bool {
-    is_public(address) || allowed.iter().any(|net| net.contains(&address))
+    is_public(address) || is_among(address, allowed)
+}
+
+fn is_among(address: IpAddr, allowed: &[IpNet]) -> bool {
+    allowed.iter().any(|net| net.contains(&address))
+}
+
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// The addresses of a name that may be connected to.
+async fn addresses(name: &str, allowed: &[IpNet], is_plain: bool) -> Result<Vec<SocketAddr>, BoxError> {
+    let found = tokio::net::lookup_host((name, 0)).await?;
+    let is_good = |address: &SocketAddr| {
+        if is_plain { is_among(address.ip(), allowed) } else { may(address.ip(), allowed) }
+    };
+    let good: Vec<SocketAddr> = found.filter(is_good).collect();
+    if good.is_empty() { Err(NotPublic(name.to_owned()).into()) } else { Ok(good) }
 }
 
 /// What lies at the bottom of what went wrong.
@@ -178,21 +216,20 @@ fn refused_or_failed(error: &reqwest::Error) -> PostError {
 
 /// Every address of a name lies where nothing may be sent.
 #[derive(Debug, thiserror::Error)]
-#[error("{0} does not resolve to an address of the open internet")]
+#[error("{0} does not resolve to an address that may be sent to")]
 struct NotPublic(String);
 
 /// Resolves names to addresses that may be connected to.
-struct Guarded(Arc<[IpNet]>);
+struct Guarded {
+    allowed: Arc<[IpNet]>,
+    is_plain: bool,
+}
 
 impl Resolve for Guarded {
     fn resolve(&self, name: Name) -> Resolving {
-        let allowed = Arc::clone(&self.0);
+        let (allowed, is_plain) = (Arc::clone(&self.allowed), self.is_plain);
         Box::pin(async move {
-            let found = tokio::net::lookup_host((name.as_str(), 0)).await?;
-            let good: Vec<SocketAddr> = found.filter(|address| may(address.ip(), &allowed)).collect();
-            if good.is_empty() {
-                return Err(NotPublic(name.as_str().to_owned()).into());
-            }
+            let good = addresses(name.as_str(), &allowed, is_plain).await?;
             Ok(Box::new(good.into_iter()) as Addrs)
         })
     }

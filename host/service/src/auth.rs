@@ -97,8 +97,23 @@ pub(crate) fn person(tenant: TenantId, user: UserId, origin: &Origin) -> Princip
 /// Refuse an address that asks too often for things that need no token.
 pub(crate) async fn limit_address(platform: &Platform, origin: &Origin) -> Result<()> {
     let who = origin.ip.map_or_else(|| "unknown".to_owned(), network);
-    let rate = Rate::per_minute("auth", platform.settings.auth_requests_per_minute);
-    limiter::limit(platform, rate, &who).await
+    let most = platform.settings.auth_requests_per_minute;
+    limiter::limit(platform, Rate::per_minute("auth", most), &who).await?;
+    match origin.ip.and_then(site) {
+        Some(site) => limiter::limit(platform, Rate::per_minute("auth-site", most.saturating_mul(4)), &site).await,
+        None => Ok(()),
+    }
+}
+
+/// The /56 of an IPv6 address: 256 of a /64, and what many providers give to one customer.
+fn site(ip: std::net::IpAddr) -> Option<String> {
+    match ip {
+        std::net::IpAddr::V6(ip) if ip.to_ipv4_mapped().is_none() => {
+            let [a, b, c, d, ..] = ip.segments();
+            Some(format!("{a:x}:{b:x}:{c:x}:{:x}::/56", d & 0xff00))
+        }
+        _ => None,
+    }
 }
 
 /// An IPv4 address by itself; an IPv6 address by its /64, which one host may have all of.
@@ -136,5 +151,9 @@ mod tests {
         assert_eq!(network("2001:db8:1:2:3:4:5:6"), network("2001:db8:1:2:ffff::1"));
         assert_ne!(network("2001:db8:1:2::1"), network("2001:db8:1:3::1"));
         assert_eq!(network("::ffff:192.0.2.1"), "192.0.2.1");
+        let site = |text: &str| site(text.parse().unwrap());
+        assert_eq!(site("2001:db8:1:2::1"), site("2001:db8:1:ff::1"));
+        assert_ne!(site("2001:db8:1:2::1"), site("2001:db8:1:102::1"));
+        assert_eq!([site("192.0.2.1"), site("::ffff:192.0.2.1")], [None, None]);
     }
 }

@@ -217,6 +217,22 @@ pub(crate) async fn enabled_plugin(platform: &Platform, tx: &mut TenantTx, plugi
     }
 }
 
+/// The tenant's plugin of this name, for whoever asks something of it; why it does not serve
+/// otherwise.
+pub(crate) async fn served_plugin(platform: &Platform, tx: &mut TenantTx, plugin: &str) -> Result<Enabled> {
+    match enabled_plugin(platform, tx, plugin).await? {
+        Some(enabled) => Ok(enabled),
+        None => Err(unserved(tx, plugin).await?),
+    }
+}
+
+/// Why a plugin does not serve: the host paused it, or the tenant does not have it.
+pub(crate) async fn unserved(tx: &mut TenantTx, plugin: &str) -> Result<ServiceError> {
+    let installation = installations::by_plugin(tx, plugin).await?;
+    let is_paused = installation.is_some_and(|installation| installation.state == "paused");
+    Ok(if is_paused { ServiceError::Paused } else { ServiceError::NotFound })
+}
+
 /// Put what a plugin brings into the catalogue of permissions.
 pub(crate) fn permissions_of(platform: &Platform, descriptor: &Descriptor) -> Vec<NewPermission> {
     let actions = ["*", "create", "read", "update", "delete"];

@@ -75,6 +75,9 @@ pub trait SendHttp: Send + Sync {
     /// otherwise.
     fn check(&self, url: &str) -> Result<String, String>;
 
+    /// The same, and whether the name of a plain http URL leads to a network that the operator allows.
+    fn resolve<'a>(&'a self, url: &'a str) -> Pin<Box<dyn Future<Output = Result<(), String>> + Send + 'a>>;
+
     /// Send this one, and read an answer of so many bytes at most.
     fn fetch(
         &self,

@@ -69,6 +69,9 @@ pub enum ServiceError {
     /// A plugin did not answer as it should; a stable code. Its log tells more.
     #[error("the plugin did not answer as it should; its log says why")]
     Plugin(&'static str),
+    /// The host paused the plugin because it failed again and again.
+    #[error("the plugin failed again and again, and is paused; an administrator can enable it again")]
+    Paused,
     /// The database takes too long for what was asked.
     #[error("this takes the database too long; ask for less, or filter by an indexed property")]
     TooSlow,
@@ -164,6 +167,7 @@ impl From<ServiceError> for HostError {
             ServiceError::TooSlow => Self::Limit(Limit::QueryTime),
             ServiceError::Unauthenticated(detail) => Self::Unavailable(detail.to_owned()),
             error @ ServiceError::Plugin(_) => Self::Failed(error.to_string()),
+            error @ ServiceError::Paused => Self::Unavailable(error.to_string()),
             error @ (ServiceError::SecondFactorRequired
             | ServiceError::TooMany { .. }
             | ServiceError::KeyReused

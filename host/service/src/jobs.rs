@@ -38,7 +38,7 @@ pub use manage::{
 };
 pub use purlin_store::jobs::{Claimed, Fence};
 pub(crate) use resting::Resting;
-pub(crate) use running::{Running, RunningPlugins, running};
+pub(crate) use running::{Running, RunningPlugins, served};
 pub use why::{Why, why};
 
 use crate::{

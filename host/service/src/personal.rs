@@ -44,7 +44,7 @@ pub async fn erase(
     id: RecordId,
 ) -> Result<Record> {
     let mut tx = platform.db.write(principal.tenant).await?;
-    let plugin = catalog::enabled_plugin(platform, &mut tx, &of.plugin).await?.ok_or(ServiceError::NotFound)?;
+    let plugin = catalog::served_plugin(platform, &mut tx, &of.plugin).await?;
     plugin.loaded.descriptor.collection(&of.collection).ok_or(ServiceError::NotFound)?;
     let personal = plugin.loaded.personal_data(&of.collection).ok_or_else(|| {
         ServiceError::Conflict("no_personal_data", "the collection declares no personal data".to_owned())

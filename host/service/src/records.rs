@@ -37,7 +37,7 @@ pub async fn list(
 ) -> Result<ListPage<Record>> {
     access::require(principal, &Permission::new(of.resource(), "read"))?;
     let mut tx = platform.db.read(principal.tenant).await?;
-    let plugin = catalog::enabled_plugin(platform, &mut tx, &of.plugin).await?.ok_or(ServiceError::NotFound)?;
+    let plugin = catalog::served_plugin(platform, &mut tx, &of.plugin).await?;
     let collection = plugin.loaded.descriptor.collection(&of.collection).ok_or(ServiceError::NotFound)?;
     let resource = format!("apps/{}/{}", of.plugin, of.collection);
     let prepared = Prepared::new(platform, principal.tenant, &resource, &collection.fields(), query)?;

@@ -20,7 +20,7 @@ use crate::{
     Platform, Result, ServiceError, access, breaker,
     guests::{Answer, Ran},
     idempotency::Replay,
-    jobs::{Running, running},
+    jobs::{Running, served},
     ledger::{Invoked, Trigger, Went},
     plugin_logs,
     unit::{CommitError, Sent, Unit},
@@ -49,7 +49,7 @@ pub struct Asked {
 
 /// Refuse a request whose caller may not make it, or that is for no route of an enabled plugin.
 pub async fn admit(platform: &Platform, principal: &Principal, plugin: &str, method: &str, path: &str) -> Result<()> {
-    let running = running(platform, principal.tenant, plugin).await?.ok_or(ServiceError::NotFound)?;
+    let running = served(platform, principal.tenant, plugin).await?;
     let (route, _) = running.plugin.loaded.route(method, path).ok_or(ServiceError::NotFound)?;
     access::require(principal, &route.permission)
 }
@@ -64,7 +64,7 @@ pub async fn answer(
     let sent = Sent::default();
     let mut reruns = 0;
     loop {
-        let running = running(platform, principal.tenant, plugin).await?.ok_or(ServiceError::NotFound)?;
+        let running = served(platform, principal.tenant, plugin).await?;
         let loaded = &running.plugin.loaded;
         let (route, params) = loaded.route(&asked.method, &asked.path).ok_or(ServiceError::NotFound)?;
         access::require(principal, &route.permission)?;

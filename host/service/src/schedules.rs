@@ -196,7 +196,7 @@ async fn fire_one(
 }
 
 async fn job_of(platform: &Platform, tx: &mut TenantTx, schedule: &Schedule, now: Timestamp) -> Result<NewJob> {
-    let plugin = catalog::enabled_plugin(platform, tx, &schedule.plugin).await?.ok_or(ServiceError::NotFound)?;
+    let plugin = catalog::served_plugin(platform, tx, &schedule.plugin).await?;
     let kind = plugin.loaded.descriptor.job(&schedule.kind).ok_or(ServiceError::NotFound)?;
     Ok(NewJob {
         attempts_max: kind.attempts,

@@ -320,8 +320,7 @@ impl Unit {
 
     async fn find_owner(&self, plugin: &str) -> HostResult<Arc<Loaded>> {
         let mut tx = self.platform.db.read(self.principal.tenant).await.map_err(unavailable)?;
-        let enabled = catalog::enabled_plugin(&self.platform, &mut tx, plugin).await?;
-        Ok(enabled.ok_or(HostError::NotFound)?.loaded)
+        Ok(catalog::served_plugin(&self.platform, &mut tx, plugin).await?.loaded)
     }
 
     /// Refuse to cause more when the chain that led here is long or wide enough.

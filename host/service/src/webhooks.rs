@@ -90,7 +90,7 @@ pub(crate) fn context(principal_tenant: purlin_domain::id::TenantId, id: Uuid) -
 
 /// Make a webhook.
 pub async fn create(platform: &Platform, principal: &Principal, new: NewWebhook) -> Result<WebhookWithSecret> {
-    check(platform, &new.url, &new.description, &new.event_types)?;
+    check(platform, &new.url, &new.description, &new.event_types).await?;
     require_events(principal)?;
     let mut change = Mutation::begin(platform, principal).await?;
     // Held, so that two requests do not both find the last place.
@@ -127,12 +127,12 @@ fn require_events(principal: &Principal) -> Result<()> {
     access::require(principal, &Permission::new("events", "read"))
 }
 
-fn check(platform: &Platform, url: &str, description: &str, patterns: &[String]) -> Result<()> {
+async fn check(platform: &Platform, url: &str, description: &str, patterns: &[String]) -> Result<()> {
     let mut wrong = Vec::new();
     let mut flaw = |pointer: String, code: &str, why: String| wrong.push(Violation::new(pointer, code, why));
     if url.len() > TEXT_BYTES_MAX {
         flaw("/url".to_owned(), "length", format!("at most {TEXT_BYTES_MAX} bytes"));
-    } else if let Err(why) = platform.http.check(url) {
+    } else if let Err(why) = platform.http.resolve(url).await {
         flaw("/url".to_owned(), "url", why);
     }
     if description.len() > TEXT_BYTES_MAX {
@@ -201,7 +201,7 @@ pub async fn change(
         updated_at: change.after(before.updated_at),
         ..before.clone()
     };
-    check(platform, &after.url, &after.description, &patterns)?;
+    check(platform, &after.url, &after.description, &patterns).await?;
     if begins_anew || after.url != before.url || after.event_types != before.event_types {
         require_events(principal)?;
     }

@@ -68,6 +68,14 @@ pub(crate) async fn running(platform: &Platform, tenant: TenantId, plugin: &str)
     found.map_err(|error| ServiceError::clone(&error))
 }
 
+/// The same, for whoever asks something of it; why it does not serve otherwise.
+pub(crate) async fn served(platform: &Platform, tenant: TenantId, plugin: &str) -> Result<Arc<Running>> {
+    match running(platform, tenant, plugin).await? {
+        Some(running) => Ok(running),
+        None => Err(catalog::unserved(&mut platform.db.read(tenant).await?, plugin).await?),
+    }
+}
+
 async fn look(platform: &Platform, tenant: TenantId, plugin: &str) -> Result<Option<Arc<Running>>> {
     let mut tx = platform.db.read(tenant).await?;
     let Some(plugin) = catalog::enabled_plugin(platform, &mut tx, plugin).await? else { return Ok(None) };

@@ -82,7 +82,7 @@ impl Unit {
     /// Refuse where the tenant did not grant this to the plugin that owns what is written.
     async fn require_granted(&self, plugin: &str, wanted: Permission) -> HostResult<()> {
         let mut tx = self.platform.db.read(self.principal.tenant).await.map_err(unavailable)?;
-        let owner = catalog::enabled_plugin(&self.platform, &mut tx, plugin).await?.ok_or(HostError::NotFound)?;
+        let owner = catalog::served_plugin(&self.platform, &mut tx, plugin).await?;
         if owner.grants().allows(&wanted) { Ok(()) } else { Err(HostError::NotGranted(wanted.to_string())) }
     }
 
