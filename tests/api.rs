@@ -2,6 +2,7 @@ mod api_keys;
 mod apps;
 mod audit_logs;
 mod auth;
+mod edge;
 mod events;
 mod health;
 mod installations;

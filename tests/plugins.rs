@@ -12,3 +12,4 @@ mod routes;
 mod spans;
 mod trace;
 mod transaction;
+mod values;

@@ -1,6 +1,8 @@
 mod audit_chain;
 mod coverage;
+mod crossings;
 mod crowd;
+mod fairness;
 mod floods;
 mod hostile;
 mod injection;

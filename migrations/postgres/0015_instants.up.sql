@@ -10,3 +10,21 @@ CREATE FUNCTION purlin_instant(told text) RETURNS bigint LANGUAGE sql IMMUTABLE 
         + rpad(coalesce(substring(told from '\.(\d{1,6})'), ''), 6, '0')::int
     END
 $$;
+
+-- The indexes of such properties were made of texts. Lists read the collections until they are made
+-- again, which enabling the plugin once more does.
+ALTER TABLE installations NO FORCE ROW LEVEL SECURITY;
+ALTER TABLE record_marks NO FORCE ROW LEVEL SECURITY;
+CREATE TEMPORARY TABLE timed ON COMMIT DROP AS
+    SELECT v.id AS version_id, v.plugin, c->>'name' AS collection, p.name AS property
+    FROM plugin_versions v, jsonb_array_elements(coalesce(v.descriptor->'collections', '[]')) c,
+        jsonb_array_elements_text(coalesce(c->'indexed', '[]')) p (name)
+    WHERE c->'schema'->'properties'->p.name->>'format' = 'date-time';
+UPDATE installations i SET indexed = (
+    SELECT coalesce(jsonb_agg(e.name), '[]') FROM jsonb_array_elements_text(i.indexed) e (name)
+    WHERE NOT EXISTS (SELECT 1 FROM timed t WHERE t.version_id = i.version_id AND e.name = t.collection || '.' || t.property))
+WHERE i.version_id IN (SELECT version_id FROM timed);
+DELETE FROM record_marks m USING timed t
+WHERE m.plugin = t.plugin AND m.collection = t.collection AND m.property = t.property;
+ALTER TABLE installations FORCE ROW LEVEL SECURITY;
+ALTER TABLE record_marks FORCE ROW LEVEL SECURITY;

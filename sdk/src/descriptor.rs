@@ -419,6 +419,8 @@ pub struct Route {
     path: String,
     permission: String,
     summary: String,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    headers: Vec<String>,
 }
 
 impl Route {
@@ -427,7 +429,14 @@ impl Route {
     /// own collections, or one that it defines.
     pub fn new(method: &str, path: &str, permission: &str) -> Self {
         let (method, path, permission) = (method.to_owned(), path.to_owned(), permission.to_owned());
-        Self { method, path, permission, summary: String::new() }
+        Self { method, path, permission, summary: String::new(), headers: Vec::new() }
+    }
+
+    /// A header that it sees beside `user-agent`, `origin` and those that begin with `accept`,
+    /// `content-` or `if-`: in lower case, beginning with `x-`.
+    pub fn header(mut self, name: &str) -> Self {
+        self.headers.push(name.to_owned());
+        self
     }
 
     /// What it does, in a line, for whoever calls it.

@@ -21,6 +21,8 @@ pub enum Error {
     Invalid(Vec<Violation>),
     /// A limit was met.
     Limit(Limit),
+    /// What is stored is not of the type asked for: another version of the plugin wrote it.
+    Unreadable(String),
     /// The platform could not answer now.
     Unavailable(String),
 }
@@ -37,6 +39,7 @@ impl fmt::Display for Error {
                 violations.iter().try_for_each(|v| write!(f, "; {} {}", v.pointer, v.detail))
             }
             Self::Limit(limit) => write!(f, "limit met: {limit:?}"),
+            Self::Unreadable(detail) => write!(f, "what is stored has another type: {detail}"),
             Self::Unavailable(detail) => write!(f, "unavailable: {detail}"),
         }
     }
@@ -72,11 +75,16 @@ impl Error {
             Self::Conflict(detail) => types::Error::Conflict(detail),
             Self::Invalid(violations) => types::Error::Invalid(violations),
             Self::Limit(limit) => types::Error::Limit(limit),
-            Self::Unavailable(detail) => types::Error::Unavailable(detail),
+            Self::Unreadable(detail) | Self::Unavailable(detail) => types::Error::Unavailable(detail),
         }
     }
 
-    /// An input that could not be turned into JSON, or an answer that is not of the type asked for.
+    /// What the host keeps is not of the type asked for, which is not the caller's fault.
+    pub(crate) fn unreadable(what: &str, error: &serde_json::Error) -> Self {
+        Self::Unreadable(format!("{what}: {error}"))
+    }
+
+    /// An input that could not be read as JSON of its type, or be turned into JSON.
     pub(crate) fn shape(error: &serde_json::Error) -> Self {
         Self::Invalid(vec![Violation { pointer: String::new(), detail: error.to_string() }])
     }

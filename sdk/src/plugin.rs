@@ -2,11 +2,11 @@
 
 use std::marker::PhantomData;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::{
     Descriptor, Error, Event, Failure, Job, Outcome, Request, Response, Step, Violation, Write,
-    bindings::exports::purlin::platform::guest,
+    bindings::exports::purlin::platform::guest, log,
 };
 
 /// A plugin. Only [`describe`](Self::describe) must be written; a subscription or a job
@@ -82,7 +82,11 @@ impl<P: Plugin> guest::Guest for Adapter<P> {
     }
 
     fn handle_request(request: guest::Request) -> Result<guest::Response, guest::Error> {
-        P::handle_request(Request::from_wit(request)).map(Response::into_wit).map_err(Error::into_wit)
+        match P::handle_request(Request::from_wit(request)) {
+            Ok(response) => Ok(response.into_wit()),
+            Err(error @ Error::Unreadable(_)) => Ok(unreadable(&error).into_wit()),
+            Err(error) => Err(error.into_wit()),
+        }
     }
 
     fn before_write(write: guest::Write) -> Result<(), Vec<Violation>> {
@@ -92,4 +96,17 @@ impl<P: Plugin> guest::Guest for Adapter<P> {
     fn on_lifecycle(step: Step) -> Result<Outcome, guest::Failure> {
         P::on_lifecycle(step).map_err(Failure::into_wit)
     }
+}
+
+/// The answer where what is stored cannot be read: the plugin is at fault, and its log says why.
+fn unreadable(error: &Error) -> Response {
+    log::error(error.to_string());
+    let problem = json!({
+        "type": "urn:purlin:problem:unreadable",
+        "title": "Internal Server Error",
+        "status": 500,
+        "detail": "the plugin cannot read what is stored; its log says why",
+        "code": "unreadable",
+    });
+    Response::new(500).header("content-type", "application/problem+json").body(problem.to_string())
 }

@@ -140,7 +140,7 @@ fn text(data: &impl Serialize) -> Result<String, Error> {
 
 fn typed<T: DeserializeOwned>(row: wit::Row) -> Result<Record<T>, Error> {
     Ok(Record {
-        data: serde_json::from_str(&row.data).map_err(|e| Error::shape(&e))?,
+        data: serde_json::from_str(&row.data).map_err(|e| Error::unreadable(&format!("record {}", row.id), &e))?,
         id: row.id,
         version: row.version,
         created_at: row.created_at,

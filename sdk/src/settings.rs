@@ -6,7 +6,7 @@ use crate::{Error, bindings::purlin::platform::settings as wit};
 
 /// The settings: valid under the descriptor's schema, its defaults filled in.
 pub fn get<T: DeserializeOwned>() -> Result<T, Error> {
-    serde_json::from_str(&wit::get()?).map_err(|error| Error::shape(&error))
+    serde_json::from_str(&wit::get()?).map_err(|error| Error::unreadable("the settings", &error))
 }
 
 /// A secret that the descriptor names; `NotFound` while none is set. Do not log it.

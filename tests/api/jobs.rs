@@ -139,6 +139,7 @@ async fn what_is_paused_waits_and_says_why_and_runs_once_it_is_resumed(database:
     let why = ada.get(&format!("/api/v1/jobs/{id}/why")).await.expect(200);
     assert!(why["code"] == "paused" && why["why"].as_str().unwrap().contains("the books are closed"), "{why:#}");
     assert_eq!(ada.rows("/api/v1/job-pauses").await.len(), 1);
+    assert_eq!(ada.post("/api/v1/job-pauses", &json!({})).await.problem(422), "invalid", "all of them by name alone");
     ada.delete("/api/v1/job-pauses/*/probe.echo").await.expect(204);
     assert_eq!(ada.wait_for_job(id).await["state"], "succeeded");
     assert_eq!(ada.delete("/api/v1/job-pauses/*/probe.echo").await.status, 404);
@@ -204,8 +205,18 @@ async fn a_report_is_made_by_a_job_and_read_by_whoever_may_see_what_is_in_it(dat
     assert_eq!(bob.get(&path).await.problem(403), "forbidden");
     let order = json!({ "kind": "generate_report", "payload": { "of": "users", "format": "csv" } });
     assert_eq!(bob.post("/api/v1/jobs", &order).await.problem(403), "forbidden");
-    let order = json!({ "kind": "generate_report", "payload": { "of": "sessions", "format": "csv" } });
-    assert_eq!(ada.post("/api/v1/jobs", &order).await.problem(422), "invalid");
+    for (payload, pointer) in [
+        (json!({ "of": "sessions", "format": "csv" }), "/payload/of"),
+        (json!({ "of": "apps/inventory/nope", "format": "csv" }), "/payload/of"),
+        (
+            json!({ "of": "users", "format": "csv", "filter": { "field": "zz", "op": "eq", "value": 1 } }),
+            "/payload/filter/field",
+        ),
+    ] {
+        let refused = ada.post("/api/v1/jobs", &json!({ "kind": "generate_report", "payload": payload })).await;
+        let found = &refused.body["errors"][0]["pointer"];
+        assert_eq!((refused.status, found), (422, &json!(pointer)), "{:#}", refused.body);
+    }
 }
 
 #[db_test]

@@ -177,6 +177,18 @@ async fn a_tenant_is_signed_in_to_by_the_host_name_it_is_reached_by(database: Da
         let request = ada.request(reqwest::Method::POST, "/api/v1/auth/login").header("host", name).json(&login);
         ada.send(request).await.expect(200)["tenant"]["slug"].clone()
     };
+    // Anybody may claim a host name: it counts once whoever runs the platform approved it.
+    assert_eq!(at("Bolts.example:443").await, "acme");
+    let approve = format!("/api/v1/tenants/{}/approve-domain", bob.me["tenant"]["id"].as_str().unwrap());
+    assert_eq!(bob.post(&approve, &json!({ "domain": "bolts.example" })).await.problem(403), "forbidden");
+    let operator = host.operator().await;
+    assert_eq!(operator.post(&approve, &json!({ "domain": "other.example" })).await.problem(422), "invalid");
+    let approved = operator.post(&approve, &json!({ "domain": "bolts.example" })).await.expect(200);
+    assert!(approved["domain_approved_at"].is_string());
     assert_eq!(at("Bolts.example:443").await, "bolts");
+    let claim = |domain: &'static str| json!({ "domain": domain });
+    bob.patch("/api/v1/tenants/me", &claim("other.example")).await.expect(200);
+    bob.patch("/api/v1/tenants/me", &claim("bolts.example")).await.expect(200);
+    assert_eq!(at("Bolts.example:443").await, "acme", "what changed is approved anew");
     assert_eq!(at("unknown.example").await, "acme");
 }

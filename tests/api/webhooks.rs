@@ -120,3 +120,26 @@ async fn a_redirect_is_not_followed(database: Database) {
     sleep(Duration::from_millis(500)).await;
     assert_eq!(sentinel.count(), 0);
 }
+
+#[db_test]
+async fn every_secret_that_was_promised_a_day_signs_for_a_day(database: Database) {
+    let receiver = Receiver::start(&[200]).await;
+    let host = Host::start_with(database, local()).await;
+    let ada = host.tenant("acme").await;
+    let new = json!({ "url": receiver.url, "event_types": ["role.created"] });
+    let webhook = ada.post("/api/v1/webhooks", &new).await.expect(201);
+    let path = format!("/api/v1/webhooks/{}", webhook["id"].as_str().unwrap());
+    let mut secrets = vec![webhook["secret"].as_str().unwrap().to_owned()];
+    for _ in 0..2 {
+        let rotated = ada.post(&format!("{path}/rotate-secret"), &json!({})).await.expect(200);
+        secrets.push(rotated["secret"].as_str().unwrap().to_owned());
+    }
+    ada.post("/api/v1/roles", &json!({ "name": "clerk" })).await.expect(201);
+    let delivery = receiver.wait_for(1, Duration::from_secs(20)).await.pop().unwrap();
+    assert!(secrets.iter().all(|secret| is_signed(&delivery, secret)));
+    let event: Value = serde_json::from_slice(&delivery.body).unwrap();
+    assert!(event["dataschema"].as_str().unwrap().starts_with("http://"), "{event}");
+    // One that is disabled is not tried.
+    ada.patch(&path, &json!({ "is_enabled": false })).await.expect(200);
+    assert_eq!(ada.post(&format!("{path}/test"), &json!({})).await.problem(409), "webhook_disabled");
+}

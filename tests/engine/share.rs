@@ -145,5 +145,6 @@ async fn what_is_added_as_leased_runs_under_that_lease_unless_it_is_paused(datab
     let lost = jobs::Lease { length: SHORT, ..lease };
     assert_eq!(engine.enqueue_leased(&[engine.job(3)], lost).await.len(), 1);
     assert_eq!(engine.rescue(2).await, 1);
-    assert_eq!(engine.state(3).await, Some(("ready".to_owned(), 0, 1)));
+    assert_eq!(engine.state(3).await, Some(("scheduled".to_owned(), 0, 1)), "as a suspect");
+    assert!(engine.claim_suspect(2, LONG).await.is_some());
 }

@@ -52,6 +52,7 @@ impl Engine {
             name: format!("tenant {n}"),
             slug: format!("tenant-{n}"),
             domain: None,
+            domain_approved_at: None,
             status: TenantStatus::Active,
             plan: "unlimited".to_owned(),
             settings: json!({}),

@@ -120,8 +120,7 @@ async fn a_host_that_stood_still_past_its_leases_does_nothing_twice() {
     let Some(database) = Database::postgres().await else { return skipped("PostgreSQL") };
     let twin = database.twin();
     let (first, ada) = start(database, Options::default()).await;
-    let key = std::fs::read(first.database.directory.path().join("master.key")).unwrap();
-    std::fs::write(twin.directory.path().join("master.key"), key).unwrap();
+    let twin = twin.with_key_of(&first.database);
     let mut ledger = Ledger::default();
     let rounds = figure(1, 10);
     for _ in 0..rounds {

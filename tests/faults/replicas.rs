@@ -14,8 +14,7 @@ async fn pair(options: Options) -> Option<(Host, Host)> {
     };
     let twin = database.twin();
     let first = Host::start_with(database, options.clone()).await;
-    let key = std::fs::read(first.database.directory.path().join("master.key")).unwrap();
-    std::fs::write(twin.directory.path().join("master.key"), key).unwrap();
+    let twin = twin.with_key_of(&first.database);
     let second = Host::start_with(twin, options).await;
     Some((first, second))
 }

@@ -127,6 +127,23 @@ async fn a_version_that_refuses_old_records_has_to_do_something_about_them(datab
 }
 
 #[db_test]
+async fn a_step_that_failed_for_good_is_the_reason_that_is_shown(database: Database) {
+    let host = Host::start(database).await;
+    upload(&host, b"AD").await;
+    let ada = host.tenant("acme").await;
+    enable(&ada, "1.0.0").await;
+    ada.settle().await;
+    ada.post("/api/v1/job-pauses", &json!({ "kind": "core.lifecycle" })).await.expect(201);
+    assert_eq!(enable(&ada, "2.0.0").await["reason"], Value::Null);
+    host.database
+        .execute("UPDATE jobs SET state = 'dead', last_error = 'it trapped', finished_at = created_at WHERE kind = 'core.lifecycle'")
+        .await;
+    let view = ada.get(INSTALLATION).await.expect(200);
+    let reason = view["reason"].as_str().unwrap();
+    assert!(reason.contains("`upgraded`") && reason.contains("it trapped"), "{view:#}");
+}
+
+#[db_test]
 async fn an_index_is_made_for_what_was_there_before_a_version_declares_it(database: Database) {
     let host = Host::start(database).await;
     upload(&host, b"AF").await;
@@ -282,7 +299,7 @@ async fn a_plugin_that_keeps_trapping_rests_and_its_deliveries_wait(database: Da
     assert!(waiting.len() > 25, "none was lost, and what came later waits too: {}", waiting.len());
     let why = ada.get(&format!("/api/v1/jobs/{}/why", waiting[0]["id"].as_str().unwrap())).await.expect(200);
     assert!(why.to_string().contains("paused") || why.to_string().contains("attempt"), "{why}");
-    assert_eq!(ada.get("/api/v1/apps/story/tales").await.problem(404), "not_found");
+    assert_eq!(ada.get("/api/v1/apps/story/tales").await.problem(503), "plugin_paused");
     assert_eq!(ada.rows("/api/v1/events?filter[type]=plugin.paused").await.len(), 1);
     enable(&ada, "1.0.0").await;
     let told = tales(&ada).await;

@@ -19,7 +19,7 @@ async fn a_plugin_answers_a_request_with_what_came_in_but_no_credentials(databas
     for method in [Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE] {
         let request = ada.request(method.clone(), &format!("{APP}/echo/a%2Fb%20c?x=1&x=%C3%A9"));
         let request = request.header("x-mine", "yes").header("cookie", "secret=1").body("hello");
-        let request = request.header("x-forwarded-access-token", "secret");
+        let request = request.header("x-forwarded-access-token", "secret").header("x-goog-iap-jwt-assertion", "secret");
         let seen = ada.send(request).await.expect(200);
         assert_eq!(seen["method"], method.as_str());
         assert_eq!(seen["route"], "/echo/{word}");
@@ -29,7 +29,7 @@ async fn a_plugin_answers_a_request_with_what_came_in_but_no_credentials(databas
         assert_eq!(seen["body"], "hello");
         let headers = seen["headers"].as_array().unwrap();
         assert!(headers.contains(&json!(["x-mine", "yes"])), "{headers:?}");
-        for kept in ["authorization", "cookie", "host", "x-forwarded-access-token"] {
+        for kept in ["authorization", "cookie", "host", "x-forwarded-access-token", "x-goog-iap-jwt-assertion"] {
             assert!(headers.iter().all(|header| header[0] != kept), "{kept}: {headers:?}");
         }
     }

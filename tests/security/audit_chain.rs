@@ -1,5 +1,6 @@
 //! The audit log, tampered with past the host: whatever was done to it is found.
 
+use purlin_domain::clock::{Clock, SystemClock};
 use purlin_test_macros::db_test;
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use serde_json::{Value, json};
@@ -149,7 +150,7 @@ async fn a_row_that_no_longer_has_to_be_kept_goes_and_the_rest_still_verifies(da
     assert_eq!((&after["intact"], &after["findings"]), (&json!(true), &json!([])), "{after:#}");
     if host.database.is_postgres() {
         let mut conn = PgConnection::connect(host.database.url.as_ref().unwrap()).await.unwrap();
-        let then = chrono::Utc::now() - chrono::TimeDelta::days(60);
+        let then = SystemClock.now() - chrono::TimeDelta::days(60);
         let month = format!("SELECT count(*) FROM pg_class WHERE relname = 'audit_log_{}'", then.format("%Y_%m"));
         let mut left = 1_i64;
         for _ in 0..100 {

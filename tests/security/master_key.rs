@@ -62,3 +62,19 @@ async fn a_new_master_key_takes_over_what_the_old_one_sealed_and_the_old_one_can
     host.restart(Options::default()).await;
     assert_eq!(ada.at(&host.base).get("/api/v1/users/me").await.problem(401), "unauthenticated");
 }
+
+#[db_test]
+async fn a_master_key_that_everybody_may_read_is_refused(database: Database) {
+    use std::os::unix::fs::PermissionsExt;
+
+    let mut host = Host::start(database).await;
+    assert!(host.stop().await);
+    let file = host.database.directory.path().join("master.key");
+    for (mode, is_good) in [(0o644, false), (0o640, true), (0o600, true), (0o400, true)] {
+        fs::set_permissions(&file, fs::Permissions::from_mode(mode)).unwrap();
+        let output = Host::command(&host.database, &Options::default(), &["keys", "rotate"]).output().unwrap();
+        let told = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.success(), is_good, "{mode:o}: {told}");
+        assert!(is_good || told.contains("master.key"), "{told}");
+    }
+}

@@ -262,6 +262,7 @@ async fn ask(tx: &mut TenantTx, t: &Theirs, theirs: &str, told: &mut String) {
         name: "taken".to_owned(),
         slug: String::new(),
         domain: None,
+        domain_approved_at: None,
         status: purlin_domain::tenant::TenantStatus::Suspended,
         plan: "x".to_owned(),
         settings: json!({}),

@@ -286,3 +286,14 @@ async fn a_connection_that_was_dropped_half_way_serves_the_next_tenant_clean() {
     }
     db.close().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_login_role_that_passes_row_security_by_is_refused_unless_the_operator_allows_it() {
+    let Some(database) = Database::postgres().await else { return skipped("PostgreSQL") };
+    // The tests sign in as a superuser.
+    let strict = crate::support::Options::default().set("PURLIN_ALLOW_SUPERUSER", "false");
+    let output = crate::support::Host::command(&database, &strict, &["serve"]).output().unwrap();
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!output.status.success() && told.contains("bypasses row-level security"), "{told}");
+    crate::support::Host::start(database).await.anonymous().get("/health").await.expect(200);
+}

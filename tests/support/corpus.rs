@@ -3,6 +3,7 @@
 
 use std::{fmt::Write, path::Path};
 
+use serde_json::{Value, json};
 use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
 use wit_parser::{
     Resolve, WorldId, WorldItem,
@@ -35,6 +36,8 @@ pub struct Hostile {
     realloc: Option<&'static str>,
     /// What `describe` returns; its descriptor, when missing.
     describe: Option<&'static str>,
+    /// Members of the descriptor beside those that every one has.
+    declares: String,
     memories: &'static str,
 }
 
@@ -50,11 +53,26 @@ impl Hostile {
     fn new(name: &str, expect: Expect, body: &str) -> Self {
         let name = format!("h-{name}");
         let body = body.to_owned();
-        Self { name, expect, fields: String::new(), body, realloc: None, describe: None, memories: MEMORY }
+        Self {
+            name,
+            expect,
+            fields: String::new(),
+            body,
+            realloc: None,
+            describe: None,
+            declares: String::new(),
+            memories: MEMORY,
+        }
     }
 
     fn with(self, fields: &str) -> Self {
         Self { fields: fields.to_owned(), ..self }
+    }
+
+    /// One whose descriptor has this member, too.
+    fn declaring(name: &str, word: &'static str, member: &str, value: &Value) -> Self {
+        let declares = format!(r#","{member}":{value}"#);
+        Self { declares, ..Self::new(name, Expect::Refused(word), "(i32.const 32)") }
     }
 
     /// The component.
@@ -67,10 +85,10 @@ impl Hostile {
     }
 
     fn text(&self) -> String {
-        let name = &self.name;
+        let (name, declares) = (&self.name, &self.declares);
         let descriptor = format!(
             r#"{{"name":"{name}","version":"1.0.0","title":"Hostile","files":true,"egress":["localhost"],"secrets":[{{"name":"s"}}],
-                "permissions":[{{"permission":"{name}.tools:use"}}],"routes":[{{"method":"POST","path":"/go","permission":"{name}.tools:use"}}]}}"#
+                "permissions":[{{"permission":"{name}.tools:use"}}],"routes":[{{"method":"POST","path":"/go","permission":"{name}.tools:use"}}]{declares}}}"#
         );
         let data = descriptor.bytes().fold(String::new(), |mut text, byte| {
             write!(text, "\\{byte:02x}").unwrap();
@@ -254,6 +272,7 @@ pub fn crafted() -> Vec<Hostile> {
         new("result-of-no-kind", trap, "(i32.store8 (i32.const 32) (i32.const 9)) (i32.const 32)"),
         new("failure-of-no-kind", trap, "(i32.store8 (i32.const 32) (i32.const 1)) (i32.store8 (i32.const 36) (i32.const 99)) (i32.const 32)"),
     ];
+    all.extend(schemas());
     // `err(conflict(text))`, the text there and as long as it says.
     let reject = |name: &str, expect, at: u32, length: u32| {
         let body = format!(
@@ -291,4 +310,37 @@ pub fn crafted() -> Vec<Hostile> {
             "(if (i32.ne (i32.load (i32.const 100000)) (i32.const 0)) (then unreachable)) (i32.store (i32.const 100000) (i32.const 7)) (i32.const 32)"),
     ]);
     all
+}
+
+/// Schemas that a validator would be busy with for ever, or that take all memory to compile.
+fn schemas() -> Vec<Hostile> {
+    let collection = |name: &str, word, schema: Value| {
+        Hostile::declaring(name, word, "collections", &json!([{ "name": "c", "schema": schema }]))
+    };
+    let mut doubling = serde_json::Map::from_iter([("a0".to_owned(), json!({ "type": "object" }))]);
+    for i in 1..=40 {
+        let before = json!({ "$ref": format!("#/$defs/a{}", i - 1) });
+        doubling.insert(format!("a{i}"), json!({ "allOf": [before, before] }));
+    }
+    let large = r"((\w{100}){100}){10}";
+    let many: Vec<Value> = (0..120).map(|i| json!({ "pattern": format!("^(a|b){{{i}}}$") })).collect();
+    let text =
+        |pattern: &str| json!({ "type": "object", "properties": { "a": { "type": "string", "pattern": pattern } } });
+    vec![
+        collection(
+            "schema-that-doubles",
+            "expands",
+            json!({ "$defs": doubling, "$ref": "#/$defs/a40", "properties": {} }),
+        ),
+        collection("schema-of-itself", "refers to itself", json!({ "allOf": [{ "$ref": "#" }], "properties": {} })),
+        collection(
+            "schema-from-elsewhere",
+            "JSON Pointer",
+            json!({ "$ref": "https://example.org/s", "properties": {} }),
+        ),
+        collection("pattern-of-a-gigabyte", "too large", text(large)),
+        collection("pattern-that-looks-back", "regular expression", text(r"(a+)+\1$")),
+        collection("patterns-without-end", "patterns", json!({ "allOf": many, "properties": {} })),
+        Hostile::declaring("settings-of-a-gigabyte", "too large", "settings", &text(large)),
+    ]
 }

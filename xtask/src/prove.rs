@@ -64,6 +64,11 @@ const ROWS: &[Row] = &[
         "test(security::takeover) | test(nobody_grants) | test(last_administrator)",
     ),
     row(
+        "no privilege escalation",
+        "a token alone, a narrow key, a low user: every path that widens authority refused, and open to who may",
+        "test(security::crossings) | test(security::takeover)",
+    ),
+    row(
         "injection",
         "SQL in every filter, sort, cursor, search and path changes nothing and gets 400, 403 or 404; as the value of a text field it finds nothing",
         "test(security::injection)",
@@ -97,6 +102,21 @@ const ROWS: &[Row] = &[
         "audit",
         "one row a mutation, in its transaction; 1,000 of 1,000 edits, deletions, reorderings and cuts found",
         "test(audit_chain) | test(one_row_in_its_transaction)",
+    ),
+    row(
+        "audit retention integrity",
+        "what was moved, edited or given another plan is not cut, and is found; the checkpoint kept apart is compared",
+        "test(audit_chain) & test(/retention|kept_apart|cut/)",
+    ),
+    row(
+        "database parity",
+        "10,000 requests made up from the OpenAPI document answered the same on both databases; random typed lists as an oracle says",
+        "test(parity) | test(plugins::queries)",
+    ),
+    row(
+        "resource fairness",
+        "beside searches and password hashes of one tenant a neighbour's reads p99 within 3 × alone or 50 ms (release build), no 503",
+        "test(security::fairness)",
     ),
     row("migrations", "up, down and up again, also on a filled database", "test(store::) & test(migrations)"),
     row(
@@ -154,6 +174,11 @@ const ROWS: &[Row] = &[
         "neighbours",
         "reads p99 within 250 ms, and 90 % of its jobs done, beside 8 plugins that run away",
         "test(faults::neighbours)",
+    ),
+    row(
+        "schema cost bounds",
+        "a schema or pattern without bounds refused at upload, a document before it is looked at; the worst that are accepted within 250 ms (release build)",
+        "test(/schema::/) | test(security::hostile)",
     ),
     row(
         "no SSRF",

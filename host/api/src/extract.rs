@@ -163,7 +163,9 @@ impl<S: Send + Sync> FromRequest<S> for Searched {
 /// `Prefer: count=exact` (RFC 7240).
 fn wants_count(headers: &HeaderMap) -> bool {
     let preferences = headers.get_all("prefer").iter().filter_map(|value| value.to_str().ok());
-    preferences.flat_map(|list| list.split([',', ';'])).any(|preference| preference.trim() == "count=exact")
+    preferences
+        .flat_map(|list| list.split([',', ';']))
+        .any(|preference| matches!(preference.trim(), "count=exact" | r#"count="exact""#))
 }
 
 /// The host name that a request was sent to, without its port.

@@ -15,6 +15,7 @@ use purlin_domain::{
     access::Permission,
     audit::Origin,
     descriptor::FILES,
+    id::TenantId,
     limits::BODY_BYTES_MAX,
     principal::{Idempotency, Principal},
 };
@@ -22,12 +23,13 @@ use purlin_service::{
     ServiceError, access,
     idempotency::{self, KEY_CHARACTERS_MAX, Replay},
     routes,
+    store::shares::Shares,
 };
 use tower_http::timeout::TimeoutLayer;
 
 use crate::{
     App, Needs, Operation,
-    problem::Problem,
+    problem::{self, Problem},
     reply::{Reply, located, unless_known},
     request::TIMED_OUT,
     route::apps,
@@ -37,15 +39,17 @@ use crate::{
 #[derive(Clone)]
 struct Guard {
     app: App,
+    /// The room of the host for requests, divided between tenants.
+    shares: Shares<TenantId>,
     needs: Needs,
     /// The status of success, of an operation that takes an `Idempotency-Key`.
     repeatable: Option<StatusCode>,
 }
 
 /// The operation's handler behind its guard.
-pub(crate) fn guarded(app: &App, operation: Operation) -> MethodRouter<App> {
+pub(crate) fn guarded(app: &App, shares: &Shares<TenantId>, operation: Operation) -> MethodRouter<App> {
     let repeatable = operation.is_mutation().then_some(operation.status);
-    let guard = Guard { app: Arc::clone(app), needs: operation.needs, repeatable };
+    let guard = Guard { app: Arc::clone(app), shares: shares.clone(), needs: operation.needs, repeatable };
     operation
         .handler
         .route_layer(from_fn_with_state(guard, admit))
@@ -67,6 +71,7 @@ async fn admit(
         bearer(&request).ok_or(ServiceError::Unauthenticated("sign in and send `Authorization: Bearer <token>`"))?;
     let origin = request.extensions().get::<Origin>().cloned().unwrap_or_default();
     let mut principal = access::authenticate(&guard.app, token, origin).await?;
+    let _share = guard.shares.try_take(&principal.tenant).ok_or_else(problem::busy)?;
     // What is not UTF-8 names nothing, for whoever may ask.
     let parameters = parameters.map_err(|_| ServiceError::NotFound)?;
     require(&guard, &principal, &parameters)?;

@@ -24,7 +24,7 @@ use axum::{
 };
 use ipnet::IpNet;
 use purlin_domain::limits::BODY_BYTES_MAX;
-use purlin_service::Platform;
+use purlin_service::{Platform, store::shares::Shares};
 use tower_http::{
     catch_panic::CatchPanicLayer,
     compression::CompressionLayer,
@@ -51,8 +51,11 @@ pub struct Edge {
 /// Every route, guarded as the table of operations says.
 pub fn router(app: App, edge: &Edge) -> Router {
     let mut router = Router::new();
+    // A quarter of the room is kept for whoever comes beside the busiest tenant.
+    let of_tenant = (edge.requests_at_once - edge.requests_at_once / 4).max(1);
+    let shares = Shares::limited(edge.requests_at_once, of_tenant, 0, 0);
     for operation in operations() {
-        router = router.route(operation.path, guard::guarded(&app, operation));
+        router = router.route(operation.path, guard::guarded(&app, &shares, operation));
     }
     let room = request::Room::new(edge.requests_at_once);
     let door = request::Door { app: Arc::clone(&app), proxies: edge.trusted_proxies.clone().into() };

@@ -21,7 +21,7 @@ pub(crate) struct Problem {
     errors: Vec<ProblemPart>,
     rate: Option<Rate>,
     /// What the client may send instead.
-    header: Option<(HeaderName, HeaderValue)>,
+    header: Option<Box<(HeaderName, HeaderValue)>>,
 }
 
 /// What the headers of a 429 say.
@@ -87,7 +87,7 @@ impl Problem {
             StatusCode::SERVICE_UNAVAILABLE => drop(headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"))),
             _ => {}
         }
-        headers.extend(self.header.clone());
+        headers.extend(self.header.as_deref().cloned());
         response
     }
 }
@@ -172,7 +172,7 @@ impl Problem {
         if *method == Method::PATCH {
             let header = (HeaderName::from_static("accept-patch"), HeaderValue::from_static(MERGE_PATCH));
             let detail = "send `Content-Type: application/merge-patch+json`, or `application/json`, in UTF-8";
-            return Self { header: Some(header), ..problem(detail) };
+            return Self { header: Some(Box::new(header)), ..problem(detail) };
         }
         problem("send `Content-Type: application/json`, in UTF-8")
     }
@@ -181,7 +181,10 @@ impl Problem {
     pub(crate) fn content_coding() -> Self {
         let header = (header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         let detail = "send the body as it is, without a Content-Encoding";
-        Self { header: Some(header), ..Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "content_coding", detail) }
+        Self {
+            header: Some(Box::new(header)),
+            ..Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "content_coding", detail)
+        }
     }
 
     /// A body that could not be read, or is longer than an ordinary one may be.

@@ -11,7 +11,10 @@ use axum::{
     extract::{ConnectInfo, MatchedPath, Request, State},
     http::{
         HeaderMap, HeaderValue, Method, StatusCode, Version,
-        header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, HOST, TRANSFER_ENCODING, USER_AGENT},
+        header::{
+            CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, HOST, TRANSFER_ENCODING, USER_AGENT,
+            X_CONTENT_TYPE_OPTIONS,
+        },
     },
     middleware::Next,
     response::{IntoResponse, Response},
@@ -118,6 +121,7 @@ async fn answer(id: &str, request: Request, next: Next) -> Response {
     if let Ok(value) = HeaderValue::from_str(id) {
         response.headers_mut().insert(REQUEST_ID, value);
     }
+    response.headers_mut().insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     // Of what was asked to be done the answer may hold tokens and secrets.
     if !method.is_safe() {
         response.headers_mut().entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));

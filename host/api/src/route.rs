@@ -56,7 +56,7 @@ use purlin_service::{
         users::User,
         webhooks::Webhook,
     },
-    tenants::{ChangePlan, ChangeTenant, Usage},
+    tenants::{ApproveDomain, ChangePlan, ChangeTenant, Usage},
     tokens::Tokens,
     users::{ChangeMe, ChangeUser, Enqueued, NewUser, UserView},
     webhooks::{ChangeWebhook, NewWebhook, WebhookWithSecret},
@@ -128,6 +128,7 @@ pub fn operations() -> Vec<Operation> {
         post("/api/v1/tenants/search", Operator, "Search all tenants").by(tenants::search).searches::<Tenant>(),
         get("/api/v1/tenants/{id}", Operator, "A tenant").by(tenants::get).gives::<Tenant>(),
         patch("/api/v1/tenants/{id}", Operator, "Put a tenant on another plan").by(tenants::change_plan).takes::<ChangePlan>().gives::<Tenant>().conditional(),
+        post("/api/v1/tenants/{id}/approve-domain", Operator, "Let people sign in to a tenant by the host name that it claims").by(tenants::approve_domain).takes::<ApproveDomain>().gives::<Tenant>(),
         post("/api/v1/tenants/{id}/suspend", Operator, "Suspend a tenant: everything of it stops, its data stays").by(tenants::suspend).gives::<Tenant>(),
         post("/api/v1/tenants/{id}/activate", Operator, "Serve a suspended tenant again").by(tenants::activate).gives::<Tenant>(),
 

@@ -64,6 +64,7 @@ pub const TYPES: &[CoreEvent] = &[
     ),
     event("tenant.activated", "A suspended tenant is served again", STANDING),
     event("tenant.created", "A tenant was made", &[("id", Uuid), ("name", Text), ("slug", Text), ("plan", Text)]),
+    event("tenant.domain_approved", "The host name that a tenant claims was approved", STANDING),
     event("tenant.plan_changed", "A tenant was put on another plan", STANDING),
     event("tenant.provisioned", "A tenant has its roles and settings", &[("id", Uuid), ("plan", Text)]),
     event("tenant.suspended", "A tenant was suspended: its people, keys, jobs and plugins stop", STANDING),

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 pub use collection::{BASE_FIELDS, COLLECTION_ACTIONS, Collection};
 pub use personal::{MASKED, PersonalData};
 pub use reference::{OnDelete, Reference};
-pub use route::{OwnPermission, Route};
+pub use route::{OwnPermission, Route, is_of_proxies};
 pub use wants::{CHECK, Check, FETCH, FILES, Secret, StepKind, egress};
 
 use crate::{

@@ -16,7 +16,13 @@ pub fn read(text: &[u8]) -> Result<Json, Violation> {
     let mut document: Json = match serde_json::from_slice(text) {
         Ok(document) => document,
         Err(_) if depth(text) > DEPTH_MAX => return Err(too_deep()),
-        Err(error) => return Err(Violation::new("", "json", format!("this is not JSON: {error}"))),
+        Err(error) => {
+            // A number that no double can hold is one to be refused like others.
+            if let Ok(raw) = serde_json::from_slice(text) {
+                within_range(raw)?;
+            }
+            return Err(Violation::new("", "json", format!("this is not JSON: {error}")));
+        }
     };
     let mut is_large = false;
     normalize(&mut document, 0, &mut is_large)?;
@@ -71,7 +77,16 @@ fn normalize(document: &mut Json, depth: usize, is_large: &mut bool) -> Result<(
     Ok(())
 }
 
-/// Refuse a whole number that does not fit into 64 bits.
+/// Whether a number is a whole one of 64 bits, or one that a double can hold.
+fn is_within(number: &str) -> bool {
+    if number.contains(['.', 'e', 'E']) {
+        number.parse::<f64>().is_ok_and(f64::is_finite)
+    } else {
+        number.parse::<i64>().is_ok()
+    }
+}
+
+/// Refuse the first number that is neither.
 fn within_range(raw: &RawValue) -> Result<(), Violation> {
     let text = raw.get();
     match text.as_bytes().first() {
@@ -87,9 +102,7 @@ fn within_range(raw: &RawValue) -> Result<(), Violation> {
                 within_range(value).map_err(|v| v.beneath(&name))?;
             }
         }
-        Some(b'-' | b'0'..=b'9') if !text.contains(['.', 'e', 'E']) && text.parse::<i64>().is_err() => {
-            return Err(out_of_range());
-        }
+        Some(b'-' | b'0'..=b'9') if !is_within(text) => return Err(out_of_range()),
         _ => {}
     }
     Ok(())
@@ -117,7 +130,11 @@ fn too_deep() -> Violation {
 }
 
 fn out_of_range() -> Violation {
-    Violation::new("", "number_range", format!("a whole number must be between {} and {}", i64::MIN, i64::MAX))
+    Violation::new(
+        "",
+        "number_range",
+        format!("a whole number must be between {} and {}, any other one finite as a double", i64::MIN, i64::MAX),
+    )
 }
 
 fn nul() -> Violation {

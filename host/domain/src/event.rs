@@ -27,11 +27,11 @@ pub struct Cause {
 }
 
 impl Event {
-    /// As whoever is outside reads it: `dataschema` is an absolute URI, as CloudEvents asks for.
-    pub fn outside(mut self, public_url: &str) -> Self {
-        let absolute = |path: String| format!("{}{path}", public_url.trim_end_matches('/'));
-        self.dataschema = self.dataschema.map(absolute);
-        self
+    /// Make it what whoever is outside reads: `dataschema` is an absolute URI, as CloudEvents asks for.
+    pub fn show_outside(&mut self, public_url: &str) {
+        if let Some(path) = &mut self.dataschema {
+            path.insert_str(0, public_url.trim_end_matches('/'));
+        }
     }
 }
 

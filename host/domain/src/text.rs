@@ -26,7 +26,14 @@ pub fn is_plain_name(name: &str) -> bool {
             || ('\u{e0000}'..='\u{e007f}').contains(&c)
     };
     let folded = folded(name);
-    !name.chars().any(is_hidden) && !folded.contains("://") && !folded.contains("www.")
+    // `host.example/page`, which programs make a link of.
+    let is_page = |word: &str| {
+        let host = word.split_once('/').map_or("", |(host, _)| host);
+        let label = host.rsplit_once('.').map_or("", |(_, label)| label);
+        label.len() > 1 && label.chars().all(char::is_alphabetic)
+    };
+    let leads_elsewhere = folded.contains("://") || folded.contains("www.") || folded.split_whitespace().any(is_page);
+    !name.chars().any(is_hidden) && !leads_elsewhere
 }
 
 /// An e-mail address in the one form by which accounts are told apart: without regard to the case
@@ -76,10 +83,17 @@ mod tests {
 
     #[test]
     fn a_name_neither_hides_nor_leads_elsewhere() {
-        for name in ["Ada", "Jos\u{e9} \u{645}", "O'Neil & Sons", "Acme 2.0"] {
+        for name in ["Ada", "Jos\u{e9} \u{645}", "O'Neil & Sons", "Acme 2.0/3.0", "Booking.com", "A/S Nord"] {
             assert!(is_plain_name(name), "{name}");
         }
-        for name in ["go to https://evil.example", "HTTP\u{ff1a}//x", "WWW.evil.example", "a\u{202e}b", "a\nb"] {
+        for name in [
+            "go to https://evil.example",
+            "HTTP\u{ff1a}//x",
+            "WWW.evil.example",
+            "at evil.example/win",
+            "a\u{202e}b",
+            "a\nb",
+        ] {
             assert!(!is_plain_name(name), "{name}");
         }
     }

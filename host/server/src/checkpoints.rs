@@ -4,6 +4,7 @@
 use std::{
     fs,
     io::ErrorKind,
+    os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
     sync::{Mutex, PoisonError},
 };
@@ -20,7 +21,11 @@ pub(crate) struct CheckpointFiles {
 
 impl CheckpointFiles {
     pub(crate) fn open(directory: PathBuf) -> Result<Self, String> {
-        fs::create_dir_all(&directory).map_err(|error| wrong(&directory, &error))?;
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&directory)
+            .map_err(|error| wrong(&directory, &error))?;
         Ok(Self { directory, turn: Mutex::new(()) })
     }
 

@@ -7,12 +7,14 @@ use std::{
     net::{IpAddr, SocketAddr},
     pin::Pin,
     sync::Arc,
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
 use ipnet::IpNet;
 use purlin_domain::{
+    Timestamp,
     address::is_public,
+    clock::{Clock, SystemClock},
     fetch::{FetchRequest, Fetched},
 };
 use purlin_service::egress::{Answered, FetchError, Post, PostError, SendHttp};
@@ -115,7 +117,8 @@ fn retry_after(text: &str) -> Option<Duration> {
     if let Ok(seconds) = text.trim().parse() {
         return Some(Duration::from_secs(seconds));
     }
-    httpdate::parse_http_date(text.trim()).ok()?.duration_since(SystemTime::now()).ok()
+    let until = Timestamp::from(httpdate::parse_http_date(text.trim()).ok()?);
+    (until - SystemClock.now()).to_std().ok()
 }
 
 impl Egress {
@@ -216,7 +219,7 @@ fn refused_or_failed(error: &reqwest::Error) -> PostError {
 
 /// Every address of a name lies where nothing may be sent.
 #[derive(Debug, thiserror::Error)]
-#[error("{0} does not resolve to an address that may be sent to")]
+#[error("{0} does not resolve to an address of the open internet, or of a network that the operator allows")]
 struct NotPublic(String);
 
 /// Resolves names to addresses that may be connected to.
@@ -238,6 +241,14 @@ impl Resolve for Guarded {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_receiver_asks_for_a_pause_in_seconds_or_until_a_date() {
+        assert_eq!(retry_after(" 120 "), Some(Duration::from_secs(120)));
+        let in_an_hour = httpdate::fmt_http_date((SystemClock.now() + Duration::from_secs(3_600)).into());
+        assert!(retry_after(&in_an_hour).is_some_and(|pause| (3_590..=3_600).contains(&pause.as_secs())));
+        assert_eq!(["Sun, 06 Nov 1994 08:49:37 GMT", "soon", "-1"].map(retry_after), [None; 3]);
+    }
 
     #[test]
     fn what_may_be_sent_to_is_told_by_the_url() {

@@ -21,6 +21,7 @@ use crate::{
     change::{Change, Mutation},
     list::{ListPage, ListQuery, Prepared},
     opaque,
+    users::require_what_they_may,
 };
 
 /// Keys of one user at most.
@@ -125,6 +126,9 @@ pub async fn create(platform: &Platform, principal: &Principal, new: NewApiKey) 
 pub async fn delete(platform: &Platform, principal: &Principal, id: ApiKeyId) -> Result<()> {
     let mut change = Mutation::begin(platform, principal).await?;
     let key = api_keys::by_id(&mut change.tx, id).await?.ok_or(ServiceError::NotFound)?;
+    if principal.actor.user() != Some(key.user_id) {
+        require_what_they_may(&mut change.tx, principal, key.user_id).await?;
+    }
     api_keys::delete(&mut change.tx, id).await?;
     change.note(Change {
         what: "api_key.deleted",

@@ -106,13 +106,14 @@ pub async fn list(platform: &Platform, principal: &Principal, query: &ListQuery)
     let prepared = Prepared::new(platform, principal.tenant, "events", &events::fields(), query)?;
     let mut tx = platform.db.read(principal.tenant).await?;
     let mut page = events::list(&mut tx, &prepared.slice()).await?;
-    page.rows = page.rows.into_iter().map(|event| event.outside(&platform.settings.public_url)).collect();
+    page.rows.iter_mut().for_each(|event| event.show_outside(&platform.settings.public_url));
     Ok(prepared.page(platform, page))
 }
 
 /// One event.
 pub async fn get(platform: &Platform, principal: &Principal, id: EventId) -> Result<Event> {
     let mut tx = platform.db.read(principal.tenant).await?;
-    let event = events::by_id(&mut tx, id).await?.ok_or(ServiceError::NotFound)?;
-    Ok(event.outside(&platform.settings.public_url))
+    let mut event = events::by_id(&mut tx, id).await?.ok_or(ServiceError::NotFound)?;
+    event.show_outside(&platform.settings.public_url);
+    Ok(event)
 }

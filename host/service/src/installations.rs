@@ -368,7 +368,7 @@ pub async fn get(platform: &Platform, principal: &Principal, plugin: &str) -> Re
     view(&mut tx, installation, &loaded).await
 }
 
-async fn view(tx: &mut TenantTx, installation: Installation, loaded: &Loaded) -> Result<InstallationView> {
+async fn view(tx: &mut TenantTx, mut installation: Installation, loaded: &Loaded) -> Result<InstallationView> {
     let descriptor = &loaded.descriptor;
     let asks_for = descriptor.asks_for();
     let grants: PermissionSet = serde_json::from_value(installation.grants.clone()).map_err(ServiceError::internal)?;
@@ -381,6 +381,9 @@ async fn view(tx: &mut TenantTx, installation: Installation, loaded: &Loaded) ->
     };
     let secrets = descriptor.secrets.iter().map(secret).collect();
     let last_step = upgrade::last_step(tx, &installation.plugin).await?;
+    if installation.reason.is_none() {
+        installation.reason = last_step.as_ref().and_then(StepView::failure);
+    }
     let settings_schema = descriptor.settings.clone();
     Ok(InstallationView { installation, asks_for, not_granted, settings_schema, secrets, last_step })
 }

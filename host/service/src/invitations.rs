@@ -179,6 +179,10 @@ pub async fn revoke(platform: &Platform, principal: &Principal, id: InvitationId
     change.finish(()).await
 }
 
+fn is_good(found: &Invitation, digest: &str, now: purlin_domain::Timestamp) -> bool {
+    found.status == "pending" && found.secret_hash == digest && found.expires_at > now
+}
+
 /// Accept an invitation: the account is made, its address proven, and signed in.
 pub async fn accept(platform: &Platform, request: AcceptInvitation, origin: &Origin) -> Result<SignedIn> {
     limit_address(platform, origin).await?;
@@ -197,12 +201,15 @@ pub async fn accept(platform: &Platform, request: AcceptInvitation, origin: &Ori
         ServiceError::invalid("/token", "token", "this invitation is not valid; it may have been used or be too old")
     };
     let token = opaque::read_invitation_token(&request.token).ok_or_else(bad)?;
+    // A hash is dear, so a token that is not good is refused before one is made.
+    let found = invitations::by_id(&mut platform.db.read(token.tenant).await?, InvitationId(token.id)).await?;
+    found.filter(|found| is_good(found, &token.digest(), platform.now())).ok_or_else(bad)?;
     let hash = platform.hasher.hash(&Hashing::SigningIn(origin.ip), &request.password).await?;
     let user_id = platform.id();
     let principal = auth::person(token.tenant, user_id, origin);
     let mut change = Mutation::begin(platform, &principal).await?;
     let found = invitations::by_id(&mut change.tx, InvitationId(token.id)).await?.ok_or_else(bad)?;
-    let good = found.status == "pending" && found.secret_hash == token.digest() && found.expires_at > change.now;
+    let good = is_good(&found, &token.digest(), change.now);
     let tenant = tenants::own(&mut change.tx).await?.filter(|tenant| good && tenant.status == TenantStatus::Active);
     let tenant = tenant.ok_or_else(bad)?;
     let mut after = Invitation { status: "accepted".to_owned(), ..found.clone() };

@@ -44,7 +44,7 @@ pub use why::{Why, why};
 use crate::{
     Platform, Result, ServiceError,
     list::{ListPage, ListQuery, Prepared},
-    native,
+    native, reports,
     unit::{CommitError, Unit},
 };
 
@@ -202,6 +202,9 @@ async fn add(platform: &Platform, unit: &mut Unit, request: &JobRequest) -> Resu
     let id = if native::is_open(kind) {
         if let Some(needed) = native::check(kind, payload)? {
             unit.require(&needed.resource, &needed.action)?;
+        }
+        if kind == reports::KIND {
+            reports::check(platform, unit.principal(), payload).await?;
         }
         let job = NewJob::new(platform.id(), kind, payload.clone(), platform.now());
         unit.enqueue_as(CORE, job, options).await?

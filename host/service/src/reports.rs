@@ -15,6 +15,7 @@ use purlin_domain::{
     job::JobState,
     principal::Principal,
     record::CollectionRef,
+    text::normalized,
 };
 use purlin_store::jobs::{self, Claimed, Outcome};
 use serde::{Deserialize, Serialize};
@@ -112,6 +113,22 @@ pub(crate) fn needs(payload: &Json) -> Result<Permission> {
         Source::Person(_) => "*".to_owned(),
     };
     Ok(Permission::new(resource, "read"))
+}
+
+/// Refuse an order of what is not there, or with a filter that is wrong, before it is a job.
+pub(crate) async fn check(platform: &Platform, principal: &Principal, payload: &Json) -> Result<()> {
+    let order = Order::read(payload)?;
+    let query = ListQuery { tree: order.filter.clone(), size: Some(1), ..ListQuery::default() };
+    let found = match order.source()? {
+        Source::Users => users::list(platform, principal, &query).await.map(drop),
+        Source::Audit => audit::list(platform, principal, &query).await.map(drop),
+        Source::Collection(of) => records::list(platform, principal, &of, &query).await.map(drop),
+        Source::Person(_) => Ok(()),
+    };
+    found.map_err(|error| match error {
+        ServiceError::NotFound => ServiceError::invalid("/payload/of", "unknown", "there is no such collection"),
+        other => other.within("/payload"),
+    })
 }
 
 /// Delete the files of jobs that are not remembered any more; how many.
@@ -316,7 +333,11 @@ fn cell(value: &Json) -> String {
         Json::String(text) => text.clone(),
         other => return other.to_string(),
     };
-    if text.starts_with(['=', '+', '-', '@', '\t', '\r']) { format!("'{text}") } else { text }
+    let begins = |first: char| matches!(first, '=' | '+' | '-' | '@' | '|');
+    // Also behind what a spreadsheet takes for white space or the end of a cell, and in full width.
+    let shown = normalized(&text);
+    let is_formula = shown.trim_start_matches(|c: char| c.is_whitespace() || c == ';').starts_with(begins);
+    if is_formula || text.starts_with(['\t', '\r']) { format!("'{text}") } else { text }
 }
 
 /// A report, to be read.
@@ -364,6 +385,16 @@ mod tests {
         let more = String::from_utf8(csv(&rows[1..], &columns, false).unwrap()).unwrap();
         assert_eq!(more, "1.5,,2,\r\n", "the second page has no head");
         assert!(csv(&rows, &columns[..2], false).is_err(), "no column is left out without a word");
+    }
+
+    #[test]
+    fn a_cell_is_no_formula_however_it_is_written() {
+        for text in ["=1", " =1", ";=1", "\u{ff1d}1", "+1", "-1", "@x", "|cmd", "\t=1", "\rx"] {
+            assert_eq!(cell(&json!(text)), format!("'{text}"));
+        }
+        for text in ["a=1", "1;=", "", "\u{e9}"] {
+            assert_eq!(cell(&json!(text)), text);
+        }
     }
 
     #[test]

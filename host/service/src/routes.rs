@@ -6,6 +6,7 @@ use std::sync::Arc;
 use base64::{Engine, engine::general_purpose::STANDARD};
 use purlin_domain::{
     access::Authority,
+    descriptor::Route,
     error::{HostError, Violation},
     guest::Ended,
     limits::GuestLimits,
@@ -54,6 +55,11 @@ pub async fn admit(platform: &Platform, principal: &Principal, plugin: &str, met
     access::require(principal, &route.permission)
 }
 
+/// Whether a route sees a header that plugins may see: one that begins with `x-` where it names it.
+fn is_seen(route: &Route, name: &str) -> bool {
+    !name.starts_with("x-") || route.headers.iter().any(|own| own == name)
+}
+
 /// Let a plugin answer a request, for its caller.
 pub async fn answer(
     platform: &Arc<Platform>,
@@ -76,7 +82,7 @@ pub async fn answer(
             path: asked.path.clone(),
             params,
             query: asked.query.clone(),
-            headers: asked.headers.clone(),
+            headers: asked.headers.iter().filter(|(name, _)| is_seen(route, name)).cloned().collect(),
             body: asked.body.clone(),
         };
         match attempt(platform, principal, &running, request, &sent).await {

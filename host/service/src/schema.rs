@@ -1,5 +1,5 @@
 //! JSON Schemas of plugins and of the platform: compiled once, never fetched from anywhere, their
-//! patterns matched in linear time. A validator cannot be interrupted, so [the cost](cost) of a
+//! patterns matched in linear time. A validator cannot be interrupted, so the cost of a
 //! validation is known before it begins, and one that would take too long is refused.
 
 mod cost;
@@ -197,6 +197,68 @@ mod tests {
         let ordinary = json!({ "items": { "type": "object", "properties": { "a": { "type": "string" } } } });
         let many = Json::from(vec![json!({ "a": "x" }); 20_000]);
         assert!(Schema::compile(&ordinary).ok().unwrap().violations(&many).is_empty());
+    }
+
+    /// What it is, the schema, and how a document of a size is made.
+    type Worst = (&'static str, Json, fn(usize) -> Json);
+
+    /// Schemas that make the validator do as much as they can, each with how a document of a size is made.
+    fn worst() -> Vec<Worst> {
+        let items = |schema: Json| json!({ "items": schema });
+        let listed: Vec<Json> = (0..500).map(|i| json!({ "const": format!("{i:0>100}") })).collect();
+        let wide: Vec<Json> = (0..300)
+            .map(|i| json!({ "required": [format!("k{i}")], "properties": { "a": { "type": "null" } } }))
+            .collect();
+        let mut doubled = doubling(10);
+        doubled["$defs"]["a0"] = json!({ "type": "object", "required": ["x"], "minProperties": 3 });
+        let doubled = json!({ "$defs": doubled["$defs"], "items": { "$ref": "#/$defs/a10" } });
+        let patterns: Vec<Json> =
+            (0..100).map(|i| json!({ "pattern": format!(r"(\w{{{}}}\s?)+x$", 20 + i % 10) })).collect();
+        let names: serde_json::Map<String, Json> =
+            (0..90).map(|i| (format!("^(a|b)*{i}$"), json!({ "type": "integer" }))).collect();
+        vec![
+            ("many constants", items(json!({ "oneOf": listed })), |n| json!(vec!["x".repeat(100); n])),
+            ("many forms", items(json!({ "anyOf": wide })), |n| json!(vec![json!({ "a": 1 }); n])),
+            ("references that double", doubled, |n| json!(vec![json!({ "y": 1 }); n])),
+            ("many patterns", json!({ "allOf": patterns }), |n| json!("ab ".repeat(n))),
+            ("a large pattern", json!({ "pattern": r"(\w{20}){5}(\d|x)*$" }), |n| json!("a".repeat(n))),
+            ("names by patterns", json!({ "patternProperties": names }), |n| {
+                (0..n).map(|i| (format!("{}{i}", "ab".repeat(20)), json!("x"))).collect()
+            }),
+            ("items compared", json!({ "uniqueItems": true }), |n| (0..n).map(|i| json!({ "a": [i, "x"] })).collect()),
+            (
+                "unevaluated",
+                json!({ "allOf": [{ "properties": { "a": {} } }], "unevaluatedProperties": { "type": "null" } }),
+                |n| (0..n).map(|i| (format!("k{i}"), json!(1))).collect(),
+            ),
+            ("formats", items(json!({ "format": "date-time" })), |n| json!(vec!["2026-01-01T00:00:00Z"; n])),
+            ("mail addresses", items(json!({ "format": "idn-email" })), |n| json!(vec!["a.b@m\u{fc}nchen.example"; n])),
+        ]
+    }
+
+    #[test]
+    #[expect(clippy::print_stdout, reason = "figures that are measured are shown")]
+    fn the_worst_schema_and_document_that_are_accepted_take_a_quarter_of_a_second() {
+        for (what, schema, document) in worst() {
+            let schema = Schema::compile(&schema).unwrap_or_else(|wrong| panic!("{what}: {wrong:?}"));
+            // The largest document that is accepted, and fits into a request.
+            let (mut low, mut high) = (1_usize, 1 << 20);
+            while low < high {
+                let middle = (low + high).div_ceil(2);
+                let candidate = document(middle);
+                let fits = candidate.to_string().len() <= 1 << 20;
+                if fits && schema.plan.steps(&candidate) <= STEPS_MAX { low = middle } else { high = middle - 1 }
+            }
+            let largest = document(low);
+            let began = Instant::now();
+            let found = schema.violations(&largest);
+            let took = began.elapsed();
+            println!("{what}: {low}, {} steps, {took:?}, {} faults", schema.plan.steps(&largest), found.len());
+            assert!(found.iter().all(|fault| fault.code != "schema_cost"), "{what}");
+            // A figure of releases; a development build is several times slower.
+            let most = if cfg!(debug_assertions) { 20_000 } else { 250 };
+            assert!(took.as_millis() <= most, "{what}: {took:?}");
+        }
     }
 
     #[test]

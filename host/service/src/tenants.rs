@@ -59,7 +59,7 @@ static SETTINGS: LazyLock<std::result::Result<Schema, Vec<Violation>>> =
 pub struct ChangeTenant {
     /// Its name for people.
     pub name: Option<String>,
-    /// The host name it is reached by; null removes it.
+    /// The host name it is to be reached by, once whoever runs the platform approves it; null removes it.
     #[serde(default, deserialize_with = "present")]
     pub domain: Option<Option<String>>,
     /// A JSON Merge Patch (RFC 7396) of its settings.
@@ -142,6 +142,9 @@ pub async fn change_me(
     let mut after = before.clone();
     after.name = wanted.name.map_or(after.name, |name| name.trim().to_owned());
     after.domain = wanted.domain.map_or(after.domain, |domain| domain.map(|d| d.to_lowercase()));
+    if after.domain != before.domain {
+        after.domain_approved_at = None;
+    }
     if let Some(patch) = wanted.settings {
         json_patch::merge(&mut after.settings, &patch);
         check_settings(&after.settings)?;
@@ -249,6 +252,32 @@ pub async fn change_plan(
         .await
 }
 
+/// A host name that a tenant claims.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ApproveDomain {
+    /// The host name, as the tenant has it.
+    pub domain: String,
+}
+
+/// Let people sign in to a tenant by the host name that it claims.
+pub async fn approve_domain(
+    platform: &Platform,
+    principal: &Principal,
+    id: TenantId,
+    wanted: &ApproveDomain,
+) -> Result<Tenant> {
+    let claimed = get(platform, principal, id).await?;
+    if claimed.domain.as_ref() != Some(&wanted.domain) {
+        return Err(ServiceError::invalid("/domain", "unclaimed", "the tenant does not claim this host name"));
+    }
+    let now = platform.now();
+    operate(platform, principal, id, "tenant.domain_approved", Some(claimed.updated_at), |tenant| {
+        tenant.domain_approved_at = tenant.domain_approved_at.or(Some(now));
+    })
+    .await
+}
+
 /// Suspend a tenant: its people, keys, jobs and plugins stop; its data stays.
 pub async fn suspend(platform: &Platform, principal: &Principal, id: TenantId) -> Result<Tenant> {
     if id == principal.tenant {
@@ -282,7 +311,7 @@ async fn operate(
     expect(before.updated_at, expected)?;
     let mut after = before.clone();
     apply(&mut after);
-    let shown = |tenant: &Tenant| json!({ "status": tenant.status, "plan": tenant.plan });
+    let shown = |tenant: &Tenant| json!({ "status": tenant.status, "plan": tenant.plan, "domain_approved_at": tenant.domain_approved_at });
     let changes = difference(&shown(&before), &shown(&after));
     if changes.as_object().is_some_and(|changes| !changes.is_empty()) {
         update(&mut change, &before, &mut after).await?;

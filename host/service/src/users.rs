@@ -1,12 +1,14 @@
 //! The people of a tenant.
 
+mod authority;
+
 use purlin_domain::{
     Json,
     audit::difference,
     error::Violation,
     id::{RoleId, UserId},
     plan::ADMIN,
-    principal::{Actor, Principal},
+    principal::Principal,
 };
 use purlin_store::{
     StoreError, TenantTx, api_keys, jobs, one_time_tokens, roles, roles::Role, second_factors, sessions, usage, users,
@@ -24,6 +26,9 @@ use crate::{
     native,
     password::Hashing,
 };
+
+pub(crate) use authority::{grantable, require_what_they_may};
+use authority::{is_self, keep_an_admin, require_what_it_permits};
 
 /// Roles of one user at most.
 const ROLES_MAX: usize = 50;
@@ -243,70 +248,6 @@ async fn within_plan(platform: &Platform, tx: &mut TenantTx) -> Result<()> {
     let Some(ceiling) = platform.settings.plans.get(&tenant.plan).users_max else { return Ok(()) };
     if usage::users(tx).await? > i64::try_from(ceiling).unwrap_or(i64::MAX) {
         return Err(ServiceError::Closed("plan_limit", "the tenant's plan has no room for another user"));
-    }
-    Ok(())
-}
-
-/// Roles that the principal may give: nobody grants what they lack.
-pub(crate) async fn grantable(tx: &mut TenantTx, principal: &Principal, ids: &[RoleId]) -> Result<Vec<Role>> {
-    if ids.len() > ROLES_MAX {
-        return Err(ServiceError::invalid("/role_ids", "size", format!("at most {ROLES_MAX}")));
-    }
-    let mut all = Vec::new();
-    for (i, id) in ids.iter().enumerate() {
-        let unknown =
-            || ServiceError::invalid(&format!("/role_ids/{i}"), "unknown", "there is no such role in the tenant");
-        all.push(roles::by_id(tx, *id).await?.ok_or_else(unknown)?);
-        require_what_it_permits(tx, principal, *id).await?;
-    }
-    Ok(all)
-}
-
-async fn require_what_it_permits(tx: &mut TenantTx, principal: &Principal, id: RoleId) -> Result<()> {
-    let permits = roles::permissions_of(tx, id).await?;
-    let permits: Vec<_> = permits.iter().map(|p| p.permission()).collect();
-    access::require_all(principal, &permits)
-}
-
-/// Nobody takes over, or locks out, somebody who may do more.
-async fn require_what_they_may(tx: &mut TenantTx, principal: &Principal, user: UserId) -> Result<()> {
-    // A key is not its maker: it takes what the maker may.
-    if principal.actor == Actor::User(user) {
-        return Ok(());
-    }
-    let target = users::by_id(tx, user).await?.ok_or(ServiceError::NotFound)?;
-    if target.is_operator {
-        access::require_operator(principal)?;
-    }
-    for role in roles::of_user(tx, user).await? {
-        require_what_it_permits(tx, principal, role.id).await?;
-    }
-    Ok(())
-}
-
-/// Whether a change is of the caller's own account, also by a key of theirs.
-fn is_self(principal: &Principal, user: UserId) -> bool {
-    principal.actor.user() == Some(user)
-}
-
-/// Refuse to leave the tenant without an active administrator, and the platform without an operator.
-async fn keep_an_admin(tx: &mut TenantTx, user: &User) -> Result<()> {
-    let is_operator = user.is_operator;
-    let user = user.id;
-    // Counting holds the administrators' role, so who has it does not change any more.
-    let others = roles::other_admins(tx, user).await?;
-    let is_admin = roles::of_user(tx, user).await?.iter().any(|role| role.is_system && role.name == ADMIN);
-    if is_admin && others == 0 {
-        return Err(ServiceError::Conflict(
-            "last_admin",
-            "this is the last active administrator; make another one first".to_owned(),
-        ));
-    }
-    if is_operator && users::other_operators(tx, user).await? == 0 {
-        return Err(ServiceError::Conflict(
-            "last_operator",
-            "this is the last operator; make another one first: `purlin operator add`".to_owned(),
-        ));
     }
     Ok(())
 }

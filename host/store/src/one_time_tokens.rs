@@ -55,6 +55,18 @@ pub async fn delete_of_user(tx: &mut TenantTx, user: UserId) -> Result<u64> {
     tx.execute("DELETE FROM one_time_tokens WHERE tenant_id = $1 AND user_id = $2", params![user]).await
 }
 
+/// Whether a token could be [taken](take) now.
+pub async fn is_good(tx: &mut TenantTx, id: Uuid, purpose: &str, secret_hash: &str, now: Timestamp) -> Result<bool> {
+    let row: Option<(Uuid,)> = tx
+        .fetch_optional(
+            "SELECT user_id FROM one_time_tokens
+             WHERE tenant_id = $1 AND id = $2 AND purpose = $3 AND secret_hash = $4 AND expires_at > $5 AND used_at IS NULL",
+            params![id, purpose, secret_hash, now],
+        )
+        .await?;
+    Ok(row.is_some())
+}
+
 /// Forget tokens that ended before this.
 pub async fn delete_expired(tx: &mut PlatformTx, cutoff: Timestamp) -> Result<u64> {
     tx.execute("DELETE FROM one_time_tokens WHERE expires_at < $1", params![cutoff]).await

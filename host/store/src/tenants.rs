@@ -23,8 +23,10 @@ pub struct Tenant {
     pub name: String,
     /// Its name in sign-in and addresses; unique.
     pub slug: String,
-    /// The host name it is reached by; unique.
+    /// The host name it is to be reached by; unique.
     pub domain: Option<String>,
+    /// When whoever runs the platform approved the host name; until then it leads nowhere.
+    pub domain_approved_at: Option<Timestamp>,
     /// Whether it is served.
     #[sqlx(try_from = "String")]
     pub status: TenantStatus,
@@ -64,7 +66,7 @@ pub async fn insert(tx: &mut TenantTx, tenant: &Tenant) -> Result<()> {
 macro_rules! own {
     ($lock:literal) => {
         concat!(
-            "SELECT id, name, slug, domain, status, plan, settings, provisioned_at, created_at, updated_at FROM tenants WHERE id = $1",
+            "SELECT id, name, slug, domain, domain_approved_at, status, plan, settings, provisioned_at, created_at, updated_at FROM tenants WHERE id = $1",
             $lock
         )
     };
@@ -90,7 +92,8 @@ pub async fn hold(tx: &mut TenantTx) -> Result<Option<Tenant>> {
 pub async fn update(tx: &mut TenantTx, tenant: &Tenant, read_at: Timestamp) -> Result<bool> {
     let changed = tx
         .execute(
-            "UPDATE tenants SET name = $2, domain = $3, settings = $4, status = $5, plan = $6, provisioned_at = $7, updated_at = $8
+            "UPDATE tenants SET name = $2, domain = $3, settings = $4, status = $5, plan = $6, provisioned_at = $7, updated_at = $8,
+                domain_approved_at = $10
              WHERE id = $1 AND updated_at = $9",
             params![
                 &tenant.name,
@@ -100,7 +103,8 @@ pub async fn update(tx: &mut TenantTx, tenant: &Tenant, read_at: Timestamp) -> R
                 &tenant.plan,
                 tenant.provisioned_at,
                 tenant.updated_at,
-                read_at
+                read_at,
+                tenant.domain_approved_at
             ],
         )
         .await?;
@@ -113,9 +117,10 @@ pub async fn id_by_slug(tx: &mut PlatformTx, slug: &str) -> Result<Option<Tenant
     Ok(row.map(|(id,)| TenantId(id)))
 }
 
-/// The tenant that is reached by this host name.
+/// The tenant that is reached by this host name, where that was approved.
 pub async fn id_by_domain(tx: &mut PlatformTx, domain: &str) -> Result<Option<TenantId>> {
-    let row: Option<(Uuid,)> = tx.fetch_optional("SELECT id FROM tenants WHERE domain = $1", params![domain]).await?;
+    let sql = "SELECT id FROM tenants WHERE domain = $1 AND domain_approved_at IS NOT NULL";
+    let row: Option<(Uuid,)> = tx.fetch_optional(sql, params![domain]).await?;
     Ok(row.map(|(id,)| TenantId(id)))
 }
 
@@ -176,7 +181,18 @@ impl Weigh for Tenant {
 
 /// A page of all tenants.
 pub async fn list(tx: &mut PlatformTx, slice: &Slice<'_>) -> Result<Page<Tenant>> {
-    let columns =
-        &["id", "name", "slug", "domain", "status", "plan", "settings", "provisioned_at", "created_at", "updated_at"];
+    let columns = &[
+        "id",
+        "name",
+        "slug",
+        "domain",
+        "domain_approved_at",
+        "status",
+        "plan",
+        "settings",
+        "provisioned_at",
+        "created_at",
+        "updated_at",
+    ];
     tx.list(&Listing { table: "tenants", columns, scope: Vec::new(), slice }).await
 }

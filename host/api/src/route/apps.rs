@@ -10,7 +10,7 @@ use axum::{
     },
     response::{IntoResponse, Response},
 };
-use purlin_domain::{id::RecordId, record::CollectionRef, route::GuestResponse};
+use purlin_domain::{descriptor::is_of_proxies, id::RecordId, record::CollectionRef, route::GuestResponse};
 use purlin_service::{
     ServiceError, personal, records,
     routes::{self, Asked},
@@ -27,23 +27,10 @@ use crate::{
 
 /// The media type of what a plugin takes and answers, as far as the document can tell.
 pub(crate) const ANYTHING: &str = "application/octet-stream";
-/// Headers that plugins see, beside those that begin with one of [`SHOWN`]: neither credentials
-/// nor what concerns the connection or a proxy before the host.
+/// Headers that plugins see, beside those that begin with one of [`SHOWN`], of which those with `x-`
+/// only where the route names them: neither credentials nor what concerns the connection or a proxy before the host.
 const SHOWN_WHOLE: [HeaderName; 2] = [header::USER_AGENT, header::ORIGIN];
 const SHOWN: [&str; 4] = ["accept", "content-", "if-", "x-"];
-/// What proxies add, and what they obey: neither goes through.
-const OF_PROXIES: [&str; 10] = [
-    "x-accel-",
-    "x-amz",
-    "x-auth",
-    "x-forwarded-",
-    "x-lighttpd-",
-    "x-litespeed-",
-    "x-real-ip",
-    "x-reproxy-",
-    "x-request-id",
-    "x-sendfile",
-];
 /// Headers that plugins may set beside those that begin with `x-`.
 const LEFT_TO_PLUGINS: [HeaderName; 8] = [
     header::CONTENT_TYPE,
@@ -176,7 +163,7 @@ fn begins_with_one(name: &HeaderName, beginnings: &[&str]) -> bool {
 }
 
 fn is_shown(name: &HeaderName) -> bool {
-    (SHOWN_WHOLE.contains(name) || begins_with_one(name, &SHOWN)) && !begins_with_one(name, &OF_PROXIES)
+    (SHOWN_WHOLE.contains(name) || begins_with_one(name, &SHOWN)) && !is_of_proxies(name.as_str())
 }
 
 /// What a plugin answered. Whatever it is, no page of it runs as one of the platform's, and no
@@ -189,7 +176,7 @@ pub(crate) fn response(answer: GuestResponse) -> Response {
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));
     for (name, value) in answer.headers {
         let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::try_from(value)) else { continue };
-        let is_own = name.as_str().starts_with("x-") && !begins_with_one(&name, &OF_PROXIES);
+        let is_own = name.as_str().starts_with("x-") && !is_of_proxies(name.as_str());
         if name == header::VARY {
             headers.append(name, value);
         } else if is_own || LEFT_TO_PLUGINS.contains(&name) {

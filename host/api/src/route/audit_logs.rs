@@ -3,17 +3,20 @@
 use axum::{
     body::{Body, Bytes},
     extract::State,
-    http::header::{CONTENT_DISPOSITION, CONTENT_TYPE},
+    http::{
+        HeaderMap,
+        header::{CONTENT_DISPOSITION, CONTENT_TYPE},
+    },
     response::{IntoResponse, Response},
 };
 use futures_util::stream;
-use purlin_domain::principal::Principal;
+use purlin_domain::{access::Permission, principal::Principal};
 use purlin_service::{ServiceError, audit, list::ListQuery, list::SIZE_MAX};
 use uuid::Uuid;
 
 use crate::{
     App,
-    caller::Caller,
+    caller::{Caller, Standing},
     extract::{InPath, InQuery, Searched},
     problem::Problem,
     reply::{Answer, Reply},
@@ -43,6 +46,7 @@ pub(crate) async fn verify(State(app): State<App>, Caller(caller): Caller) -> An
 pub(crate) async fn export(
     State(app): State<App>,
     Caller(caller): Caller,
+    headers: HeaderMap,
     InQuery(mut query): InQuery,
 ) -> Result<Response, Problem> {
     if query.sort.is_empty() {
@@ -56,13 +60,17 @@ pub(crate) async fn export(
     query.size = Some(SIZE_MAX);
     // What is wrong with the query is told before the first line is.
     let first = page(&app, &caller, &query).await?;
+    let standing = Standing::of(&headers, Permission::new("audit", "read"));
     let lines = stream::try_unfold(Some((Some(first), query)), move |state| {
-        let (app, caller) = (app.clone(), caller.clone());
+        let (app, caller, standing) = (app.clone(), caller.clone(), standing.clone());
         async move {
             let Some((ready, mut query)) = state else { return Ok(None) };
             let (text, next) = match ready {
                 Some(ready) => ready,
-                None => page(&app, &caller, &query).await.map_err(std::io::Error::other)?,
+                None => {
+                    standing.check(&app).await.map_err(std::io::Error::other)?;
+                    page(&app, &caller, &query).await.map_err(std::io::Error::other)?
+                }
             };
             query.after = next;
             let rest = query.after.is_some().then_some((None, query));

@@ -23,7 +23,8 @@ use crate::{
 static DOCUMENT: LazyLock<Bytes> = LazyLock::new(|| Bytes::from(openapi::document().to_string()));
 
 /// The page loads what this host serves, and nothing else.
-const POLICY: &str = "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:";
+const POLICY: &str =
+    "default-src 'self'; frame-ancestors 'none'; style-src 'self' 'unsafe-inline'; img-src 'self' data:";
 
 pub(crate) async fn document() -> Response {
     ([(CONTENT_TYPE, "application/json")], DOCUMENT.clone()).into_response()

@@ -4,19 +4,16 @@ use std::{convert::Infallible, future::ready, time::Duration};
 
 use axum::{
     extract::{OriginalUri, State},
-    http::{
-        HeaderMap, HeaderName,
-        header::{AUTHORIZATION, LOCATION},
-    },
+    http::{HeaderMap, HeaderName, header::LOCATION},
     response::{
         IntoResponse, Response,
         sse::{self, KeepAlive, Sse},
     },
 };
 use futures_util::{StreamExt, stream};
-use purlin_domain::{access::Permission, audit::Origin, id::EventId, pattern::Pattern};
+use purlin_domain::{access::Permission, id::EventId, pattern::Pattern};
 use purlin_service::{
-    ServiceError, access,
+    ServiceError,
     events::{self, NewEventRequest, Replay, ReplayMany, Stream},
     store::events::Placed,
     users::Enqueued,
@@ -25,7 +22,7 @@ use serde_json::json;
 
 use crate::{
     App,
-    caller::Caller,
+    caller::{Caller, Standing},
     extract::{Body, InPath, InQuery, Searched},
     problem::Problem,
     reply::{Answer, Reply},
@@ -112,12 +109,11 @@ pub(crate) async fn stream(
         Some(id) => Some(id.parse().map_err(|why| bad("Last-Event-ID", why))?),
         None => None,
     };
-    let token = text(AUTHORIZATION.as_str()).unwrap_or_default();
-    let token = token.split_once(' ').map_or("", |(_, token)| token.trim()).to_owned();
+    let standing = Standing::of(&headers, Permission::new("events", "read"));
     let stream = events::stream(&app, caller.tenant, pattern, after).await?;
     // A client that is cut off before the first event knows from this where to go on.
     let begin = stream::once(ready(Ok::<_, Infallible>(sse::Event::default().id(stream.place().to_string()))));
-    let listener = Listener { app, token, stream, ready: Vec::new().into_iter() };
+    let listener = Listener { app, standing, stream, ready: Vec::new().into_iter() };
     let told = stream::unfold(listener, |mut listener| async move {
         let placed = listener.next().await?;
         Some((Ok::<_, Infallible>(told(&placed)), listener))
@@ -131,7 +127,7 @@ const UNBUFFERED: HeaderName = HeaderName::from_static("x-accel-buffering");
 
 struct Listener {
     app: App,
-    token: String,
+    standing: Standing,
     stream: Stream,
     ready: std::vec::IntoIter<Placed>,
 }
@@ -143,8 +139,7 @@ impl Listener {
             if let Some(placed) = self.ready.next() {
                 return Some(placed);
             }
-            let principal = access::authenticate(&self.app, &self.token, Origin::default()).await.ok()?;
-            access::require(&principal, &Permission::new("events", "read")).ok()?;
+            self.standing.check(&self.app).await.ok()?;
             self.ready = self.stream.next(LOOK_EVERY).await.ok()?.into_iter();
         }
     }

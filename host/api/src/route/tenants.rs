@@ -2,7 +2,7 @@
 
 use axum::extract::State;
 use purlin_domain::id::TenantId;
-use purlin_service::tenants::{self, ChangePlan, ChangeTenant};
+use purlin_service::tenants::{self, ApproveDomain, ChangePlan, ChangeTenant};
 
 use crate::{
     App,
@@ -42,6 +42,15 @@ pub(crate) async fn search(State(app): State<App>, Caller(caller): Caller, Searc
 
 pub(crate) async fn get(State(app): State<App>, Caller(caller): Caller, InPath(id): InPath<TenantId>) -> Answer {
     Reply::ok(tenants::get(&app, &caller, id).await?)
+}
+
+pub(crate) async fn approve_domain(
+    State(app): State<App>,
+    Caller(caller): Caller,
+    InPath(id): InPath<TenantId>,
+    Body(claim): Body<ApproveDomain>,
+) -> Answer {
+    Reply::ok(tenants::approve_domain(&app, &caller, id, &claim).await?)
 }
 
 pub(crate) async fn change_plan(

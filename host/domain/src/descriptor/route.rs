@@ -51,12 +51,41 @@ pub struct Route {
     /// What it does, in a line.
     #[serde(default)]
     pub summary: String,
+    /// Headers of a request that it sees beside the usual ones, by their names: `x-shop-signature`.
+    #[serde(default)]
+    pub headers: Vec<String>,
 }
 
 /// The methods a route can have.
 const METHODS: [&str; 5] = ["GET", "POST", "PUT", "PATCH", "DELETE"];
 /// Segments of a path at most.
 const SEGMENTS_MAX: usize = 10;
+
+/// Headers that a route names at most.
+const HEADERS_MAX: usize = 20;
+/// What proxies add, and what they obey: no plugin sees it, or sends it.
+const OF_PROXIES: [&str; 10] = [
+    "x-accel-",
+    "x-amz",
+    "x-auth",
+    "x-forwarded-",
+    "x-lighttpd-",
+    "x-litespeed-",
+    "x-real-ip",
+    "x-reproxy-",
+    "x-request-id",
+    "x-sendfile",
+];
+
+/// Whether a header is one of those that proxies add or obey.
+pub fn is_of_proxies(name: &str) -> bool {
+    OF_PROXIES.iter().any(|beginning| name.starts_with(beginning))
+}
+
+fn is_own_header(name: &str) -> bool {
+    let is_plain = name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-');
+    is_plain && (3..=100).contains(&name.len()) && name.starts_with("x-") && !is_of_proxies(name)
+}
 
 impl Route {
     pub(super) fn violations(&self, at: &str, of: &Descriptor) -> Vec<Violation> {
@@ -68,6 +97,11 @@ impl Route {
                 format!("`{}`: use up to {SEGMENTS_MAX} words or {{parameters}}, each after a `/`", self.path),
             ),
             (self.summary.len() <= 200, "summary", "at most 200 bytes".to_owned()),
+            (
+                self.headers.len() <= HEADERS_MAX && self.headers.iter().all(|name| is_own_header(name)),
+                "headers",
+                format!("up to {HEADERS_MAX} names in lower case that begin with `x-`, none of them a proxy's"),
+            ),
             (
                 of.defines(&self.permission),
                 "permission",

@@ -133,6 +133,7 @@ pub async fn resend_verification(platform: &Platform, principal: &Principal) -> 
     if !user.is_verified && limiter::limit(platform, MAILS_TO_ONE, &id.to_string()).await.is_ok() {
         let job = native::mail_job(platform, native::VERIFICATION, id.0, change.now);
         change.enqueue(job);
+        change.note(asked_for(id, "user.verification_requested"));
     }
     change.finish(()).await
 }
@@ -173,7 +174,13 @@ async fn send_reset(
     let mut change = Mutation::begin(platform, &system).await?;
     let job = native::mail_job(platform, native::PASSWORD_RESET, user.id.0, change.now);
     change.enqueue(job);
+    change.note(asked_for(user.id, "user.reset_requested"));
     change.finish(()).await
+}
+
+/// A mail that somebody asked for.
+fn asked_for(user: purlin_domain::id::UserId, what: &'static str) -> Change {
+    Change { what, resource_type: "user", id: user.to_string(), changes: json!({}), data: None }
 }
 
 /// Set a new password by leave of a mail. Every session and key of the account ends, and
@@ -184,6 +191,12 @@ pub async fn reset_password(platform: &Platform, request: ResetPassword, origin:
         return Err(ServiceError::Invalid(vec![wrong]));
     }
     let token = opaque::read_one_time_token(&request.token).ok_or_else(bad_token)?;
+    // A hash is dear, so a token that is not good is refused before one is made.
+    let mut tx = platform.db.read(token.tenant).await?;
+    if !one_time_tokens::is_good(&mut tx, token.id, RESET, &token.digest(), platform.now()).await? {
+        return Err(bad_token());
+    }
+    drop(tx);
     let hash = platform.hasher.hash(&Hashing::SigningIn(origin.ip), &request.password).await?;
     let system = Principal::system(token.tenant, origin.clone());
     let mut change = Mutation::begin(platform, &system).await?;

@@ -143,6 +143,7 @@ pub(crate) async fn provision(
         name: first.tenant_name.trim().to_owned(),
         slug: first.slug.clone(),
         domain: None,
+        domain_approved_at: None,
         status: TenantStatus::Active,
         plan: plan::DEFAULT.to_owned(),
         settings: json!({}),

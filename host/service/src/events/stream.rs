@@ -141,6 +141,9 @@ impl Stream {
         if let Some(pattern) = &self.pattern {
             found.retain(|placed| pattern.matches(&placed.event.event_type));
         }
+        for placed in &mut found {
+            placed.event.show_outside(&self.platform.settings.public_url);
+        }
         Ok((found, is_full))
     }
 }

@@ -30,6 +30,16 @@ pub struct StepView {
     pub updated_at: Timestamp,
 }
 
+impl StepView {
+    /// What is wrong since the plugin failed at the step for good, if it did: the version runs, over
+    /// records that it may have left as they were.
+    pub(super) fn failure(&self) -> Option<String> {
+        let why = self.last_error.as_deref().unwrap_or("it failed");
+        (self.state == "dead")
+            .then(|| format!("the step `{}` is a dead letter: {why}; retry the job, or go back", self.step))
+    }
+}
+
 /// The last step that a plugin was told of.
 pub(super) async fn last_step(tx: &mut TenantTx, plugin: &str) -> Result<Option<StepView>> {
     let Some(job) = jobs::last_of_kind(tx, plugin, LIFECYCLE).await? else { return Ok(None) };

@@ -137,9 +137,9 @@ pub async fn discard(platform: &Platform, principal: &Principal, id: JobId) -> R
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewPause {
-    /// Of this queue; of every one when missing.
+    /// Of this queue; of every one when missing. One of `queue` and `kind` must be there.
     pub queue: Option<Queue>,
-    /// Of this kind; of every one when missing.
+    /// Of this kind; of every one when missing, or `*`.
     pub kind: Option<String>,
     /// Why, for whoever wonders.
     #[serde(default)]
@@ -161,6 +161,10 @@ impl NewPause {
         if self.reason.chars().count() > REASON_CHARS_MAX || self.kind().len() > REASON_CHARS_MAX {
             let why = format!("at most {REASON_CHARS_MAX} characters");
             return Err(ServiceError::invalid("/reason", "length", why));
+        }
+        if self.queue.is_none() && self.kind.is_none() {
+            let why = "say which: a `queue`, a `kind`, or `\"kind\": \"*\"` for all jobs";
+            return Err(ServiceError::invalid("/kind", "required", why));
         }
         let (queue, kind) = (self.queue().to_owned(), self.kind().to_owned());
         Ok(JobPause { queue, kind, reason: self.reason.clone(), created_at: now })

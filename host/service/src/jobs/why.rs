@@ -106,7 +106,8 @@ async fn ready(platform: &Platform, tx: &mut TenantTx, job: &Job) -> Result<(&'s
     let everywhere = job_pauses::list_platform(&mut across).await?;
     if let Some(pause) = own.iter().chain(&everywhere).find(meets) {
         let (queue, kind, reason) = (&pause.queue, &pause.kind, &pause.reason);
-        return Ok(("paused", format!("queue {queue}, kind {kind} is paused: {reason}")));
+        let because = if reason.is_empty() { String::new() } else { format!(": {reason}") };
+        return Ok(("paused", format!("queue {queue}, kind {kind} is paused{because}")));
     }
     let plan = platform.settings.plans.get(&tenant.plan);
     if plan.invocations_per_minute_max == Some(0) {

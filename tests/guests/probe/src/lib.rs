@@ -70,7 +70,7 @@ fn loans() -> Collection {
     Collection::new("loans", schema).references("item", "inventory.items").references_loosely("to", "people")
 }
 
-/// A value of every type that lists compare; `m` is `n` with an index.
+/// A value of every type that lists compare; `m` is `n` with an index, and `due` is `at`.
 fn values() -> Collection {
     let properties = json!({
         "t": { "type": "string" },
@@ -78,10 +78,15 @@ fn values() -> Collection {
         "m": { "type": "number" },
         "k": { "type": "integer" },
         "b": { "type": "boolean" },
+        "colour": { "type": "string", "enum": ["red", "blue"] },
+        "at": { "type": "string", "format": "date-time" },
+        "due": { "type": "string", "format": "date-time" },
+        "day": { "type": "string", "format": "date" },
+        "link": { "type": "string", "format": "uuid" },
     });
-    let fields = ["t", "n", "m", "k", "b"];
+    let fields = ["t", "n", "m", "k", "b", "colour", "at", "due", "day", "link"];
     let schema = json!({ "type": "object", "properties": properties });
-    Collection::new("values", schema).filterable(&fields).sortable(&fields).indexed(&["m"])
+    Collection::new("values", schema).filterable(&fields).sortable(&fields).indexed(&["m", "due", "link"])
 }
 
 impl Plugin for Probe {
@@ -133,7 +138,7 @@ impl Plugin for Probe {
             .requests("users:read")
             .requests("inventory.items:read");
         for method in ["GET", "POST", "PUT", "PATCH", "DELETE"] {
-            descriptor = descriptor.route(Route::new(method, "/echo/{word}", "probe.notes:read"));
+            descriptor = descriptor.route(Route::new(method, "/echo/{word}", "probe.notes:read").header("x-mine"));
         }
         for kind in KINDS {
             descriptor = descriptor
