@@ -16,8 +16,15 @@ use serde_json::{Map, Value, json};
 use self::maker::Maker;
 use crate::support::{Client, Database, Host, Options, figure, measured, skipped};
 
-/// Members whose values are random, secret, or measured.
-const RANDOM: [&str; 24] = [
+/// Whether a slug was varied by chance, since the one that the name gives was taken.
+fn is_varied(slug: &str) -> bool {
+    slug.rsplit_once('-').is_some_and(|(_, end)| end.len() == 4 && end.bytes().all(|byte| byte.is_ascii_hexdigit()))
+}
+
+/// Members whose values are random, secret, or measured; of record data the bytes are those of the
+/// text that the database makes of it.
+const RANDOM: [&str; 25] = [
+    "storage_bytes",
     "access_token",
     "refresh_token",
     "token",
@@ -108,6 +115,7 @@ impl Side {
         match value {
             Value::Null => Value::Null,
             _ if RANDOM.contains(&name) => json!("***"),
+            Value::String(text) if name == "slug" && is_varied(text) => json!("<a slug that was free>"),
             Value::String(text) => Value::String(self.mask_text(text)),
             Value::Array(items) => items.iter().map(|item| self.mask("", item)).collect(),
             Value::Object(members) => {

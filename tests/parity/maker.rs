@@ -268,7 +268,9 @@ impl Maker<'_> {
     pub(super) fn query(&mut self, parameters: &[(String, Value)]) -> Vec<(String, String)> {
         let count = [0, 1, 1, 2, 3].choose(&mut self.random).copied().unwrap();
         let some: Vec<&(String, Value)> = parameters.sample(&mut self.random, count).collect();
-        let some = some.into_iter().filter(|(name, _)| name != "page[after]" && name != "page[before]");
+        let some = some
+            .into_iter()
+            .filter(|(name, _)| name != "page[after]" && name != "page[before]" && !name.contains("hint"));
         some.map(|(name, schema)| {
             let value = match self.of(schema, 0) {
                 Value::String(text) => text,
