@@ -241,3 +241,19 @@ async fn a_chain_never_begins_anew_and_what_was_kept_apart_is_missed(database: D
     assert_eq!((&found["intact"], &found["rows"]), (&json!(false), &json!(0)), "nothing vouches for what is there");
     assert!(found["findings"].to_string().contains("its head is gone"), "{found:#}");
 }
+
+#[db_test]
+async fn a_plan_is_vouched_for_by_whoever_names_it_and_by_nothing_else(database: Database) {
+    let host = Host::start(database).await;
+    let ada = host.tenant("acme").await;
+    host.database.execute("UPDATE tenants SET plan = 'free', plan_mac = 'planted' WHERE slug = 'acme'").await;
+    let planted = async || host.database.count("SELECT count(*) FROM tenants WHERE plan_mac = 'planted'").await;
+    let operator = host.operator().await;
+    let path = format!("/api/v1/tenants/{}", ada.me["tenant"]["id"].as_str().unwrap());
+    for verb in ["suspend", "activate"] {
+        operator.post(&format!("{path}/{verb}"), &json!({})).await.expect(200);
+    }
+    assert_eq!(planted().await, 1);
+    operator.patch(&path, &json!({ "plan": "free" })).await.expect(200);
+    assert_eq!(planted().await, 0);
+}

@@ -8,7 +8,7 @@ use purlin_test_macros::db_test;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::support::{Client, Database, Host, Minter, Options, Receiver, code, component};
+use crate::support::{Client, Database, Host, Minter, Options, Receiver, code};
 
 const PASSWORD: &str = "correct horse battery";
 
@@ -317,14 +317,6 @@ async fn what_a_plugin_is_granted_is_said_by_whoever_enables_it(database: Databa
     let wrong = json!({ "plugin": "probe", "grants": ["*:*"] });
     assert_eq!(ada.post("/api/v1/installations", &wrong).await.problem(422), "invalid");
     ada.enable("probe").await;
-    // A component that calls itself by a name of the platform's, or asks for what there is not.
-    for (from, to) in [("\"name\":\"probe\"", "\"name\":\"audit\""), ("users:read", "users:rule")] {
-        let mut bytes = component("probe");
-        if let Some(at) = bytes.windows(from.len()).position(|window| window == from.as_bytes()) {
-            bytes[at..at + from.len()].copy_from_slice(to.as_bytes());
-            assert_eq!(host.operator().await.upload(bytes).await.status, 422, "{to}");
-        }
-    }
 }
 
 #[db_test]

@@ -273,6 +273,7 @@ pub fn crafted() -> Vec<Hostile> {
         new("failure-of-no-kind", trap, "(i32.store8 (i32.const 32) (i32.const 1)) (i32.store8 (i32.const 36) (i32.const 99)) (i32.const 32)"),
     ];
     all.extend(schemas());
+    all.extend(pretenders());
     // `err(conflict(text))`, the text there and as long as it says.
     let reject = |name: &str, expect, at: u32, length: u32| {
         let body = format!(
@@ -342,5 +343,22 @@ fn schemas() -> Vec<Hostile> {
         collection("pattern-that-looks-back", "regular expression", text(r"(a+)+\1$")),
         collection("patterns-without-end", "patterns", json!({ "allOf": many, "properties": {} })),
         Hostile::declaring("settings-of-a-gigabyte", "too large", "settings", &text(large)),
+    ]
+}
+
+/// Plugins that call themselves by names of the platform's, or ask for what there is not.
+fn pretenders() -> Vec<Hostile> {
+    let named = |name: &str| Hostile {
+        name: name.to_owned(),
+        ..Hostile::new("pretender", Expect::Refused("cannot be a plugin's name"), "(i32.const 32)")
+    };
+    let asking = |name: &str, wanted: &str| Hostile::declaring(name, "/requests/0", "requests", &json!([wanted]));
+    vec![
+        named("webhook"),
+        named("schedule"),
+        named("audit"),
+        asking("requests-of-everything", "*:*"),
+        asking("requests-of-the-unknown", "users:rule"),
+        asking("requests-of-an-unknown-resource", "secrets:read"),
     ]
 }

@@ -88,12 +88,17 @@ impl Hasher {
 
     /// Whether the password is the one behind `hash`; with no hash, no, and as slowly.
     pub async fn verify(&self, whose: &Hashing, password: &str, hash: Option<String>) -> Result<bool> {
+        // Older hosts hashed the letters as they came.
+        let as_sent = Some(password.to_owned()).filter(|sent| *sent != normalized(sent));
         let (argon, password) = (self.argon.clone(), normalized(password));
         let known = hash.is_some();
         let hash = hash.unwrap_or_else(|| self.decoy.clone());
         let matches = self
             .in_turn(whose, move || match PasswordHash::new(&hash) {
-                Ok(hash) => Ok(argon.verify_password(password.as_bytes(), &hash).is_ok()),
+                Ok(hash) => {
+                    let is_hash_of = |text: &str| argon.verify_password(text.as_bytes(), &hash).is_ok();
+                    Ok(is_hash_of(&password) || as_sent.is_some_and(|sent| is_hash_of(&sent)))
+                }
                 Err(error) => Err(ServiceError::internal(error)),
             })
             .await??;
@@ -158,6 +163,10 @@ mod tests {
         assert!(!hasher.verify(&whose, "correct horse batterz", Some(hash.clone())).await.unwrap());
         assert!(!hasher.verify(&whose, "decoy", None).await.unwrap());
         assert!(!hasher.is_outdated(&hash));
+        let sent = "cafe\u{301} cafe\u{301} cafe\u{301}";
+        let of_older = hasher.argon.hash_password(sent.as_bytes()).unwrap().to_string();
+        assert!(hasher.verify(&whose, sent, Some(of_older.clone())).await.unwrap());
+        assert!(!hasher.verify(&whose, "cafe cafe cafe", Some(of_older)).await.unwrap());
         let composed = hasher.hash(&whose, "caf\u{e9} caf\u{e9} caf\u{e9}").await.unwrap();
         assert!(hasher.verify(&whose, "cafe\u{301} cafe\u{301} cafe\u{301}", Some(composed)).await.unwrap());
         let weak = Argon2::new(Algorithm::Argon2id, Version::V0x13, Params::new(8, 1, 1, None).unwrap());

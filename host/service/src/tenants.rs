@@ -237,6 +237,8 @@ pub async fn get(platform: &Platform, principal: &Principal, id: TenantId) -> Re
     tenants::own(&mut platform.db.read(id).await?).await?.ok_or(ServiceError::NotFound)
 }
 
+const PLAN_CHANGED: &str = "tenant.plan_changed";
+
 /// Put a tenant on another plan.
 pub async fn change_plan(
     platform: &Platform,
@@ -248,8 +250,7 @@ pub async fn change_plan(
     if !platform.settings.plans.knows(&wanted.plan) {
         return Err(ServiceError::invalid("/plan", "unknown", "there is no such plan on this host"));
     }
-    operate(platform, principal, id, "tenant.plan_changed", expected, |tenant| tenant.plan.clone_from(&wanted.plan))
-        .await
+    operate(platform, principal, id, PLAN_CHANGED, expected, |tenant| tenant.plan.clone_from(&wanted.plan)).await
 }
 
 /// A host name that a tenant claims.
@@ -315,9 +316,12 @@ async fn operate(
     let changes = difference(&shown(&before), &shown(&after));
     if changes.as_object().is_some_and(|changes| !changes.is_empty()) {
         update(&mut change, &before, &mut after).await?;
-        audit::vouch_for_plan(platform, &mut change.tx, &after.plan).await?;
         let data = Some(json!({ "id": id, "status": after.status, "plan": after.plan }));
         change.note(Change { what, resource_type: "tenant", id: id.to_string(), changes, data });
+    }
+    // Also where it is the plan already; and by nothing else, which says nothing of the plan.
+    if what == PLAN_CHANGED {
+        audit::vouch_for_plan(platform, &mut change.tx, &after.plan).await?;
     }
     let after = change.finish(after).await?;
     platform.storage.forget(id);

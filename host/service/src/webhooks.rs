@@ -239,9 +239,12 @@ pub(crate) fn old_secrets(
     target: &Target,
     now: Timestamp,
 ) -> Result<Vec<OldSecret>> {
-    let Some(sealed) = &target.old_secret else { return Ok(Vec::new()) };
+    let until = target.old_secret_until.filter(|until| now < *until);
+    let (Some(sealed), Some(until)) = (&target.old_secret, until) else { return Ok(Vec::new()) };
+    let opened = platform.secrets.open(context, sealed)?;
+    // Older hosts kept one secret, as it is.
     let all: Vec<OldSecret> =
-        serde_json::from_slice(&platform.secrets.open(context, sealed)?).map_err(ServiceError::internal)?;
+        serde_json::from_slice(&opened).unwrap_or_else(|_| vec![OldSecret { secret: opened, until }]);
     Ok(all.into_iter().filter(|old| now < old.until).collect())
 }
 

@@ -158,8 +158,8 @@ impl Collection {
     pub fn settle(&self, data: &mut Json) {
         for (name, value) in data.as_object_mut().into_iter().flatten() {
             if let Json::String(text) = value
-                && self.form(name) == Form::Uuid
                 && let Ok(id) = Uuid::try_parse(text)
+                && self.form(name) == Form::Uuid
             {
                 *text = id.to_string();
             }
