@@ -13,6 +13,7 @@ mod metrics;
 mod plugins;
 mod roles;
 mod schedules;
+mod search;
 mod tenants;
 mod users;
 mod webhooks;

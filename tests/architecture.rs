@@ -135,3 +135,23 @@ fn the_document_of_the_api_names_every_operation_and_what_it_needs() {
         assert!(lines.iter().any(|line| is_it(&line)), "docs/http-api.md lacks `{name}`, which needs {needs}");
     }
 }
+
+/// The words that follow this in a text, in quotes.
+fn quoted_after<'a>(text: &'a str, what: &'a str) -> impl Iterator<Item = &'a str> {
+    text.split(what).skip(1).filter_map(|rest| rest.trim_start().strip_prefix('"')?.split('"').next())
+}
+
+#[test]
+fn the_document_of_the_api_names_every_code_of_a_problem() {
+    let text = fs::read_to_string(root().join("docs/http-api.md")).unwrap();
+    let problems = text.split("## Problems").nth(1).unwrap();
+    let named: Vec<&str> = problems.split(|c: char| !(c.is_ascii_lowercase() || c == '_')).collect();
+    for (path, source) in sources("host") {
+        let statuses = ["BAD_REQUEST,", "CONFLICT,", "FORBIDDEN,", "SERVICE_UNAVAILABLE,", "UNPROCESSABLE_ENTITY,"];
+        let codes =
+            ["ServiceError::Conflict(", "ServiceError::Closed(", "ServiceError::Plugin("].into_iter().chain(statuses);
+        for code in codes.flat_map(|what| quoted_after(&source, what)) {
+            assert!(named.contains(&code), "docs/http-api.md lacks `{code}` of {}", path.display());
+        }
+    }
+}

@@ -5,4 +5,5 @@ mod ledger;
 mod neighbours;
 mod pool;
 mod replicas;
+mod restore;
 mod stop;

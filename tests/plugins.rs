@@ -9,6 +9,7 @@ mod python;
 mod queries;
 mod released;
 mod routes;
+mod sets;
 mod spans;
 mod trace;
 mod transaction;

@@ -1,3 +1,4 @@
+mod accounts;
 mod audit_chain;
 mod coverage;
 mod crossings;
@@ -10,6 +11,7 @@ mod isolation;
 mod mail;
 mod master_key;
 mod mutants;
+mod quotas;
 mod row_security;
 mod takeover;
 mod tokens;

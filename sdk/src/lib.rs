@@ -33,6 +33,7 @@ pub mod audit;
 #[doc(hidden)]
 pub mod bindings;
 pub mod budget;
+mod changes;
 mod check;
 mod descriptor;
 mod error;

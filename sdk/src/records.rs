@@ -3,15 +3,15 @@
 //! Reads see the writes of this invocation. What [`Collection::get`] returned is guarded:
 //! if it changes before the invocation commits, the whole invocation runs again.
 //! [`Collection::query`] and [`Collection::count`] do not guard against records that
-//! appear meanwhile; where that matters, read and update one record that stands for the
-//! set.
+//! appear meanwhile; where that matters, as for the rule that no two bookings overlap, [`lock`] a
+//! key that stands for the set before.
 
 use std::marker::PhantomData;
 
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
-use crate::{Error, bindings::purlin::platform::records as wit};
+use crate::{Error, bindings::purlin::platform::records as wit, changes};
 
 /// A collection whose records have data of type `T`.
 #[derive(Clone, Debug)]
@@ -33,6 +33,8 @@ pub struct Record<T> {
     pub created_at: String,
     /// When it last changed, in RFC 3339.
     pub updated_at: String,
+    /// The data as it was read, with members that `T` does not know.
+    read: String,
 }
 
 /// A page of records.
@@ -61,9 +63,26 @@ impl<T: Serialize + DeserializeOwned> Collection<T> {
         typed(wit::create(&self.name, &text(data)?)?)
     }
 
-    /// Write a record back as it is now; `Conflict` if it changed since it was read.
+    /// Write what has changed of a record since it was read; `Conflict` if another changed it
+    /// meanwhile. Members that `T` does not know stay as they are.
     pub fn update(&self, record: &Record<T>) -> Result<Record<T>, Error> {
-        typed(wit::update(&self.name, &record.id, &text(&record.data)?, Some(record.version))?)
+        let shape = |error: serde_json::Error| Error::shape(&error);
+        let read: Value = serde_json::from_str(&record.read).map_err(shape)?;
+        let known: T = serde_json::from_str(&record.read).map_err(shape)?;
+        let known = serde_json::to_value(known).map_err(shape)?;
+        let now = serde_json::to_value(&record.data).map_err(shape)?;
+        let wanted = changes::overlay(read.clone(), &known, &now);
+        let (id, version) = (&record.id, Some(record.version));
+        typed(match changes::merge_patch(&read, &wanted) {
+            Some(patch) => wit::patch(&self.name, id, &patch.to_string(), version)?,
+            None => wit::update(&self.name, id, &wanted.to_string(), version)?,
+        })
+    }
+
+    /// Change a record by a JSON Merge Patch (RFC 7396), whatever its version: members that the patch
+    /// does not name stay as they are, those it gives as null are removed.
+    pub fn patch(&self, id: &str, changes: &Value) -> Result<Record<T>, Error> {
+        typed(wit::patch(&self.name, id, &changes.to_string(), None)?)
     }
 
     /// Delete a record.
@@ -145,5 +164,14 @@ fn typed<T: DeserializeOwned>(row: wit::Row) -> Result<Record<T>, Error> {
         version: row.version,
         created_at: row.created_at,
         updated_at: row.updated_at,
+        read: row.data,
     })
+}
+
+/// Lock a key in the plugin's own name space, 1 to 200 bytes. Of the invocations and requests that
+/// lock the same key one commits at a time, and those that began before are run again: what queries
+/// return after this call holds at the commit, with respect to every writer that locks the key.
+/// Nobody waits here. In a check of a write the lock is the writer's.
+pub fn lock(key: &str) -> Result<(), Error> {
+    Ok(wit::lock(key)?)
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use futures_util::StreamExt;
 use purlin_test_macros::db_test;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
@@ -153,7 +154,7 @@ async fn a_page_of_another_origin_sends_and_reads_the_headers_that_it_needs(data
     }
     let answer = client.send(client.request(Method::GET, "/health/live").header("origin", "https://app.example")).await;
     let exposed = answer.headers["access-control-expose-headers"].to_str().unwrap().to_lowercase();
-    for name in ["content-disposition", "www-authenticate", "etag", "retry-after"] {
+    for name in ["content-disposition", "www-authenticate", "etag", "retry-after", "*"] {
         assert!(exposed.contains(name), "{exposed}");
     }
     let other = client.send(client.request(Method::GET, "/health/live").header("origin", "https://evil.example")).await;
@@ -202,4 +203,51 @@ async fn an_address_that_a_proxy_tells_is_read_with_or_without_its_port(database
     let rows = ada.rows("/api/v1/audit-logs?filter[action]=role.created&sort=created_at").await;
     let found: Vec<&Value> = rows.iter().map(|row| &row["ip"]).collect();
     assert_eq!(found, ["198.51.100.1", "198.51.100.2", "2001:db8::1", "2001:db8::2", "2001:db8::3"]);
+}
+
+#[db_test]
+async fn nothing_that_is_asked_for_is_repeated_at_length_or_stored_with_a_nul(database: Database) {
+    let host = Host::start(database).await;
+    let ada = host.tenant_with("acme", "inventory").await;
+    for path in ["items?q=%00", "items?q=a%00b", "items?filter[name]=%00", "items?filter[name][ilike]=%00"] {
+        assert_eq!(ada.get(&format!("/api/v1/apps/inventory/{path}")).await.problem(400), "bad_parameter", "{path}");
+    }
+    let long = "x".repeat(300_000);
+    for filter in [
+        json!({ "field": "stock", "op": "eq", "value": long }),
+        json!({ "field": "created_at", "op": "eq", "value": long }),
+        json!({ "field": "id", "op": "eq", "value": long }),
+        json!({ "field": long, "op": "eq", "value": 1 }),
+        json!({ "field": "stock", "op": long, "value": 1 }),
+    ] {
+        let answer = ada.post("/api/v1/apps/inventory/items/search", &json!({ "filter": filter })).await;
+        let told = answer.expect(422).to_string();
+        assert!(told.len() < 5_000, "{} bytes", told.len());
+    }
+    let roles = json!({ "name": "x", "permissions": [long] });
+    assert!(ada.post("/api/v1/roles", &roles).await.expect(422).to_string().len() < 5_000);
+}
+
+#[db_test]
+async fn a_place_of_a_stream_tells_nothing_of_others_and_is_good_for_nobody_else(database: Database) {
+    let host = Host::start(database).await;
+    let (ada, eve) = (host.tenant("acme").await, host.tenant("evil").await);
+    let first = async |client: &crate::support::Client| {
+        let response = client.request(Method::GET, "/api/v1/events/stream").send().await.unwrap();
+        let mut bytes = response.bytes_stream();
+        let chunk = bytes.next().await.unwrap().unwrap();
+        String::from_utf8_lossy(&chunk).trim().strip_prefix("id: ").unwrap().to_owned()
+    };
+    let (own, theirs) = (first(&ada).await, first(&eve).await);
+    let position = |id: &str| u64::from_str_radix(&id[..16], 16).unwrap();
+    assert!(position(&own).abs_diff(position(&theirs)) > 1 << 20, "{own} {theirs}");
+    let status = async |client: &crate::support::Client, id: &str| {
+        let request = client.request(Method::GET, "/api/v1/events/stream").header("last-event-id", id);
+        request.send().await.unwrap().status().as_u16()
+    };
+    assert_eq!((status(&ada, &own).await, status(&eve, &theirs).await), (200, 200));
+    assert_eq!((status(&eve, &own).await, status(&ada, &theirs).await), (400, 400));
+    for bad in ["0-0", "x", "0000000000000000deadbeef-00000000000000000000000000000000"] {
+        assert_eq!(status(&ada, bad).await, 400, "{bad}");
+    }
 }

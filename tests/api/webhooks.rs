@@ -143,3 +143,68 @@ async fn every_secret_that_was_promised_a_day_signs_for_a_day(database: Database
     ada.patch(&path, &json!({ "is_enabled": false })).await.expect(200);
     assert_eq!(ada.post(&format!("{path}/test"), &json!({})).await.problem(409), "webhook_disabled");
 }
+
+#[db_test]
+async fn administrators_hear_of_a_webhook_that_nobody_answers_for_and_decide(database: Database) {
+    let receiver = Receiver::start(&[200]).await;
+    let host = Host::start_with(database, local()).await;
+    let ada = host.tenant("acme").await;
+    let role = json!({ "name": "hooks", "permissions": ["webhooks:create", "webhooks:read", "events:read"] });
+    let role = ada.post("/api/v1/roles", &role).await.expect(201);
+    let new = json!({ "email": "bob@acme.example", "password": "correct horse battery", "role_ids": [role["id"]] });
+    let bob_id = ada.post("/api/v1/users", &new).await.expect(201)["id"].as_str().unwrap().to_owned();
+    let login = json!({ "email": "bob@acme.example", "password": "correct horse battery", "tenant": "acme" });
+    let bob = host.anonymous().signed_in("/api/v1/auth/login", &login, 200).await;
+    let hook = json!({ "url": receiver.url, "event_types": ["role.*"] });
+    let hook = bob.post("/api/v1/webhooks", &hook).await.expect(201);
+    let path = format!("/api/v1/webhooks/{}", hook["id"].as_str().unwrap());
+    let publish = async |name: &str| {
+        ada.post("/api/v1/roles", &json!({ "name": name, "permissions": [] })).await.expect(201);
+        ada.settle().await;
+        ada.get(&path).await.expect(200)
+    };
+    let before = publish("one").await;
+    assert_eq!((&before["responsible_id"], &before["orphaned_at"]), (&json!(bob_id), &Value::Null), "{before:#}");
+    ada.delete(&format!("/api/v1/users/{bob_id}/roles/{}", role["id"].as_str().unwrap())).await.expect(204);
+    let orphaned = publish("two").await;
+    assert!(orphaned["orphaned_at"].is_string() && orphaned["is_enabled"] == true, "{orphaned:#}");
+    assert_eq!(ada.rows("/api/v1/events?filter[type]=webhook.orphaned").await.len(), 1);
+    let mail = host.mailbox().wait("admin@acme.example", "Nobody answers", 1).await.remove(0);
+    assert!(mail.body.contains(&receiver.url), "{}", mail.body);
+    // It is the tenant's: what is published meanwhile is sent, and told of once.
+    publish("three").await;
+    receiver.wait_for(3, Duration::from_secs(20)).await;
+    assert_eq!(host.mailbox().find("admin@acme.example", "Nobody answers").len(), 1);
+    let adopted = ada.patch(&path, &json!({ "description": "it stays" })).await.expect(200);
+    assert_eq!((&adopted["responsible_id"], &adopted["orphaned_at"]), (&ada.me["user"]["id"], &Value::Null));
+    assert_eq!(publish("four").await["orphaned_at"], Value::Null);
+}
+
+#[db_test]
+async fn changes_without_a_condition_do_not_refuse_each_other(database: Database) {
+    let host = Host::start_with(database, local()).await;
+    let ada = host.tenant_with("acme", "probe").await;
+    let bob = host.member(&ada, "bob@acme.example", &[]).await;
+    let hook = json!({ "url": "http://127.0.0.1:1/", "event_types": ["role.*"] });
+    let hook = ada.post("/api/v1/webhooks", &hook).await.expect(201);
+    let schedule = ada.rows("/api/v1/schedules").await[0]["id"].as_str().unwrap().to_owned();
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    type Body = fn(usize) -> Value;
+    let paths: [(String, Body); 4] = [
+        (format!("/api/v1/webhooks/{}", text(&hook["id"])), |n| json!({ "description": n.to_string() })),
+        (format!("/api/v1/users/{}", text(&bob.me["user"]["id"])), |n| json!({ "first_name": n.to_string() })),
+        ("/api/v1/tenants/me".to_owned(), |n| json!({ "settings": { "n": n } })),
+        (format!("/api/v1/schedules/{schedule}"), |n| json!({ "is_paused": n % 2 == 0 })),
+    ];
+    for (path, body) in &paths {
+        let changes = (0..20).map(async |client| {
+            let mut statuses = Vec::new();
+            for n in 0..5 {
+                statuses.push(ada.patch(path, &body(client * 5 + n)).await.status);
+            }
+            statuses
+        });
+        let statuses: Vec<u16> = futures_util::future::join_all(changes).await.concat();
+        assert!(statuses.iter().all(|status| *status == 200), "{path}: {statuses:?}");
+    }
+}

@@ -89,3 +89,17 @@ async fn without_redis_nothing_is_lost_but_time(database: Database) {
     let health = host.anonymous().get("/health").await.expect(200);
     assert_eq!((&health["status"], &health["checks"]["bus"]), (&json!("ok"), &json!("unavailable")));
 }
+
+#[db_test]
+async fn while_redis_is_away_sign_ins_ask_it_once_a_second_and_say_so_once(database: Database) {
+    let Some(mut redis) = Redis::start().await else { return skipped("Redis") };
+    let host = Host::start_with(database, Options::default().set("REDIS_URL", redis.url())).await;
+    host.tenant("acme").await;
+    redis.stop();
+    let login = json!({ "email": "admin@acme.example", "password": "correct horse battery", "tenant": "acme" });
+    for _ in 0..10 {
+        host.anonymous().post("/api/v1/auth/login", &login).await.expect(200);
+    }
+    let told = host.log().matches("the bus is away").count();
+    assert_eq!(told, 1, "{}", host.log());
+}

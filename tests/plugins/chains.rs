@@ -20,3 +20,23 @@ async fn an_event_that_causes_itself_ends_at_the_depth_limit(database: Database)
     let dead = ada.rows("/api/v1/jobs?filter[state]=dead").await;
     assert_eq!((dead.len(), &dead[0]["last_error"]), (1, &json!("limit met: Limit::ChainDepth")));
 }
+
+#[db_test]
+async fn a_chain_that_widens_without_end_ends_at_its_size(database: Database) {
+    let host = Host::start(database).await;
+    let ada = host.tenant_with("acme", "probe").await;
+    ada.settle().await;
+    let enqueue =
+        |kind: &str, payload: &serde_json::Value| json!({ "do": "enqueue", "kind": kind, "payload": payload });
+    let echoes: Vec<_> = (0..90).map(|n| enqueue("probe.echo", &json!(n))).collect();
+    let scripts: Vec<_> = (0..30).map(|_| enqueue("probe.script", &json!({ "calls": echoes }))).collect();
+    ada.run("probe.script", json!({ "calls": scripts })).await;
+    ada.settle().await;
+    let caused = host.database.count("SELECT count(*) FROM all_jobs WHERE depth > 0").await;
+    assert!((900..=1_000).contains(&caused), "{caused} of 2,730 jobs");
+    let refused = ada.rows("/api/v1/jobs?filter[kind]=probe.script&page[size]=200").await;
+    let last = ada.get(&format!("/api/v1/jobs/{}", refused[0]["id"].as_str().unwrap())).await.expect(200);
+    assert!(last["result"].to_string().contains("ChainSize"), "{last:#}");
+    // Another chain begins anew.
+    assert_eq!(ada.run("probe.echo", json!(1)).await["state"], "succeeded");
+}

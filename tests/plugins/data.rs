@@ -241,3 +241,53 @@ async fn what_is_personal_of_somebody_else_is_erased_record_by_record(database: 
     let gone = format!("{PEOPLE}/00000000-0000-0000-0000-000000000000/erase");
     assert_eq!(ada.post(&gone, &json!({})).await.status, 404);
 }
+
+#[db_test]
+async fn erasing_somebody_erases_the_events_of_records_that_were_deleted_before(database: Database) {
+    let Some(redis) = crate::support::Redis::start().await else { return crate::support::skipped("Redis") };
+    let options = crate::support::Options::default().set("REDIS_URL", redis.url.clone());
+    let host = Host::start_with(database, options).await;
+    let ada = host.tenant_with("acme", "probe").await;
+    let bob = host.member(&ada, "bob@acme.example", &[]).await;
+    let id = bob.get("/api/v1/users/me").await.expect(200)["id"].as_str().unwrap().to_owned();
+    let own = json!({ "user": id.to_uppercase(), "name": "Bob Bolt", "phone": "555-7", "team": "a" });
+    let gone = ada.create("probe/people", own.clone()).await;
+    let kept = ada.create("probe/people", json!({ "name": "Zoe", "phone": "555-9", "team": "a" })).await;
+    ada.patch(&format!("{PEOPLE}/{gone}"), &json!({ "phone": "555-8" })).await.expect(200);
+    ada.delete(&format!("{PEOPLE}/{gone}")).await.expect(204);
+    ada.delete(&format!("{PEOPLE}/{kept}")).await.expect(204);
+    let stream = async || {
+        let bus = purlin_store::bus::Bus::open(&redis.url).unwrap();
+        let entries = bus.entries("purlin:events", "", 1_000).await.unwrap();
+        entries.into_iter().map(|[_, _, event]| event).collect::<String>()
+    };
+    for _ in 0..200 {
+        if stream().await.contains("555-8") {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    assert!(stream().await.contains("555-7"));
+    let path = format!("/api/v1/users/{id}");
+    ada.patch(&path, &json!({ "email": "robert@acme.example" })).await.expect(200);
+    ada.settle().await;
+    ada.delete(&path).await.expect(204);
+    let erasing = ada.post(&format!("{path}/erase"), &json!({})).await.expect(202);
+    assert_eq!(ada.wait_for_job(erasing["id"].as_str().unwrap()).await["state"], "succeeded");
+    let events = ada.get("/api/v1/events?page[size]=200").await.expect(200).to_string();
+    assert!(!events.contains("555-7") && !events.contains("555-8") && !events.contains("Bolt"), "{events}");
+    assert!(events.contains("555-9"), "of somebody else all is there");
+    let jobs = ada.get("/api/v1/jobs?filter[kind]=send_email_changed_email").await.expect(200);
+    let job = ada.get(&format!("/api/v1/jobs/{}", jobs["data"][0]["id"].as_str().unwrap())).await.expect(200);
+    assert_eq!(job["payload"], json!({ "subject": id, "erased": true }));
+    // Within seconds the stream of Redis has it no more either.
+    for _ in 0..300 {
+        if !stream().await.contains("Bolt") {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    let left = stream().await;
+    assert!(!left.contains("555-7") && !left.contains("555-8") && left.contains("555-9"), "{left}");
+    assert!(left.contains("\"dataschema\":\"http"), "an absolute address: {left}");
+}

@@ -53,7 +53,9 @@ fn numbers() -> Vec<Value> {
 
 fn texts() -> Vec<Value> {
     let all = ["", "A", "a", "ab", "Ab", "\u{e9}", "e\u{301}", "z%", "z_", "zz", "\\", "a\\b", "5", "true"];
-    all.iter().map(|text| json!(text)).collect()
+    let of_two_cases =
+        ["\u{c9}", "E\u{301}a", "STRASSE", "stra\u{df}e", "\u{fb01}n", "FIN", "\u{3a3}\u{3c2}", "\u{65e5}"];
+    all.iter().chain(&of_two_cases).map(|text| json!(text)).collect()
 }
 
 fn integers() -> Vec<Value> {
@@ -91,7 +93,7 @@ fn predicate(random: &mut StdRng) -> Value {
     let field = *FIELDS.choose(random).unwrap();
     let mut ops = vec!["eq", "ne", "gt", "gte", "lt", "lte", "in", "nin", "null"];
     if field == "t" {
-        ops.extend(["like", "like"]);
+        ops.extend(["like", "like", "ilike", "ilike"]);
     }
     let op = *ops.choose(random).unwrap();
     let pool = operands(field);
@@ -99,6 +101,11 @@ fn predicate(random: &mut StdRng) -> Value {
         "in" | "nin" => (0..random.random_range(1..5)).map(|_| pool.choose(random).unwrap().clone()).collect(),
         "null" => json!(random.random::<bool>()),
         "like" => json!(*["*", "a*", "*b", "A", "*z*", "*%*", "_*", "*\u{e9}*"].choose(random).unwrap()),
+        "ilike" => json!(
+            *["A*", "*B", "e*", "*\u{c9}*", "e\u{301}", "stra\u{1e9e}e", "*SS*", "f*", "\u{3c3}*", "*Z_*"]
+                .choose(random)
+                .unwrap()
+        ),
         _ => pool.choose(random).unwrap().clone(),
     };
     json!({ "field": field, "op": op, "value": value })
@@ -151,6 +158,21 @@ fn like(text: &[char], pattern: &[char]) -> bool {
     }
 }
 
+/// The texts of this test without regard to case and composition, from the tables of Unicode.
+fn folded(text: &str) -> String {
+    let forms = [
+        ("e\u{301}", "\u{e9}"),
+        ("E\u{301}", "\u{e9}"),
+        ("\u{c9}", "\u{e9}"),
+        ("\u{df}", "ss"),
+        ("\u{1e9e}", "ss"),
+        ("\u{fb01}", "fi"),
+        ("\u{3a3}", "\u{3c3}"),
+        ("\u{3c2}", "\u{3c3}"),
+    ];
+    forms.iter().fold(text.to_owned(), |text, (from, to)| text.replace(from, to)).to_ascii_lowercase()
+}
+
 /// True, false, or unknown where a value is missing.
 fn holds(tree: &Value, data: &Value) -> Option<bool> {
     let parts = |key: &str| tree[key].as_array().unwrap().iter().map(|part| holds(part, data)).collect::<Vec<_>>();
@@ -182,6 +204,10 @@ fn holds(tree: &Value, data: &Value) -> Option<bool> {
         "nin" => !is_any(wanted),
         "like" => {
             let chars = |value: &Value| value.as_str().unwrap().chars().collect::<Vec<_>>();
+            like(&chars(found), &chars(wanted))
+        }
+        "ilike" => {
+            let chars = |value: &Value| folded(value.as_str().unwrap()).chars().collect::<Vec<_>>();
             like(&chars(found), &chars(wanted))
         }
         other => panic!("{other}"),

@@ -231,3 +231,28 @@ async fn requests_of_one_tenant_leave_room_for_others(database: Database) {
     join_all(tasks).await.into_iter().for_each(|task| task.unwrap());
     assert!(turned_away.load(Ordering::Relaxed) > 0);
 }
+
+#[db_test]
+async fn slow_answers_of_one_tenants_plugin_do_not_keep_another_waiting(database: Database) {
+    let host = Host::start_with(database, Options::default().set("PURLIN_GUESTS", 8)).await;
+    let ada = host.tenant_with("acme", "probe").await;
+    let eve = host.tenant("evil").await;
+    eve.enable("probe").await;
+    let script = "/api/v1/apps/probe/-/script";
+    let slow = json!({ "calls": [{ "do": "sleep", "ms": 3_000 }] });
+    let flood: Vec<JoinHandle<u16>> = (0..12)
+        .map(|_| {
+            let (eve, slow) = (eve.clone(), slow.clone());
+            tokio::spawn(async move { eve.post(script, &slow).await.status })
+        })
+        .collect();
+    tokio::time::sleep(Duration::from_millis(700)).await;
+    // Written records are checked by the plugin, too.
+    let answers = join_all((0..5).map(async |n| {
+        let asked = ada.post(script, &json!({ "calls": [{ "do": "budget" }] })).await.status;
+        (asked, ada.post("/api/v1/apps/probe/notes", &json!({ "text": n.to_string() })).await.status)
+    }));
+    assert_eq!(answers.await, [(200, 201); 5]);
+    let statuses: Vec<u16> = join_all(flood).await.into_iter().map(Result::unwrap).collect();
+    assert!(statuses.contains(&200) && statuses.contains(&503), "some of the flood are refused: {statuses:?}");
+}

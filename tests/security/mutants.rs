@@ -182,7 +182,7 @@ async fn ask(tx: &mut TenantTx, t: &Theirs, theirs: &str, told: &mut String) {
         records::list(tx, &items, &all);
         records::list(tx, &movements, &Slice { lookup: Some(&marked), ..all });
         records::count(tx, &items, &everything, None);
-        records::hold_after(tx, &items, None, 100);
+        records::after(tx, &items, None, 100, true);
         installations::indexed(tx, "inventory");
         installations::hold_consent(tx, "inventory");
         installations::restore_settings(tx, "inventory");
@@ -254,6 +254,8 @@ async fn ask(tx: &mut TenantTx, t: &Theirs, theirs: &str, told: &mut String) {
         created_at: t.now,
         updated_at: far,
         created_by: None,
+        responsible_id: None,
+        orphaned_at: None,
     };
     let running = jobs::Fence { job: JobId(t.event), run_lease: 7, worker: t.event };
     let ended = jobs::Ended { fence: running, place: "", lane: None, result: None, progress: None };

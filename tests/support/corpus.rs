@@ -342,6 +342,29 @@ fn schemas() -> Vec<Hostile> {
         collection("pattern-of-a-gigabyte", "too large", text(large)),
         collection("pattern-that-looks-back", "regular expression", text(r"(a+)+\1$")),
         collection("patterns-without-end", "patterns", json!({ "allOf": many, "properties": {} })),
+        Hostile::declaring(
+            "schemas-without-end",
+            "in all",
+            "collections",
+            &json!(
+                (0..40)
+                    .map(|i| json!({ "name": format!("c{i}"), "schema": { "properties": {}, "anyOf": (0..10)
+                .map(|j| json!({ "pattern": format!("^(a|b){{{}}}$", i * 10 + j) })).collect::<Vec<_>>() } }))
+                    .collect::<Vec<_>>()
+            ),
+        ),
+        collection(
+            "format-of-ones-own",
+            "use one of",
+            json!({ "properties": { "a": { "type": "string", "format": "e-mail" } } }),
+        ),
+        Hostile::declaring(
+            "default-that-is-not-good",
+            "/settings/properties/a/default",
+            "settings",
+            &json!({ "type": "object", "properties": { "a": { "type": "integer", "default": "x" } } }),
+        ),
+        Hostile::declaring("text-with-a-nul", "U+0000", "description", &json!("a\u{0}b")),
         Hostile::declaring("settings-of-a-gigabyte", "too large", "settings", &text(large)),
     ]
 }

@@ -43,6 +43,16 @@ impl Postgres {
         postgres.control(&["start"]).then_some(postgres)
     }
 
+    /// Take what a dump of another database has.
+    pub fn restore(&self, from: &str) {
+        let file = self.directory.path().join("dump.sql");
+        let mut dump = Command::new(self.programs.join("pg_dump"));
+        assert!(succeeds(dump.args(["-d", from, "-f"]).arg(&file)), "pg_dump writes");
+        let mut psql = Command::new(self.programs.join("psql"));
+        psql.args(["-q", "-v", "ON_ERROR_STOP=1", "-d", &self.url, "-f"]).arg(&file);
+        assert!(succeeds(psql.stdout(Stdio::null())), "psql reads it");
+    }
+
     /// As a crash would, and up again.
     pub fn restart(&self) {
         assert!(self.control(&["-m", "immediate", "restart"]), "PostgreSQL restarts");

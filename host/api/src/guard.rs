@@ -23,6 +23,7 @@ use purlin_service::{
     ServiceError, access,
     idempotency::{self, KEY_CHARACTERS_MAX, Replay},
     routes,
+    storage::{self, Room},
     store::shares::Shares,
 };
 use tower_http::timeout::TimeoutLayer;
@@ -42,6 +43,8 @@ struct Guard {
     /// The room of the host for requests, divided between tenants.
     shares: Shares<TenantId>,
     needs: Needs,
+    /// How much room there must be below the tenant's ceiling.
+    room: Room,
     /// The status of success, of an operation that takes an `Idempotency-Key`.
     repeatable: Option<StatusCode>,
 }
@@ -49,7 +52,8 @@ struct Guard {
 /// The operation's handler behind its guard.
 pub(crate) fn guarded(app: &App, shares: &Shares<TenantId>, operation: Operation) -> MethodRouter<App> {
     let repeatable = operation.is_mutation().then_some(operation.status);
-    let guard = Guard { app: Arc::clone(app), shares: shares.clone(), needs: operation.needs, repeatable };
+    let (needs, room) = (operation.needs, operation.needs_room());
+    let guard = Guard { app: Arc::clone(app), shares: shares.clone(), needs, room, repeatable };
     operation
         .handler
         .route_layer(from_fn_with_state(guard, admit))
@@ -75,6 +79,7 @@ async fn admit(
     // What is not UTF-8 names nothing, for whoever may ask.
     let parameters = parameters.map_err(|_| ServiceError::NotFound)?;
     require(&guard, &principal, &parameters)?;
+    storage::require_room(&guard.app, principal.tenant, guard.room).await?;
     if guard.needs == Needs::PluginRoute {
         // Also before an answer is given again.
         let (plugin, path) = apps::named(&uri).ok_or(ServiceError::NotFound)?;

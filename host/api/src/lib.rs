@@ -81,7 +81,10 @@ fn cors(origins: &[String]) -> CorsLayer {
         .allow_methods([Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE])
         // The routes of plugins have headers of their own. None of them is sent by a browser by itself.
         .allow_headers(AllowHeaders::mirror_request())
+        // Nor do answers carry anything that a page of an allowed origin may not read; those that do not
+        // know `*` know these names.
         .expose_headers([
+            HeaderName::from_static("*"),
             header::CONTENT_DISPOSITION,
             header::ETAG,
             header::LOCATION,

@@ -9,7 +9,10 @@ use axum::{
     routing::{MethodFilter, MethodRouter, on},
 };
 use purlin_domain::filter::Field;
-use purlin_service::list::{ListPage, Search};
+use purlin_service::{
+    list::{ListPage, Search},
+    storage::Room,
+};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 
 use crate::App;
@@ -80,6 +83,8 @@ pub struct Operation {
     pub(crate) is_conditional: bool,
     /// Whether the document leaves it out.
     pub(crate) is_hidden: bool,
+    /// How much room there must be below the tenant's ceiling.
+    pub(crate) room: Room,
     /// Wall-clock time of one request.
     pub(crate) timeout: Duration,
     pub(crate) handler: MethodRouter<App>,
@@ -108,6 +113,7 @@ impl Operation {
             gives: Gives::Nothing,
             is_conditional: false,
             is_hidden: false,
+            room: Room::Below,
             timeout: TIMEOUT,
             handler,
         }
@@ -136,6 +142,25 @@ impl Operation {
     /// It answers a page of a list.
     pub(crate) fn lists<T: JsonSchema>(self, fields: fn() -> Vec<Field>) -> Self {
         Self { gives: Gives::Page(|generator| generator.subschema_for::<ListPage<T>>(), fields), ..self }
+    }
+
+    /// It takes something away, or keeps somebody out: a tenant at its ceiling can do it, up to a margin.
+    pub(crate) fn with_margin(self) -> Self {
+        Self { room: Room::WithMargin, ..self }
+    }
+
+    /// A tenant at its ceiling can do it, or what it does is asked later whether there is room for it.
+    pub(crate) fn without_room(self) -> Self {
+        Self { room: Room::None, ..self }
+    }
+
+    /// How much room there must be to do it.
+    pub(crate) fn needs_room(&self) -> Room {
+        let is_free = !self.is_mutation()
+            || self.method == Method::DELETE
+            || self.path.starts_with("/api/v1/auth/")
+            || matches!(self.needs, Needs::PluginRoute | Needs::Collection(_));
+        if is_free { Room::None } else { self.room }
     }
 
     /// It takes a search, and answers a page of a list.

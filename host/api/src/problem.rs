@@ -47,7 +47,7 @@ enum ProblemPart {
 
 impl Problem {
     pub(crate) fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
-        Self { status, code, detail: detail.into(), errors: Vec::new(), rate: None, header: None }
+        Self { status, code, detail: cut(detail.into()), errors: Vec::new(), rate: None, header: None }
     }
 
     pub(crate) fn bad_parameter(parameter: &str, detail: impl Into<String>) -> Self {
@@ -125,7 +125,7 @@ impl From<ServiceError> for Problem {
                 ..Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid", "the input is not acceptable; see `errors`")
             },
             ServiceError::BadParameter(parameter, why) => Self {
-                errors: vec![ProblemPart::Parameter { parameter, detail: why }],
+                errors: vec![ProblemPart::Parameter { parameter: cut(parameter), detail: cut(why) }],
                 ..Self::new(StatusCode::BAD_REQUEST, "bad_parameter", "a parameter is not acceptable; see `errors`")
             },
             ServiceError::Plugin(code) => Self::new(StatusCode::BAD_GATEWAY, code, detail),
@@ -159,7 +159,18 @@ impl Problem {
 }
 
 fn part(violation: Violation) -> ProblemPart {
-    ProblemPart::Pointer { pointer: violation.pointer, code: violation.code, detail: violation.detail }
+    let Violation { pointer, code, detail } = violation;
+    ProblemPart::Pointer { pointer: cut(pointer), code, detail: cut(detail) }
+}
+
+/// Characters of a detail at most: what it quotes may be as long as a request.
+const DETAIL_CHARS_MAX: usize = 1_000;
+
+fn cut(text: String) -> String {
+    match text.char_indices().nth(DETAIL_CHARS_MAX) {
+        Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
+        None => text,
+    }
 }
 
 /// The media type of a JSON Merge Patch (RFC 7396).

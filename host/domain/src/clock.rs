@@ -1,6 +1,6 @@
 //! Where time and fresh ids come from. Passed in, so that tests can hold it still.
 
-use chrono::{DurationRound, TimeDelta, Utc};
+use chrono::{DateTime, DurationRound, TimeDelta, Utc};
 use uuid::Uuid;
 
 use crate::Timestamp;
@@ -12,6 +12,11 @@ pub trait Clock: Send + Sync + 'static {
 
     /// A fresh UUIDv7.
     fn id(&self) -> Uuid;
+}
+
+/// A time cut to the microsecond that both databases keep.
+pub fn to_micros(time: Timestamp) -> Timestamp {
+    DateTime::from_timestamp_micros(time.timestamp_micros()).unwrap_or(time)
 }
 
 /// The machine's clock.

@@ -80,6 +80,7 @@ pub const TYPES: &[CoreEvent] = &[
     event("user.updated", "Somebody was changed; what changed is there beside the id", ID),
     event("webhook.created", "A webhook was made", ID),
     event("webhook.deleted", "A webhook was removed", ID),
+    event("webhook.orphaned", "Whoever answers for a webhook may not read events any more, or is gone", ID),
     event("webhook.disabled", "The host disabled a webhook that took nothing, or wanted nothing", ID),
     event("webhook.secret_rotated", "A webhook's secret is another one", ID),
     event("webhook.test", "Somebody tests a webhook", &[("webhook", Uuid)]),

@@ -144,6 +144,17 @@ fn nul() -> Violation {
 /// Why PostgreSQL, and so the host, takes no such text.
 pub const NUL: &str = "text cannot contain the character U+0000";
 
+/// About how many bytes a document takes as text, without writing it.
+pub fn weight(document: &Json) -> usize {
+    match document {
+        Json::Null | Json::Bool(_) => 5,
+        Json::Number(_) => 8,
+        Json::String(text) => text.len() + 2,
+        Json::Array(items) => 2 + items.iter().map(|item| weight(item) + 1).sum::<usize>(),
+        Json::Object(members) => 2 + members.iter().map(|(name, value)| name.len() + 4 + weight(value)).sum::<usize>(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;

@@ -1,11 +1,12 @@
 //! What can be wrong with an input, and how the host refuses a guest's call.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::limits::Limit;
 
 /// One thing that is wrong with an input.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Violation {
     /// JSON Pointer (RFC 6901) to the offending value; empty for the whole input.
     pub pointer: String,

@@ -15,9 +15,11 @@ use uuid::Uuid;
 
 use crate::{
     Json, Timestamp,
+    clock::to_micros,
     document::{self, NUL},
     error::Violation,
     number::Number,
+    text::folded,
 };
 
 pub use field::{Field, FieldType, Form, Source};
@@ -53,7 +55,7 @@ pub enum Op {
     Nin,
     /// Matches a pattern in which `*` stands for any text.
     Like,
-    /// The same without regard to case.
+    /// The same without regard to case (Unicode: NFKC, full case folding).
     Ilike,
     /// Missing (`true`) or present (`false`).
     Null,
@@ -112,12 +114,12 @@ impl Operand {
             }
             (FieldType::Boolean, Json::Bool(value)) => Ok(Self::Boolean(*value)),
             (FieldType::Timestamp, Json::String(text)) => {
-                instant(text).map(Self::Timestamp).ok_or_else(|| format!("`{text}` is not an RFC 3339 time"))
+                instant(text).map(Self::Timestamp).ok_or_else(|| "expected an RFC 3339 time".to_owned())
             }
             (FieldType::Uuid, Json::String(text)) => {
-                text.parse().map(Self::Uuid).map_err(|_| format!("`{text}` is not a UUID"))
+                text.parse().map(Self::Uuid).map_err(|_| "expected a UUID".to_owned())
             }
-            _ => Err(format!("{value} is not a {}", type_name(field_type))),
+            _ => Err(format!("expected a {}", type_name(field_type))),
         }
     }
 
@@ -130,10 +132,10 @@ impl Operand {
             FieldType::Number => match document::read(text.as_bytes()) {
                 Ok(Json::Number(number)) => Json::Number(number),
                 Err(violation) if violation.code == "number_range" => return Err(violation.detail),
-                _ => return Err(format!("`{text}` is not a number")),
+                _ => return Err("expected a number".to_owned()),
             },
             FieldType::Boolean => {
-                text.parse::<bool>().map(Json::Bool).map_err(|_| format!("`{text}` is not true or false"))?
+                text.parse::<bool>().map(Json::Bool).map_err(|_| "expected true or false".to_owned())?
             }
             FieldType::Text | FieldType::Timestamp | FieldType::Uuid => json!(text),
         };
@@ -166,8 +168,7 @@ impl Operand {
 
 /// The instant that a text tells of, to the microsecond, as databases keep it.
 pub fn instant(text: &str) -> Option<Timestamp> {
-    let time = DateTime::parse_from_rfc3339(text).ok()?;
-    DateTime::from_timestamp_micros(time.timestamp_micros())
+    Some(to_micros(DateTime::parse_from_rfc3339(text).ok()?.to_utc()))
 }
 
 fn type_name(field_type: FieldType) -> &'static str {
@@ -211,6 +212,9 @@ impl Filter {
         match op {
             Op::Like | Op::Ilike if field.field_type != FieldType::Text => {
                 return Err(wrong(format!("`{}` is not text, so it cannot be matched with a pattern", field.name)));
+            }
+            Op::Ilike if field.form == Form::Key => {
+                return Err(wrong(format!("`{}` is a key, and its case matters: use `like`", field.name)));
             }
             Op::In | Op::Nin if operands.is_empty() || operands.len() > ITEMS_MAX => {
                 return Err(wrong(format!("give 1 to {ITEMS_MAX} values")));
@@ -287,10 +291,8 @@ fn compare(value: Option<Operand>, op: Op, operands: &[Operand]) -> Option<bool>
         Op::In => Some(operands.iter().any(|o| value.compare(o) == Some(Ordering::Equal))),
         Op::Nin => Some(operands.iter().all(|o| value.compare(o) != Some(Ordering::Equal))),
         Op::Like | Op::Ilike => match (&value, first) {
-            (Operand::Text(text), Operand::Text(pattern)) if op == Op::Like => Some(like(text, pattern)),
-            (Operand::Text(text), Operand::Text(pattern)) => {
-                Some(like(&text.to_ascii_lowercase(), &pattern.to_ascii_lowercase()))
-            }
+            (Operand::Text(text), Operand::Text(pattern)) if op == Op::Like => Some(like(text, &literals(pattern))),
+            (Operand::Text(text), Operand::Text(pattern)) => Some(like(&folded(text), &folded_literals(pattern))),
             _ => None,
         },
         Op::Null => None,
@@ -312,6 +314,11 @@ pub fn literals(pattern: &str) -> Vec<String> {
     all
 }
 
+/// The same without regard to case: as they are in folded texts.
+pub fn folded_literals(pattern: &str) -> Vec<String> {
+    literals(pattern).iter().map(|literal| folded(literal)).collect()
+}
+
 /// The values of a list as a query string has it: `,` parts them, and `\` before a `,`, a `*` or a
 /// `\` stands for just that letter.
 pub fn values(list: &str) -> Vec<String> {
@@ -331,10 +338,9 @@ fn is_escaped(letter: char) -> bool {
     matches!(letter, '*' | ',' | '\\')
 }
 
-/// Whether `text` matches `pattern`. Greedy per part, so linear in the text for each part.
-fn like(text: &str, pattern: &str) -> bool {
-    let parts = literals(pattern);
-    let [first, middle @ .., last] = parts.as_slice() else {
+/// Whether a text matches the pattern with these literals. Greedy per part, so linear in the text for each part.
+fn like(text: &str, parts: &[String]) -> bool {
+    let [first, middle @ .., last] = parts else {
         return parts.first().is_some_and(|only| only == text);
     };
     let Some(mut rest) = text.strip_prefix(first.as_str()) else { return false };

@@ -44,6 +44,8 @@ pub enum Limit {
     ChainSize,
     /// Bytes of record data that the tenant's plan has room for.
     Storage,
+    /// Bytes of everything beside records and files that the tenant's plan has room for.
+    OtherBytes,
     /// Waiting jobs that the tenant's plan has room for.
     QueuedJobs,
     /// Requests sent by the invocation.
@@ -76,6 +78,7 @@ impl fmt::Display for Limit {
             Self::ChainDepth => "chain_depth",
             Self::ChainSize => "chain_size",
             Self::Storage => "storage",
+            Self::OtherBytes => "other_bytes",
             Self::QueuedJobs => "queued_jobs",
             Self::Fetches => "fetches",
             Self::ResponseBytes => "response_bytes",

@@ -51,6 +51,9 @@ pub struct Plan {
     pub weight: u32,
     /// Bytes of record data at most.
     pub storage_bytes_max: Option<u64>,
+    /// Bytes of everything beside records and files, at most: audit rows, events, jobs, kept answers,
+    /// logs of plugins, settings, people and what belongs to them.
+    pub other_bytes_max: Option<u64>,
     /// Seconds of CPU time that plugins take within a day (UTC), at most.
     pub cpu_seconds_per_day_max: Option<u64>,
     /// Bytes of files that plugins keep, at most.
@@ -86,6 +89,8 @@ impl Default for Plans {
             queued_jobs_max: None,
             weight: weight(),
             storage_bytes_max,
+            // A write of a record is told in an event, in the audit log and to subscribers.
+            other_bytes_max: storage_bytes_max.map(|bytes| 4 * bytes),
             cpu_seconds_per_day_max: None,
             file_bytes_max: storage_bytes_max,
             invocation: InvocationCeilings::default(),
@@ -127,6 +132,7 @@ impl Plans {
             queued_jobs_max: Some(0),
             weight: weight(),
             storage_bytes_max: Some(0),
+            other_bytes_max: Some(0),
             cpu_seconds_per_day_max: Some(0),
             file_bytes_max: Some(0),
             invocation: InvocationCeilings::default(),

@@ -3,6 +3,9 @@
 
 use icu_casemap::CaseMapper;
 use icu_normalizer::ComposingNormalizerBorrowed;
+use serde_json::Map;
+
+use crate::Json;
 
 /// A text in one form of its letters (Unicode NFKC): keyboards send the same letter in several.
 pub fn normalized(text: &str) -> String {
@@ -13,6 +16,28 @@ pub fn normalized(text: &str) -> String {
 /// equal then.
 pub fn folded(text: &str) -> String {
     normalized(&CaseMapper::new().fold_string(&normalized(text)))
+}
+
+/// The folded copy that has to be stored beside a text: none where the text, its ASCII letters in
+/// lower case, is that already.
+pub fn folded_copy(text: &str) -> Option<String> {
+    if text.is_ascii() {
+        return None;
+    }
+    Some(folded(text)).filter(|folded| *folded != text.to_ascii_lowercase())
+}
+
+/// The same of named texts, by name; none where there is none.
+pub fn folded_copies<'a>(texts: impl IntoIterator<Item = (&'a str, &'a str)>) -> Option<Json> {
+    let copies = texts.into_iter().filter_map(|(name, text)| Some((name.to_owned(), Json::String(folded_copy(text)?))));
+    let copies: Map<String, Json> = copies.collect();
+    (!copies.is_empty()).then_some(Json::Object(copies))
+}
+
+/// The same of the members of a document that are texts.
+pub fn folded_members(document: &Json) -> Option<Json> {
+    let members = document.as_object()?.iter();
+    folded_copies(members.filter_map(|(name, value)| Some((name.as_str(), value.as_str()?))))
 }
 
 /// Whether a name may be repeated in mails to strangers: it has no characters that are not seen or
@@ -51,6 +76,8 @@ pub fn email(text: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
@@ -104,5 +131,16 @@ mod tests {
         assert_eq!(folded("STRASSE"), folded("stra\u{df}e"));
         assert_eq!(folded("\u{ff21}dmin"), folded("admin"));
         assert_ne!(folded("a"), folded("\u{e4}"));
+    }
+
+    #[test]
+    fn a_folded_copy_is_stored_where_lower_case_ascii_would_not_do() {
+        let document =
+            json!({ "a": "\u{c9}rable", "b": "ASCII", "c": "\u{e9}t\u{e9}", "d": ["\u{c9}"], "e": "\u{130}" });
+        assert_eq!(folded_members(&document), Some(json!({ "a": "\u{e9}rable", "e": "i\u{307}" })));
+        assert_eq!(folded_members(&json!({ "a": "ASCII", "n": 1 })), None);
+        for text in ["", "Plain ASCII: _%*\\", "\u{65e5}\u{672c}", "\u{c9}rable", "STRA\u{1e9e}E", "\u{fb01}n"] {
+            assert_eq!(folded_copy(text).unwrap_or_else(|| text.to_ascii_lowercase()), folded(text), "{text}");
+        }
     }
 }

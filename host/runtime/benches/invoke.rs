@@ -134,6 +134,14 @@ impl host::records::Records for Answers {
         unasked()
     }
 
+    async fn patch(&mut self, _: &str, _: RecordId, _: Json, _: Option<i64>) -> Result<Record, HostError> {
+        unasked()
+    }
+
+    async fn lock(&mut self, _: &str) -> Result<(), HostError> {
+        unasked()
+    }
+
     async fn delete(&mut self, _: &str, _: RecordId) -> Result<(), HostError> {
         unasked()
     }

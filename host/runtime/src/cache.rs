@@ -41,7 +41,14 @@ impl Cache {
             tracing::warn!(file = %file.display(), "a compiled component is damaged; it will be compiled again");
             return Ok(None);
         };
-        deserialize(engine, artifact).map(Some).map_err(RuntimeError::failed)
+        match deserialize(engine, artifact) {
+            Ok(component) => Ok(Some(component)),
+            Err(error) => {
+                let error = format!("{error:#}");
+                tracing::warn!(file = %file.display(), error, "a compiled component does not fit; it will be compiled again");
+                Ok(None)
+            }
+        }
     }
 
     /// Keep a compiled component. Written beside and moved in place, so that a reader

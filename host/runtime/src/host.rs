@@ -91,6 +91,7 @@ impl From<Limit> for wit::Limit {
             Limit::Files => Self::Files,
             Limit::FileBytes => Self::FileBytes,
             Limit::Storage
+            | Limit::OtherBytes
             | Limit::QueryTime
             | Limit::Wall
             | Limit::Cpu

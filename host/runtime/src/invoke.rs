@@ -9,7 +9,7 @@ use std::{
 };
 
 use purlin_domain::{
-    Json,
+    Json, document,
     error::{HostError, Violation},
     event::Event,
     guest::{Ended, Step, Usage, Verb, WriteToCheck},
@@ -77,7 +77,8 @@ impl Ask for Describe {
 
     async fn of<H: Host>(self, guest: &wit::Guest, store: &mut Store<State<H>>) -> wasmtime::Result<Self::Answer> {
         let text = guest.call_describe(store).await?;
-        Ok(serde_json::from_str(&text).map_err(|error| format!("the descriptor is not JSON: {error}")))
+        Ok(document::read(text.as_bytes())
+            .map_err(|wrong| format!("the descriptor{}: {}", wrong.pointer, wrong.detail)))
     }
 }
 

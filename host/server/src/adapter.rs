@@ -195,6 +195,20 @@ impl Records for UnitHost {
         Ok(record)
     }
 
+    async fn patch(
+        &mut self,
+        collection: &str,
+        id: RecordId,
+        changes: Json,
+        expected: Option<i64>,
+    ) -> Result<Record, HostError> {
+        let of = self.0.collection_ref(collection)?;
+        let record = self.0.patch(&of, id, &changes, expected).await;
+        let record = self.noted(record)?;
+        fault::point("guest-running").await;
+        Ok(record)
+    }
+
     async fn delete(&mut self, collection: &str, id: RecordId) -> Result<(), HostError> {
         let of = self.0.collection_ref(collection)?;
         let answer = self.0.delete(&of, id, None).await;
@@ -219,5 +233,10 @@ impl Records for UnitHost {
         let count = self.0.count(&of, filter.as_ref()).await;
         let count = self.noted(count)?;
         Ok(u64::try_from(count).unwrap_or(0))
+    }
+
+    async fn lock(&mut self, key: &str) -> Result<(), HostError> {
+        let answer = self.0.lock(key).await;
+        self.noted(answer)
     }
 }

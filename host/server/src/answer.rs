@@ -2,15 +2,16 @@
 
 use std::{sync::Arc, time::Duration};
 
-use purlin_domain::{guest::WriteToCheck, limits::GuestLimits, route::GuestRequest};
+use purlin_domain::{guest::WriteToCheck, id::TenantId, limits::GuestLimits, route::GuestRequest};
 use purlin_runtime::{Invocation, Prepared, Runtime, RuntimeError};
 use purlin_service::{
     Platform, Result, ServiceError,
     guests::{Answer, Checked, Ran, RunGuests, Running},
     plugins,
+    store::shares::{Share, Shares},
     unit::Unit,
 };
-use tokio::{runtime::Handle, sync::Semaphore, time::timeout};
+use tokio::runtime::Handle;
 use tracing::Instrument;
 
 use crate::{abort::AbortOnDrop, adapter::UnitHost};
@@ -19,11 +20,13 @@ use crate::{abort::AbortOnDrop, adapter::UnitHost};
 pub(crate) struct Answerer {
     pub(crate) runtime: Arc<Runtime<UnitHost>>,
     pub(crate) guests: Handle,
-    /// Requests that are answered at the same time.
-    pub(crate) turns: Semaphore,
+    /// Requests that are answered at the same time, divided between tenants.
+    pub(crate) answers: Shares<TenantId>,
+    /// Writes that are checked at the same time, divided between tenants.
+    pub(crate) checks: Shares<TenantId>,
 }
 
-/// How long a request waits for its turn.
+/// How long a request or a write waits for its turn.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 impl Answerer {
@@ -57,8 +60,7 @@ impl RunGuests for Answerer {
     ) -> Running<'a, Answer> {
         Box::pin(async move {
             // Others' guests and jobs find a slot also while many ask one plugin.
-            let turn = timeout(PATIENCE, self.turns.acquire()).await;
-            let _turn = turn.map_err(|_| ServiceError::Unavailable("too many requests to plugins".to_owned()))?;
+            let _turn = turn(&self.answers, &unit, "requests to plugins").await?;
             let (runtime, prepared) = (Arc::clone(&self.runtime), self.prepare(platform, digest).await?);
             self.run(async move { runtime.answer(&prepared, UnitHost(unit), request, limits).await }).await
         })
@@ -73,8 +75,15 @@ impl RunGuests for Answerer {
         limits: GuestLimits,
     ) -> Running<'a, Checked> {
         Box::pin(async move {
+            let _turn = turn(&self.checks, &unit, "writes that plugins check").await?;
             let (runtime, prepared) = (Arc::clone(&self.runtime), self.prepare(platform, digest).await?);
             self.run(async move { runtime.check(&prepared, UnitHost(unit), write, limits).await }).await
         })
     }
+}
+
+/// A turn for the tenant of a unit.
+async fn turn(turns: &Shares<TenantId>, unit: &Unit, of: &str) -> Result<Share<TenantId>> {
+    let tenant = unit.principal().tenant;
+    turns.take(&tenant, PATIENCE).await.map_err(|error| ServiceError::Unavailable(format!("{of}: {error}")))
 }

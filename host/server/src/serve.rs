@@ -9,15 +9,15 @@ use purlin_domain::{
 };
 use purlin_runtime::{Compiler, Runtime};
 use purlin_service::{
-    Outside, Platform, ServiceError, Settings, audit, events, jobs, keys, ledger, operator,
-    store::{Db, bus::Bus, migrate},
+    Outside, Platform, ServiceError, Settings, audit, events, jobs, keys, ledger, operator, storage,
+    store::{Db, bus::Bus, migrate, shares::Shares},
     trace::CollectSpans,
 };
 use tokio::{
     net::TcpListener,
     runtime::Handle,
     signal::unix::{SignalKind, signal},
-    sync::{Semaphore, watch},
+    sync::watch,
     task::JoinSet,
 };
 
@@ -147,6 +147,15 @@ fn look_after(platform: &Arc<Platform>, config: &Config) -> JoinSet<()> {
             }
         }
     });
+    let of_storage = Arc::clone(platform);
+    looks.spawn(async move {
+        loop {
+            tokio::time::sleep(storage::WRITTEN_EVERY).await;
+            if let Err(error) = storage::write(&of_storage).await {
+                tracing::warn!(%error, "how much tenants stored could not be written down; it will be tried again");
+            }
+        }
+    });
     let of_audit = Arc::clone(platform);
     looks.spawn(async move {
         loop {
@@ -195,6 +204,7 @@ pub(crate) async fn wire(
         webhook_patience: Duration::from_secs(config.webhook_patience_hours * 3_600),
         limits: UnitLimits::default(),
         plans: config.plans.clone().unwrap_or_default(),
+        event_stream: Some(config.event_stream.clone()).filter(|stream| !stream.is_empty()),
         public_url: config.public_url.clone(),
         auth_requests_per_minute: config.auth_requests_per_minute,
         auth_slowdown: Duration::from_millis(config.auth_slowdown_ms),
@@ -207,7 +217,8 @@ pub(crate) async fn wire(
         guests: Arc::new(Answerer {
             runtime: Arc::clone(&runtime),
             guests,
-            turns: Semaphore::new((config.guests as usize / 2).max(1)),
+            answers: Shares::new((config.guests as usize / 2).max(1)),
+            checks: Shares::new((config.guests as usize / 4).max(1)),
         }),
         mailer: Arc::new(Mailer::open(config)?),
         files: Arc::new(Files::open(&data_dir::folder(config.files_dir.clone(), &config.data_dir, "files")?)?),

@@ -9,7 +9,7 @@ use purlin_domain::{
 };
 use purlin_store::{
     api_keys::{self, ApiKey},
-    tenants,
+    permissions, tenants,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -85,6 +85,16 @@ pub async fn create(platform: &Platform, principal: &Principal, new: NewApiKey) 
         return Err(ServiceError::Invalid(wrong));
     }
     access::require_all(principal, &new.scopes)?;
+    let mut catalogue = platform.db.platform_read().await?;
+    for (i, scope) in new.scopes.iter().enumerate() {
+        if permissions::by_name(&mut catalogue, scope).await?.is_none() {
+            wrong.push(Violation::new(format!("/scopes/{i}"), "unknown", "it is not in the catalogue of permissions"));
+        }
+    }
+    drop(catalogue);
+    if !wrong.is_empty() {
+        return Err(ServiceError::Invalid(wrong));
+    }
     let mut change = Mutation::begin(platform, principal).await?;
     // A key outlives the session it was made in.
     require_proof(&mut change.tx, principal, now).await?;

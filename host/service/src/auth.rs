@@ -117,7 +117,7 @@ fn site(ip: std::net::IpAddr) -> Option<String> {
 }
 
 /// An IPv4 address by itself; an IPv6 address by its /64, which one host may have all of.
-fn network(ip: std::net::IpAddr) -> String {
+pub(crate) fn network(ip: std::net::IpAddr) -> String {
     match ip {
         std::net::IpAddr::V4(ip) => ip.to_string(),
         std::net::IpAddr::V6(ip) => match ip.to_ipv4_mapped() {

@@ -12,7 +12,7 @@ use purlin_domain::{
     access::{CORE_PERMISSIONS, Permission, PermissionSet},
     descriptor::{Descriptor, FILES, PersonalData, Reference, Route},
     error::Violation,
-    id::VersionId,
+    id::{TenantId, VersionId},
 };
 use purlin_store::{
     TenantTx,
@@ -21,7 +21,10 @@ use purlin_store::{
     plugins::{self, Version},
 };
 
-use crate::{Platform, Result, ServiceError, schema::Schema};
+use crate::{
+    Platform, Result, ServiceError,
+    schema::{self, Schema},
+};
 
 /// Put the platform's permissions into the catalogue.
 pub(crate) async fn seed(platform: &Platform) -> Result<()> {
@@ -60,10 +63,32 @@ impl Loaded {
         digest: String,
         descriptor: Descriptor,
     ) -> std::result::Result<Self, Vec<Violation>> {
+        schema::in_place(|| Self::compile(version, digest, descriptor))
+    }
+
+    fn compile(
+        version: VersionId,
+        digest: String,
+        descriptor: Descriptor,
+    ) -> std::result::Result<Self, Vec<Violation>> {
         let mut wrong = descriptor.violations();
+        let (mut subschemas, mut patterns) = (0, 0);
         let mut compile = |pointer: String, schema: &Json| {
             let below = |v: Violation| Violation { pointer: format!("{pointer}{}", v.pointer), ..v };
-            Schema::compile(schema).map_err(|found| wrong.extend(found.into_iter().map(below))).ok()
+            if subschemas > SUBSCHEMAS_MAX || patterns > PATTERNS_MAX {
+                return None;
+            }
+            let compiled = Schema::compile(schema).map_err(|found| wrong.extend(found.into_iter().map(below))).ok()?;
+            wrong.extend(compiled.unknown_format().map(below));
+            let size = compiled.size();
+            (subschemas, patterns) = (subschemas + size.0, patterns + size.1);
+            if subschemas > SUBSCHEMAS_MAX || patterns > PATTERNS_MAX {
+                let why = format!(
+                    "the schemas of a plugin have at most {SUBSCHEMAS_MAX} subschemas and {PATTERNS_MAX} patterns in all"
+                );
+                wrong.push(Violation::new(pointer, "schema_cost", why));
+            }
+            Some(compiled)
         };
         let mut collections = HashMap::new();
         for (i, collection) in descriptor.collections.iter().enumerate() {
@@ -80,6 +105,14 @@ impl Loaded {
             payloads.extend(validator.map(|v| (job.kind.clone(), v)));
         }
         let settings = descriptor.settings.as_ref().and_then(|schema| compile("/settings".to_owned(), schema));
+        if let Some(schema) = &settings {
+            // What is missing, a tenant sets.
+            let found = schema.violations(&descriptor.with_defaults(&Json::Object(serde_json::Map::new())));
+            let found = found.into_iter().filter(|v| v.code != "required");
+            wrong.extend(
+                found.map(|v| Violation { pointer: format!("/settings/properties{}/default", v.pointer), ..v }),
+            );
+        }
         let mut routes: HashMap<String, matchit::Router<usize>> = HashMap::new();
         for (i, route) in descriptor.routes.iter().enumerate() {
             let of_method = routes.entry(route.method.clone()).or_default();
@@ -109,8 +142,14 @@ impl Loaded {
     }
 
     /// What is wrong with a record of this collection.
-    pub(crate) fn record_violations(&self, collection: &str, data: &Json) -> Vec<Violation> {
-        self.collections.get(collection).map(|schema| schema.violations(data)).unwrap_or_default()
+    pub(crate) async fn record_violations(
+        &self,
+        platform: &Platform,
+        tenant: TenantId,
+        collection: &str,
+        data: &Json,
+    ) -> Result<Vec<Violation>> {
+        validate(platform, tenant, self.collections.get(collection), data).await
     }
 
     /// Write the data of a record of this collection in the one way in which it is stored.
@@ -131,19 +170,55 @@ impl Loaded {
     }
 
     /// What is wrong with these settings, once the defaults are filled in.
-    pub(crate) fn settings_violations(&self, settings: &Json) -> Vec<Violation> {
+    pub(crate) async fn settings_violations(
+        &self,
+        platform: &Platform,
+        tenant: TenantId,
+        settings: &Json,
+    ) -> Result<Vec<Violation>> {
+        if self.settings.is_none() && settings.as_object().is_none_or(|settings| !settings.is_empty()) {
+            return Ok(vec![Violation::new("", "undeclared", "the plugin has no settings")]);
+        }
+        validate(platform, tenant, self.settings.as_ref(), &self.descriptor.with_defaults(settings)).await
+    }
+
+    /// Whether it can run with these settings. For use within a transaction: it waits for no turn.
+    pub(crate) fn takes_settings(&self, settings: &Json) -> bool {
         match &self.settings {
-            Some(schema) => schema.violations(&self.descriptor.with_defaults(settings)),
-            None if settings.as_object().is_some_and(serde_json::Map::is_empty) => Vec::new(),
-            None => vec![Violation::new("", "undeclared", "the plugin has no settings")],
+            Some(schema) => schema.violations(&self.descriptor.with_defaults(settings)).is_empty(),
+            None => settings.as_object().is_some_and(serde_json::Map::is_empty),
         }
     }
 
     /// What is wrong with the data of this event type, or the payload of this job kind.
-    pub(crate) fn payload_violations(&self, name: &str, data: &Json) -> Vec<Violation> {
-        self.payloads.get(name).map(|schema| schema.violations(data)).unwrap_or_default()
+    pub(crate) async fn payload_violations(
+        &self,
+        platform: &Platform,
+        tenant: TenantId,
+        name: &str,
+        data: &Json,
+    ) -> Result<Vec<Violation>> {
+        validate(platform, tenant, self.payloads.get(name), data).await
     }
 }
+
+/// What is wrong with a document of a tenant; nothing where there is no schema.
+async fn validate(
+    platform: &Platform,
+    tenant: TenantId,
+    schema: Option<&Schema>,
+    document: &Json,
+) -> Result<Vec<Violation>> {
+    let Some(schema) = schema else { return Ok(Vec::new()) };
+    schema
+        .violations_in_turn(&platform.validating, tenant, document)
+        .await
+        .map_err(|error| ServiceError::Unavailable(format!("validations of large documents of this tenant: {error}")))
+}
+
+/// Subschemas and patterns of all schemas of a plugin at most.
+const SUBSCHEMAS_MAX: usize = 20_000;
+const PATTERNS_MAX: usize = 200;
 
 /// Versions kept in memory at most; beyond it they are read again.
 const VERSIONS_MAX: usize = 1_000;

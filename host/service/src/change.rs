@@ -19,7 +19,7 @@ use purlin_store::{
 use serde::Serialize;
 
 use crate::{
-    Platform, Result, ServiceError, audit, events, idempotency,
+    Platform, Result, ServiceError, audit, events, idempotency, storage,
     trace::{Span, SpanKind},
 };
 
@@ -122,7 +122,9 @@ impl<'a> Mutation<'a> {
         }
         // Also when whoever asked hangs up before the commit is answered.
         let forget = ForgetOnDrop(platform, principal.tenant);
+        let stored = tx.stored();
         tx.commit().await?;
+        storage::count(platform, principal.tenant, stored, now);
         drop(forget);
         platform.part_ended(cause.trace, began.elapsed(), || {
             Span::new("commit", SpanKind::Internal).with("purlin.tenant", principal.tenant.to_string())

@@ -64,7 +64,7 @@ pub(crate) async fn settle(
     for collection in &descriptor.collections {
         let of = CollectionRef { plugin: descriptor.name.clone(), collection: collection.name.clone() };
         let is_missing = collection.indexed.iter().any(|property| !ready.contains(&name(&collection.name, property)));
-        if is_missing && records::hold_after(&mut change.tx, &of, None, 1).await?.is_empty() {
+        if is_missing && records::after(&mut change.tx, &of, None, 1, true).await?.is_empty() {
             ready.extend(collection.indexed.iter().map(|property| name(&collection.name, property)));
         }
     }
@@ -133,7 +133,7 @@ async fn fill(platform: &Platform, claimed: &Claimed, of: &CollectionRef, collec
     let (mut after, mut count): (Option<RecordId>, usize) = (None, 0);
     loop {
         let (mut tx, now) = (platform.db.write(claimed.tenant_id).await?, platform.now());
-        let page = records::hold_after(&mut tx, of, after, AT_ONCE).await?;
+        let page = records::after(&mut tx, of, after, AT_ONCE, true).await?;
         let Some(last) = page.last() else { return Ok(true) };
         let ids: Vec<RecordId> = page.iter().map(|record| record.id).collect();
         record_marks::delete_of(&mut tx, of, &ids).await?;

@@ -12,7 +12,7 @@ use purlin_domain::{
     descriptor::{Descriptor, Secret, StepKind},
     error::Violation,
     guest::Step,
-    id::TenantId,
+    id::{TenantId, VersionId},
     principal::Principal,
 };
 use purlin_store::{
@@ -33,7 +33,7 @@ use crate::{
 
 pub use life::{ConfirmPurge, Purge, purge, purge_preview, resume, roll_back, uninstall};
 pub(crate) use life::{PURGE, pause_by_host, roll_back_by_host, run_purge};
-pub use upgrade::StepView;
+pub use upgrade::{RollbackPreview, StepView, roll_back_preview};
 
 /// What a tenant's administrator agrees to.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -130,13 +130,13 @@ pub async fn enable(platform: &Platform, principal: &Principal, consent: Consent
     let loaded = wanted(platform, &consent, present.as_ref()).await?;
     let descriptor = &loaded.descriptor;
     let asks_for = descriptor.asks_for();
+    let settings =
+        consent.settings.or_else(|| present.as_ref().map(|i| i.settings.clone())).unwrap_or_else(|| json!({}));
+    check_settings(platform, principal.tenant, &loaded, &settings).await?;
     let mut change = Mutation::begin(platform, principal).await?;
     let before = installations::hold(&mut change.tx, &consent.plugin).await?;
-    if before.as_ref().map(|i| (i.version_id, &i.grants)) != present.as_ref().map(|i| (i.version_id, &i.grants)) {
-        return Err(ServiceError::Conflict(
-            "conflict",
-            "somebody else changed this installation at the same moment".to_owned(),
-        ));
+    if before.as_ref().map(agreed_to) != present.as_ref().map(agreed_to) {
+        return Err(changed_meanwhile());
     }
     if let Some(before) = before.as_ref().filter(|before| before.version_id != loaded.version) {
         let running = platform.catalog.load(&mut change.tx, before).await?;
@@ -150,9 +150,6 @@ pub async fn enable(platform: &Platform, principal: &Principal, consent: Consent
         (None, None) => return Err(no_consent(&asks_for)),
     };
     check_grants(principal, &grants, &asks_for)?;
-    let settings =
-        consent.settings.or_else(|| before.as_ref().map(|i| i.settings.clone())).unwrap_or_else(|| json!({}));
-    check_settings(&loaded, &settings)?;
     let grants = serde_json::to_value(&grants).map_err(ServiceError::internal)?;
     let (id, now) = (platform.clock.id(), change.now);
     let agreed = Agreed { plugin: &consent.plugin, version: loaded.version, grants: &grants, settings: &settings };
@@ -176,6 +173,15 @@ pub async fn enable(platform: &Platform, principal: &Principal, consent: Consent
     change.finish(view).await
 }
 
+/// What a change of an installation is decided by.
+fn agreed_to(installation: &Installation) -> (VersionId, &Json, &Json) {
+    (installation.version_id, &installation.grants, &installation.settings)
+}
+
+fn changed_meanwhile() -> ServiceError {
+    ServiceError::Conflict("conflict", "somebody else changed this installation at the same moment".to_owned())
+}
+
 /// Nothing is granted by silence.
 fn no_consent(asks_for: &[Permission]) -> ServiceError {
     let list: Vec<String> = asks_for.iter().map(Permission::to_string).collect();
@@ -191,10 +197,17 @@ pub async fn configure(
     plugin: &str,
     settings: Json,
 ) -> Result<InstallationView> {
+    let mut tx = platform.db.read(principal.tenant).await?;
+    let present = installations::by_plugin(&mut tx, plugin).await?.ok_or(ServiceError::NotFound)?;
+    let loaded = platform.catalog.load(&mut tx, &present).await?;
+    drop(tx);
+    let checked = check_settings(platform, principal.tenant, &loaded, &settings).await;
+    checked.map_err(|error| error.beyond("/settings"))?;
     let mut change = Mutation::begin(platform, principal).await?;
     let before = installations::hold(&mut change.tx, plugin).await?.ok_or(ServiceError::NotFound)?;
-    let loaded = platform.catalog.load(&mut change.tx, &before).await?;
-    check_settings(&loaded, &settings).map_err(|error| error.beyond("/settings"))?;
+    if before.version_id != present.version_id {
+        return Err(changed_meanwhile());
+    }
     let now = change.now;
     installations::configure(&mut change.tx, plugin, &settings, now, principal.actor.user()).await?;
     let after = installations::by_plugin(&mut change.tx, plugin).await?.ok_or_else(gone)?;
@@ -266,14 +279,14 @@ async fn keep_secret(
     Ok(plugin_secrets::set(&mut change.tx, plugin, name, sealed, now, by).await?)
 }
 
-fn check_settings(loaded: &Loaded, settings: &Json) -> Result<()> {
+async fn check_settings(platform: &Platform, tenant: TenantId, loaded: &Loaded, settings: &Json) -> Result<()> {
     if !settings.is_object() {
         return Err(ServiceError::invalid("/settings", "type", "an object is needed"));
     }
     if settings.to_string().len() > SETTINGS_BYTES_MAX {
         return Err(ServiceError::invalid("/settings", "length", format!("at most {SETTINGS_BYTES_MAX} bytes")));
     }
-    let wrong = loaded.settings_violations(settings);
+    let wrong = loaded.settings_violations(platform, tenant, settings).await?;
     if wrong.is_empty() { Ok(()) } else { Err(ServiceError::Invalid(wrong).within("/settings")) }
 }
 

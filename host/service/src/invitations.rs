@@ -81,8 +81,7 @@ pub async fn create(platform: &Platform, principal: &Principal, new: NewInvitati
     let email = normalise(&new.email);
     let mut change = Mutation::begin(platform, principal).await?;
     if users::by_email(&mut change.tx, &email).await?.is_some() {
-        let why = "somebody in the tenant has this address already".to_owned();
-        return Err(ServiceError::Conflict("email_taken", why));
+        return Err(crate::users::email_taken());
     }
     crate::users::grantable(&mut change.tx, principal, &new.role_ids).await?;
     let id = platform.id();
@@ -108,6 +107,7 @@ pub async fn create(platform: &Platform, principal: &Principal, new: NewInvitati
         }
         done => done?,
     }
+    // Counted once it is known that a mail goes out: what repeats a request sends none.
     native::limit_mails_to(platform, &invitation.email).await?;
     sent(platform, &mut change, &invitation, "invitation.created");
     change.finish(invitation).await
@@ -145,6 +145,8 @@ async fn update(change: &mut Mutation<'_>, before: &Invitation, after: &mut Invi
 /// Send an invitation again, with a new token and a new end; what was sent before no longer works.
 pub async fn resend(platform: &Platform, principal: &Principal, id: InvitationId) -> Result<Invitation> {
     native::limit_mails(platform, principal.tenant).await?;
+    let present = get(platform, principal, id).await?;
+    native::limit_mails_to(platform, &present.email).await?;
     let mut change = Mutation::begin(platform, principal).await?;
     let before = pending(&mut change, id).await?;
     let roles: Vec<RoleId> = serde_json::from_value(before.role_ids.clone()).map_err(ServiceError::internal)?;
@@ -163,10 +165,13 @@ pub async fn resend(platform: &Platform, principal: &Principal, id: InvitationId
     change.finish(after).await
 }
 
-/// Take an invitation back.
+/// Take an invitation back. Nobody takes back one that promises what they lack.
 pub async fn revoke(platform: &Platform, principal: &Principal, id: InvitationId) -> Result<()> {
     let mut change = Mutation::begin(platform, principal).await?;
     let before = pending(&mut change, id).await?;
+    let roles: Vec<RoleId> = serde_json::from_value(before.role_ids.clone()).map_err(ServiceError::internal)?;
+    let roles = still_there(&mut change, roles).await?;
+    crate::users::grantable(&mut change.tx, principal, &roles).await?;
     let mut after = Invitation { status: "revoked".to_owned(), ..before.clone() };
     update(&mut change, &before, &mut after).await?;
     change.note(Change {

@@ -5,6 +5,7 @@ mod keys;
 
 use purlin_domain::{
     Json, Timestamp, cursor,
+    document::NUL,
     error::{HostError, Violation},
     filter::{Field, FieldType, Filter, Op, Operand, PREDICATES_MAX, values},
     id::TenantId,
@@ -247,6 +248,9 @@ fn filter(query: &ListQuery, fields: &[Field]) -> Result<Filter> {
 /// Each of the words is in one of the searchable fields, whatever its case.
 fn having(words: &str, fields: &[Field]) -> Result<Vec<Filter>> {
     let bad = |detail: String| Err(ServiceError::BadParameter("q".to_owned(), detail));
+    if words.contains('\0') {
+        return bad(NUL.to_owned());
+    }
     let searchable: Vec<&Field> = fields.iter().filter(|field| field.searchable).collect();
     if searchable.is_empty() {
         return bad("this list has no searchable fields".to_owned());

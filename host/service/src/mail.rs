@@ -52,6 +52,7 @@ static TEMPLATES: LazyLock<std::result::Result<Environment<'static>, minijinja::
     all.add_template("email_changed", include_str!("mail/email_changed.txt"))?;
     all.add_template("invitation", include_str!("mail/invitation.txt"))?;
     all.add_template("webhook_disabled", include_str!("mail/webhook_disabled.txt"))?;
+    all.add_template("webhook_orphaned", include_str!("mail/webhook_orphaned.txt"))?;
     Ok(all)
 });
 

@@ -28,7 +28,7 @@ use crate::{
     Platform, Result, ServiceError, audit,
     auth::{RESET, VERIFY},
     change::{Change, Mutation},
-    events as events_service, indexes,
+    events as events_service, folds, indexes,
     installations::{self, PURGE},
     limiter::{self, Rate},
     mail::{self, Letter, SendError},
@@ -51,6 +51,8 @@ pub(crate) const EMAIL_CHANGED: &str = "send_email_changed_email";
 pub(crate) const INVITATION: &str = "send_invitation_email";
 /// Tells who made a webhook that it was disabled.
 pub(crate) const WEBHOOK_DISABLED: &str = "send_webhook_disabled_email";
+/// Tells an administrator that nobody answers for a webhook any more.
+pub(crate) const WEBHOOK_ORPHANED: &str = "send_webhook_orphaned_email";
 /// Erases what is personal of a deleted user.
 pub(crate) const ERASE: &str = "erase_personal_data";
 
@@ -166,8 +168,16 @@ async fn work(platform: &Arc<Platform>, claimed: &Claimed) -> Result<std::result
             Err(failure) => return Ok(Err(failure)),
         },
         indexes::KIND => indexes::run(platform, claimed).await?,
+        folds::KIND => folds::run(platform, claimed).await?,
         ERASE => erase(platform, claimed).await?,
         PING => return Ok(Ok(Ended::Idle(None))),
+        personal::ERASE_RELAYED => {
+            let retry = |error: ServiceError| Failure::Retry(error.to_string());
+            return Ok(personal::erase_relayed(platform, claimed.tenant_id)
+                .await
+                .map(|()| Ended::Idle(None))
+                .map_err(retry));
+        }
         webhooks::KIND => return Ok(webhooks::deliver(platform, claimed).await.map(|()| Ended::Idle(None))),
         _ => return Ok(send(platform, claimed).await.map(|()| Ended::Idle(None))),
     };
@@ -202,7 +212,12 @@ async fn letter(platform: &Platform, claimed: &Claimed) -> Result<Option<Letter>
         return mail::write(platform, "invitation", &tenant, &found.email, None, &token, claimed.id).map(Some);
     }
     let user = users::hold(&mut tx, UserId(id)).await?.ok_or(ServiceError::NotFound)?;
-    if claimed.kind == WEBHOOK_DISABLED {
+    let of_webhook = match claimed.kind.as_str() {
+        WEBHOOK_DISABLED => Some("webhook_disabled"),
+        WEBHOOK_ORPHANED => Some("webhook_orphaned"),
+        _ => None,
+    };
+    if let Some(template) = of_webhook {
         let webhook = claimed
             .payload
             .as_ref()
@@ -212,8 +227,7 @@ async fn letter(platform: &Platform, claimed: &Claimed) -> Result<Option<Letter>
         let webhook =
             stored_webhooks::by_id(&mut tx, webhook.unwrap_or_default()).await?.ok_or(ServiceError::NotFound)?;
         let name = user.first_name.as_deref();
-        return mail::write(platform, "webhook_disabled", &tenant, &user.email, name, &webhook.url, claimed.id)
-            .map(Some);
+        return mail::write(platform, template, &tenant, &user.email, name, &webhook.url, claimed.id).map(Some);
     }
     if claimed.kind == EMAIL_CHANGED {
         let to = claimed.payload.as_ref().and_then(|payload| payload.get("to")).and_then(Json::as_str);
@@ -260,6 +274,9 @@ async fn erase(platform: &Platform, claimed: &Claimed) -> Result<bool> {
         one_time_tokens::delete_of_user(&mut tx, user).await?;
         second_factors::delete(&mut tx, user).await?;
         events::erase_subject(&mut tx, &user.to_string(), &json!({ "id": user, "erased": true })).await?;
+        let payload = json!({ "subject": user, "erased": true });
+        jobs::erase_payloads(&mut tx, EMAIL_CHANGED, &user.to_string(), &payload).await?;
+        personal::erase_relayed_later(platform, &mut tx, &principal, now).await?;
         let entry = AuditEntry {
             action: "user.erased".to_owned(),
             resource_type: "user".to_owned(),

@@ -1,7 +1,7 @@
 //! The account that runs the platform, made at first run.
 
 use purlin_domain::{audit::Origin, id::TenantId, principal::Principal};
-use purlin_store::{tenants, users, users::User};
+use purlin_store::{events, tenants, users, users::User};
 use serde_json::json;
 
 use crate::{
@@ -16,10 +16,17 @@ use crate::{
 /// The slug of the tenant that operators belong to.
 pub const TENANT: &str = "operators";
 
-/// Put the permissions into the catalogue, prepare next months' partitions, make a key that
-/// signs where there is none.
+/// Put the permissions into the catalogue, prepare next months' partitions, have events stand after
+/// those that are there, make a key that signs where there is none.
 pub async fn prepare(platform: &Platform) -> Result<()> {
     platform.db.make_partitions(platform.now()).await?;
+    let mut tx = platform.db.platform().await?;
+    if events::settle_positions(&mut tx).await? {
+        tracing::warn!(
+            "the database counts transactions anew, as after a restore into another cluster; events go on after those that are there"
+        );
+    }
+    tx.commit().await?;
     catalog::seed(platform).await?;
     keys::prepare(platform).await
 }

@@ -11,7 +11,7 @@ use purlin_store::shares::{NoShare, Shares};
 
 use uuid::Uuid;
 
-use crate::{Result, ServiceError};
+use crate::{Result, ServiceError, auth::network};
 
 /// Shortest password, in characters (NIST SP 800-63B asks for at least 8; 12 here).
 pub const CHARACTERS_MIN: usize = 12;
@@ -57,7 +57,7 @@ pub struct Hasher {
     argon: Argon2<'static>,
     /// A hash that no password matches, so that an unknown address costs as much as a known one.
     decoy: String,
-    sign_ins: Shares<Option<IpAddr>>,
+    sign_ins: Shares<Option<String>>,
     others: Shares<TenantId>,
     callers: Shares<String>,
 }
@@ -123,11 +123,12 @@ impl Hasher {
         let busy = |_| ServiceError::Unavailable("too many passwords are checked at this moment".to_owned());
         match whose {
             Hashing::SigningIn(address) => {
+                let from = address.map(network);
                 // The turn of the others where nobody wants it.
                 if let Some(turn) = self.others.try_take(&TenantId(Uuid::nil())) {
                     return blocking(turn, work).await;
                 }
-                let turn = self.sign_ins.take(address, PATIENCE).await.map_err(busy)?;
+                let turn = self.sign_ins.take(&from, PATIENCE).await.map_err(busy)?;
                 blocking(turn, work).await
             }
             Hashing::Caller(tenant, caller) => {

@@ -2,21 +2,25 @@
 
 use std::sync::Arc;
 
+use chrono::TimeDelta;
 use purlin_domain::{
     Json, Timestamp,
     audit::AuditEntry,
     descriptor::PersonalData,
     event::NewEvent,
     filter::{Field, FieldType, Filter, Op, Operand},
-    id::{RecordId, TenantId, UserId},
+    id::{EventId, RecordId, TenantId, UserId},
+    job::NewJob,
     principal::Principal,
     record::{CollectionRef, Record},
     sort::SortKey,
 };
 use purlin_store::{
-    Slice, TenantTx,
+    Slice, StoreError, TenantTx,
     events::{self as stored_events, Publish},
-    installations, record_marks, records, users,
+    installations,
+    jobs::{self, Enqueue},
+    record_marks, records, users,
 };
 use serde_json::json;
 
@@ -54,6 +58,7 @@ pub async fn erase(
     let Some(after) = erase_one(platform, &mut tx, principal, of, personal, record.clone(), now).await? else {
         return Ok(record);
     };
+    erase_relayed_later(platform, &mut tx, principal, now).await?;
     if let Some(key) = &principal.idempotency {
         let reply = serde_json::to_value(&after).map_err(ServiceError::internal)?;
         idempotency::keep(platform, &mut tx, principal, key, &reply, now).await?;
@@ -86,8 +91,76 @@ pub(crate) async fn erase_about(platform: &Platform, principal: &Principal, user
             }
             erased += count;
         }
+        erase_events_of_deleted(platform, principal.tenant, &about, user).await?;
     }
     Ok(erased)
+}
+
+/// Erase the events of records about a user that were deleted before.
+async fn erase_events_of_deleted(platform: &Platform, tenant: TenantId, about: &About, user: UserId) -> Result<()> {
+    let of = about.of.resource();
+    let types = ["created", "updated", "deleted"].map(|verb| format!("{of}.{verb}"));
+    let types = types.each_ref().map(String::as_str);
+    loop {
+        let mut tx = platform.db.write(tenant).await?;
+        let (property, user) = (&about.subject.name, user.to_string());
+        let subjects = stored_events::subjects_about(&mut tx, types, property, &user, AT_ONCE).await?;
+        for subject in &subjects {
+            stored_events::erase_subject(&mut tx, subject, &json!({ "id": subject, "erased": true })).await?;
+        }
+        tx.commit().await?;
+        if subjects.is_empty() {
+            return Ok(());
+        }
+    }
+}
+
+/// The kind of the job that deletes erased events from the stream of the bus.
+pub(crate) const ERASE_RELAYED: &str = "erase_relayed_events";
+/// Entries of the stream that are looked at together.
+const ENTRIES_AT_ONCE: usize = 500;
+/// What was read before it was erased is in the stream by then.
+const RELAYED_WITHIN: TimeDelta = TimeDelta::seconds(5);
+
+/// Have the stream of the bus forget what was erased, where there is one, with the transaction that
+/// erases it.
+pub(crate) async fn erase_relayed_later(
+    platform: &Platform,
+    tx: &mut TenantTx,
+    principal: &Principal,
+    now: Timestamp,
+) -> Result<()> {
+    if platform.settings.event_stream.is_none() || platform.bus.is_none() {
+        return Ok(());
+    }
+    let job = NewJob { run_at: now + RELAYED_WITHIN, ..NewJob::new(platform.id(), ERASE_RELAYED, json!({}), now) };
+    let (by, cause) = (principal.actor.user(), platform.first_cause(principal.actor.user(), principal.origin.trace));
+    Ok(jobs::insert(tx, &[Enqueue { by, ..Enqueue::core(&job, &cause) }], now).await?)
+}
+
+/// Delete the entries of the stream whose events were erased.
+pub(crate) async fn erase_relayed(platform: &Platform, tenant: TenantId) -> Result<()> {
+    let (Some(stream), Some(bus)) = (&platform.settings.event_stream, &platform.bus) else { return Ok(()) };
+    let unreachable = |error: StoreError| ServiceError::Unavailable(format!("the bus: {error}"));
+    let mut after = String::new();
+    loop {
+        let entries = bus.entries(stream, &after, ENTRIES_AT_ONCE).await.map_err(unreachable)?;
+        let Some([last, ..]) = entries.last() else { return Ok(()) };
+        after.clone_from(last);
+        let own = entries.into_iter().filter(|[_, of, _]| *of == tenant.to_string());
+        let own: Vec<(EventId, String)> = own.filter_map(|[id, _, event]| Some((event_id(&event)?, id))).collect();
+        let ids: Vec<EventId> = own.iter().map(|(event, _)| *event).collect();
+        let erased = stored_events::erased_among(&mut platform.db.read(tenant).await?, &ids).await?;
+        let gone: Vec<String> = own.into_iter().filter(|(id, _)| erased.contains(id)).map(|(_, entry)| entry).collect();
+        if !gone.is_empty() {
+            bus.delete_entries(stream, &gone).await.map_err(unreachable)?;
+        }
+    }
+}
+
+fn event_id(event: &str) -> Option<EventId> {
+    let event: Json = serde_json::from_str(event).ok()?;
+    event.get("id")?.as_str()?.parse().ok().map(EventId)
 }
 
 /// Erase what is personal of one record, and of the events about it; nothing where nothing

@@ -66,6 +66,8 @@ pub struct Settings {
     pub limits: UnitLimits,
     /// The plans that tenants can be on.
     pub plans: Plans,
+    /// The stream of the bus that events are passed on to, where there is one.
+    pub event_stream: Option<String>,
     /// Where people reach the applications; links in mails begin so.
     pub public_url: String,
     /// Requests a minute from one address to what needs no token.
@@ -125,6 +127,8 @@ pub struct Platform {
     pub(crate) storage: StorageMeter,
     /// Verifications of the audit log at the same time, one of a tenant: each reads all of it.
     pub(crate) verifying: Shares<TenantId>,
+    /// Turns to validate documents for which that takes long.
+    pub(crate) validating: Shares<TenantId>,
     /// Sign-ins that look somebody up at the same time: a flood of them leaves connections
     /// for everybody else.
     pub(crate) signing_in: Semaphore,
@@ -150,6 +154,10 @@ pub struct Platform {
 }
 
 const VERIFYING_MAX: usize = 2;
+/// Long validations at the same time, and how many wait, in all and of one tenant.
+const VALIDATING_MAX: usize = 2;
+const VALIDATIONS_WAITING_MAX: usize = 1_000;
+const VALIDATIONS_WAITING_EACH_MAX: usize = 20;
 const SIGNING_IN_MAX: usize = 3;
 
 /// Lets one through each second.
@@ -193,6 +201,7 @@ impl Platform {
             limiter: Limiter::new(),
             storage: StorageMeter::new(),
             verifying: Shares::limited(VERIFYING_MAX, 1, 0, 0),
+            validating: Shares::limited(VALIDATING_MAX, 1, VALIDATIONS_WAITING_MAX, VALIDATIONS_WAITING_EACH_MAX),
             signing_in: Semaphore::new(SIGNING_IN_MAX),
             hasher: Hasher::new()?,
             writers: Writers::new(),

@@ -13,6 +13,7 @@ use purlin_store::{
 use crate::{
     Platform, Result, ServiceError,
     list::{ListPage, ListQuery, Prepared},
+    storage,
 };
 
 /// Keep the lines of one invocation. Its own transaction: they stay when the invocation fails.
@@ -29,7 +30,10 @@ pub async fn append(
     let lines: Vec<_> = lines.into_iter().map(|line| (platform.id(), line)).collect();
     let mut tx = platform.db.write(tenant).await?;
     plugin_logs::insert(&mut tx, plugin, job, &lines).await?;
-    Ok(tx.commit().await?)
+    let stored = tx.stored();
+    tx.commit().await?;
+    storage::count(platform, tenant, stored, platform.now());
+    Ok(())
 }
 
 /// A page of a plugin's log in the tenant.

@@ -14,7 +14,7 @@ use purlin_domain::{
 use purlin_store::{Slice, records};
 use tokio::{
     sync::Mutex,
-    time::{Instant, sleep, timeout},
+    time::{Instant, sleep, timeout_at},
 };
 
 use crate::{
@@ -101,12 +101,12 @@ async fn change(
     let key = (principal.tenant, of.clone(), change.id());
     // Those who change a record take turns on this host, rather than to meet at the commit. Others may
     // still come in between: on other hosts, and plugins.
+    let until = Instant::now() + PATIENCE;
     let turn = change.id().map(|_| platform.writers.turn(&key));
     let _turn = match &turn {
-        Some(turn) => Some(timeout(PATIENCE, turn.lock()).await.map_err(|_| busy())?),
+        Some(turn) => Some(timeout_at(until, turn.lock()).await.map_err(|_| busy())?),
         None => None,
     };
-    let until = Instant::now() + PATIENCE;
     let mut pause = Duration::from_millis(2);
     loop {
         match attempt(Unit::for_request(platform, principal), of, change).await {
@@ -176,12 +176,9 @@ async fn gather(unit: &mut Unit, of: &CollectionRef, change: &Change) -> Result<
         Change::Patch { id, patch, expected } => {
             let before = unit.find(of, *id).await?;
             expect(&before, *expected)?;
-            let mut data = before.data.clone();
-            json_patch::merge(&mut data, patch);
-            if data == before.data {
-                return Ok((Some(before), false));
-            }
-            (Some(unit.update(of, *id, data, Some(before.version)).await?), true)
+            let after = unit.patch(of, *id, patch, Some(before.version)).await?;
+            let is_changed = after.version != before.version;
+            (Some(after), is_changed)
         }
         Change::Delete { id, expected } => {
             let before = unit.find(of, *id).await?;

@@ -25,6 +25,7 @@ use uuid::Uuid;
 use crate::{
     Platform, Result, ServiceError, catalog,
     change::{Change, Mutation, conflict, expect},
+    jobs::backlog,
     list::{ListPage, ListQuery, Prepared},
     trace::{Span, SpanKind},
     users::Enqueued,
@@ -238,7 +239,7 @@ pub async fn change(
     expected: Option<Timestamp>,
 ) -> Result<Schedule> {
     let mut change = Mutation::begin(platform, principal).await?;
-    let before = schedules::by_id(&mut change.tx, id).await?.ok_or(ServiceError::NotFound)?;
+    let before = schedules::hold(&mut change.tx, id).await?.ok_or(ServiceError::NotFound)?;
     expect(before.updated_at, expected)?;
     let now = change.after(before.updated_at);
     let next_at = match (before.is_paused, request.is_paused) {
@@ -261,6 +262,7 @@ pub async fn change(
 
 /// Enqueue a schedule's job now, whatever the time is; its id.
 pub async fn run(platform: &Platform, principal: &Principal, id: Uuid) -> Result<Enqueued> {
+    backlog::grow(platform, principal.tenant).await?;
     let mut change = Mutation::begin(platform, principal).await?;
     let schedule = schedules::by_id(&mut change.tx, id).await?.ok_or(ServiceError::NotFound)?;
     let now = change.now;

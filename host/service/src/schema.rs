@@ -4,9 +4,13 @@
 
 mod cost;
 mod message;
+mod whole;
+
+use std::time::Duration;
 
 use jsonschema::{Draft, PatternOptions, Validator};
-use purlin_domain::{Json, error::Violation, number::Number};
+use purlin_domain::{Json, error::Violation, id::TenantId};
+use purlin_store::shares::{NoShare, Shares};
 
 use self::cost::{Plan, STEPS_MAX};
 
@@ -16,12 +20,13 @@ const TOLD_MAX: usize = 20;
 const PATTERN_BYTES_MAX: usize = 128 << 10;
 /// Steps that are taken on the spot; a longer validation must not keep other requests waiting.
 const STEPS_ON_THE_SPOT: u64 = 20_000;
+/// How long a validation waits for its turn: twenty of the longest.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A compiled schema.
 pub struct Schema {
     validator: Validator,
     plan: Plan,
-    source: Json,
 }
 
 impl Schema {
@@ -31,7 +36,32 @@ impl Schema {
         let validator = build(schema, PATTERN_BYTES_MAX).map_err(|error| {
             vec![Violation::new(error.instance_path().as_str(), "schema", message::cut(&error.to_string()))]
         })?;
-        Ok(Self { validator, plan, source: schema.clone() })
+        Ok(Self { validator, plan })
+    }
+
+    /// A format that means nothing here.
+    pub(crate) fn unknown_format(&self) -> Option<Violation> {
+        self.plan.unknown_format()
+    }
+
+    /// How many subschemas it has, and how many patterns: what it takes of memory.
+    pub(crate) fn size(&self) -> (usize, usize) {
+        self.plan.size()
+    }
+
+    /// What is wrong with a document of a tenant. Long validations are divided between tenants.
+    pub(crate) async fn violations_in_turn(
+        &self,
+        turns: &Shares<TenantId>,
+        tenant: TenantId,
+        document: &Json,
+    ) -> Result<Vec<Violation>, NoShare> {
+        let steps = self.plan.steps(document);
+        if steps <= STEPS_ON_THE_SPOT || steps > STEPS_MAX {
+            return Ok(self.violations(document));
+        }
+        let _turn = Box::pin(turns.take(&tenant, PATIENCE)).await?;
+        Ok(self.violations(document))
     }
 
     /// What is wrong with a document.
@@ -40,10 +70,7 @@ impl Schema {
         if steps > STEPS_MAX {
             return vec![too_costly()];
         }
-        if steps <= STEPS_ON_THE_SPOT || !may_block() {
-            return self.check(document);
-        }
-        tokio::task::block_in_place(|| self.check(document))
+        if steps <= STEPS_ON_THE_SPOT { self.check(document) } else { in_place(|| self.check(document)) }
     }
 
     fn check(&self, document: &Json) -> Vec<Violation> {
@@ -52,17 +79,18 @@ impl Schema {
             found.extend(self.validator.iter_errors(document).take(TOLD_MAX).flat_map(|error| message::of(&error)));
             found.truncate(TOLD_MAX);
         }
-        if found.is_empty() && has_large_whole(document) {
-            integers(&self.source, &self.source, document, String::new(), &mut found);
-        }
         found
     }
 }
 
-/// Whether this thread can leave its other tasks to others: on a runtime of several threads.
-fn may_block() -> bool {
+/// Do what takes long; on a runtime of several threads others go on with the tasks of this one.
+pub(crate) fn in_place<T>(long: impl FnOnce() -> T) -> T {
     use tokio::runtime::{Handle, RuntimeFlavor};
-    Handle::try_current().is_ok_and(|handle| handle.runtime_flavor() == RuntimeFlavor::MultiThread)
+    if Handle::try_current().is_ok_and(|handle| handle.runtime_flavor() == RuntimeFlavor::MultiThread) {
+        tokio::task::block_in_place(long)
+    } else {
+        long()
+    }
 }
 
 fn build(schema: &Json, pattern_bytes: usize) -> Result<Validator, jsonschema::ValidationError<'static>> {
@@ -71,60 +99,13 @@ fn build(schema: &Json, pattern_bytes: usize) -> Result<Validator, jsonschema::V
         .with_draft(Draft::Draft202012)
         .should_validate_formats(true)
         .with_pattern_options(patterns)
-        .build(schema)
+        .with_keyword(whole::KEYWORD, |_, _, _| Ok(Box::new(whole::Whole)))
+        .build(&whole::required(schema))
 }
 
 fn too_costly() -> Violation {
     let why = format!("to check this against its schema takes more than {STEPS_MAX} steps; send less at once");
     Violation::new("", "schema_cost", why)
-}
-
-/// Whether a document has whole numbers that are kept as doubles, beyond 64 bits.
-fn has_large_whole(document: &Json) -> bool {
-    match document {
-        Json::Number(number) => is_large_whole(number),
-        Json::Array(items) => items.iter().any(has_large_whole),
-        Json::Object(members) => members.values().any(has_large_whole),
-        Json::Null | Json::Bool(_) | Json::String(_) => false,
-    }
-}
-
-fn is_large_whole(number: &serde_json::Number) -> bool {
-    matches!(Number::of_json(number), Some(Number::Double(double)) if double.fract() == 0.0)
-}
-
-/// JSON Schema takes 1e300 for an integer; no program that asks for integers can. Refused where a
-/// property or an item must be one.
-fn integers(root: &Json, schema: &Json, document: &Json, at: String, found: &mut Vec<Violation>) {
-    let local = |reference: &Json| root.pointer(reference.as_str()?.strip_prefix('#')?);
-    let all = schema.get("allOf").and_then(Json::as_array).into_iter().flatten();
-    for part in all.chain(schema.get("$ref").and_then(local)) {
-        integers(root, part, document, at.clone(), found);
-    }
-    match document {
-        Json::Number(number) if schema.get("type").is_some_and(|t| t == "integer") && is_large_whole(number) => {
-            let why = format!("a whole number must be between {} and {}", i64::MIN, i64::MAX);
-            found.push(Violation::new(at, "number_range", why));
-        }
-        Json::Object(members) => {
-            for (name, value) in members {
-                let property = schema.get("properties").and_then(|properties| properties.get(name));
-                if let Some(schema) = property.or_else(|| schema.get("additionalProperties")) {
-                    let name = name.replace('~', "~0").replace('/', "~1");
-                    integers(root, schema, value, format!("{at}/{name}"), found);
-                }
-            }
-        }
-        Json::Array(items) => {
-            for (i, item) in items.iter().enumerate() {
-                let prefix = schema.get("prefixItems").and_then(|prefix| prefix.get(i));
-                if let Some(schema) = prefix.or_else(|| schema.get("items")) {
-                    integers(root, schema, item, format!("{at}/{i}"), found);
-                }
-            }
-        }
-        _ => {}
-    }
 }
 
 #[cfg(test)]
@@ -296,6 +277,31 @@ mod tests {
         let schema =
             Schema::compile(&json!({ "properties": { "n": { "type": "integer" }, "x": { "type": "number" } } }));
         let schema = schema.ok().unwrap();
+        let in_any_place = [
+            json!({ "type": ["integer", "null"] }),
+            json!({ "anyOf": [{ "type": "integer" }, { "type": "null" }] }),
+            json!({ "oneOf": [{ "$ref": "#/$defs/whole" }, { "type": "string" }] }),
+            json!({ "if": { "type": "number" }, "then": { "type": "integer" } }),
+        ];
+        for form in in_any_place {
+            let schema = json!({ "$defs": { "whole": { "type": "integer" } }, "properties": { "n": form }, "patternProperties": { "^p": form } });
+            let schema = Schema::compile(&schema).ok().unwrap();
+            for name in ["n", "p1"] {
+                let codes: Vec<String> =
+                    schema.violations(&json!({ name: 1e300 })).into_iter().map(|v| v.code).collect();
+                assert_eq!(codes, ["number_range"], "{form} in {name}");
+                assert!(schema.violations(&json!({ name: 7 })).is_empty(), "{form} in {name}");
+            }
+        }
+        // Where a form takes any number, it is good; and values of the schema are no schemas.
+        for (form, good) in [
+            (json!({ "type": ["integer", "number"] }), json!(1e300)),
+            (json!({ "anyOf": [{ "type": "integer" }, { "minimum": 1e200 }] }), json!(1e300)),
+            (json!({ "const": { "type": "integer" } }), json!({ "type": "integer" })),
+            (json!({ "properties": { "const": { "type": "integer" } } }), json!({ "const": 1 })),
+        ] {
+            assert!(Schema::compile(&form).ok().unwrap().violations(&good).is_empty(), "{form}");
+        }
         let wrong = schema.violations(&json!({ "n": 1e300 }));
         assert_eq!((wrong[0].pointer.as_str(), wrong[0].code.as_str()), ("/n", "number_range"));
         assert!(schema.violations(&json!({ "n": i64::MAX, "x": 1e300 })).is_empty());

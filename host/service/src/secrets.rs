@@ -40,6 +40,7 @@ struct Keys {
     plans: [u8; KEY_BYTES],
     signing_keys: [u8; KEY_BYTES],
     requests: [u8; KEY_BYTES],
+    places: [u8; KEY_BYTES],
 }
 
 /// What a MAC is for: a MAC for one use is worth nothing in another.
@@ -51,6 +52,7 @@ pub(crate) enum Use {
     Plan,
     SigningKey,
     Request,
+    Place,
 }
 
 impl Secrets {
@@ -131,6 +133,7 @@ impl Keys {
             plans: derive("purlin 2026 plans"),
             signing_keys: derive("purlin 2026 signing keys"),
             requests: derive("purlin 2026 requests"),
+            places: derive("purlin 2026 places"),
         })
     }
 
@@ -150,6 +153,7 @@ impl Keys {
             Use::Plan => &self.plans,
             Use::SigningKey => &self.signing_keys,
             Use::Request => &self.requests,
+            Use::Place => &self.places,
         };
         let mut hasher = blake3::Hasher::new_keyed(key);
         for part in parts {

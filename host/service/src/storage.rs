@@ -1,25 +1,36 @@
-//! How much data a tenant has, for its plan's ceiling.
+//! How much a tenant has stored, for its plan's ceilings: records, files, and everything else.
 //!
-//! Adding all of it up for every write would cost more than the write. It is measured when
-//! it was not for a minute, and what this host writes meanwhile is added; so the ceiling
-//! may be passed by what other hosts write within that minute.
+//! Adding all of it up for every write would cost more than the write. It is measured when it was not
+//! for a minute, and what this host writes meanwhile is added; so a ceiling may be passed by what other
+//! hosts write within that minute. What stays for a time whatever becomes of what it tells of (audit
+//! rows, events, jobs, kept answers, logs) is not measured but counted, day by day, as it is written.
 
 use std::{
+    collections::{BTreeMap, HashMap},
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicI64, Ordering},
     },
     time::Duration,
 };
 
+use chrono::{DurationRound, TimeDelta};
 use moka::sync::Cache;
-use purlin_domain::{id::TenantId, limits::Limit};
-use purlin_store::{TenantTx, plugin_files, tenants, usage};
+use purlin_domain::{Json, Timestamp, id::TenantId, limits::Limit, plan::Plan};
+use purlin_store::{
+    TenantTx, plugin_files, tenants,
+    usage::{self, Stored},
+};
+use serde_json::json;
 
-use crate::{Platform, Result, ServiceError};
+use crate::{Platform, Result, ServiceError, idempotency};
 
 const MEASURED_EVERY: Duration = Duration::from_secs(60);
 const TENANTS_MAX: u64 = 100_000;
+/// Between two writes of what was counted.
+pub const WRITTEN_EVERY: Duration = Duration::from_secs(5);
+/// By how much what takes something away, such as to deactivate somebody, may pass the ceiling.
+const MARGIN_PERCENT: i64 = 10;
 
 /// What is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +39,19 @@ pub(crate) enum Kind {
     Records,
     /// Files of plugins.
     Files,
+    /// Everything else.
+    Other,
+}
+
+/// How much room there must be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Room {
+    /// Some below the ceiling.
+    Below,
+    /// Some below the ceiling and a tenth of it.
+    WithMargin,
+    /// None: it is done at the ceiling too.
+    None,
 }
 
 /// What a tenant has of a kind, and may have.
@@ -48,11 +72,15 @@ impl Amount {
         growth <= 0 || self.bytes_max.is_none_or(|max| self.bytes.load(Ordering::Acquire) + growth <= max)
     }
 
+    fn add(&self, growth: i64) {
+        self.bytes.fetch_add(growth, Ordering::AcqRel);
+    }
+
     fn grow(&self, growth: i64) -> Result<()> {
         if !self.has_room(growth) {
             return Err(ServiceError::Limit(self.limit));
         }
-        self.bytes.fetch_add(growth, Ordering::AcqRel);
+        self.add(growth);
         Ok(())
     }
 }
@@ -61,6 +89,7 @@ impl Amount {
 struct Measured {
     records: Amount,
     files: Amount,
+    other: Amount,
 }
 
 impl Measured {
@@ -68,17 +97,21 @@ impl Measured {
         match kind {
             Kind::Records => &self.records,
             Kind::Files => &self.files,
+            Kind::Other => &self.other,
         }
     }
 }
 
 pub(crate) struct StorageMeter {
     measured: Cache<TenantId, Arc<Measured>>,
+    /// What was counted and not written yet.
+    counted: Mutex<HashMap<(TenantId, Timestamp), Stored>>,
 }
 
 impl StorageMeter {
     pub(crate) fn new() -> Self {
-        Self { measured: Cache::builder().max_capacity(TENANTS_MAX).time_to_live(MEASURED_EVERY).build() }
+        let measured = Cache::builder().max_capacity(TENANTS_MAX).time_to_live(MEASURED_EVERY).build();
+        Self { measured, counted: Mutex::default() }
     }
 
     /// The tenant's plan is another one now.
@@ -99,17 +132,123 @@ pub(crate) async fn check_room(platform: &Platform, tx: &mut TenantTx, kind: Kin
     if amount.has_room(bytes) { Ok(()) } else { Err(ServiceError::Limit(amount.limit)) }
 }
 
-async fn measured(platform: &Platform, tx: &mut TenantTx) -> Result<Arc<Measured>> {
-    if let Some(measured) = platform.storage.measured.get(&tx.tenant()) {
-        return Ok(measured);
+/// Refuse to write anything for a tenant that is at the ceiling of everything else.
+pub async fn require_room(platform: &Platform, tenant: TenantId, room: Room) -> Result<()> {
+    if room == Room::None {
+        return Ok(());
     }
+    let measured = match platform.storage.measured.get(&tenant) {
+        Some(measured) => measured,
+        None => measured_of(platform, &mut platform.db.read(tenant).await?).await?,
+    };
+    let max = measured.other.bytes_max.unwrap_or(i64::MAX);
+    let max = if room == Room::WithMargin { max.saturating_add(max / 100 * MARGIN_PERCENT) } else { max };
+    if measured.other.bytes.load(Ordering::Acquire) < max {
+        Ok(())
+    } else {
+        Err(ServiceError::Limit(Limit::OtherBytes))
+    }
+}
+
+/// Count what a transaction stored, once it is committed.
+pub(crate) fn count(platform: &Platform, tenant: TenantId, stored: Stored, now: Timestamp) {
+    if stored.total() == 0 {
+        return;
+    }
+    if let Some(measured) = platform.storage.measured.get(&tenant) {
+        measured.other.add(stored.total());
+    }
+    let day = now.duration_trunc(TimeDelta::days(1)).unwrap_or(now);
+    let mut counted = platform.storage.counted.lock().unwrap_or_else(PoisonError::into_inner);
+    *counted.entry((tenant, day)).or_default() += stored;
+}
+
+/// Write what was counted since the last time; what cannot be written is, the next time.
+pub async fn write(platform: &Platform) -> Result<()> {
+    let counted = std::mem::take(&mut *platform.storage.counted.lock().unwrap_or_else(PoisonError::into_inner));
+    if counted.is_empty() {
+        return Ok(());
+    }
+    let written = write_down(platform, &counted).await;
+    if written.is_err() {
+        let mut again = platform.storage.counted.lock().unwrap_or_else(PoisonError::into_inner);
+        for (of, stored) in counted {
+            *again.entry(of).or_default() += stored;
+        }
+    }
+    written
+}
+
+async fn write_down(platform: &Platform, counted: &HashMap<(TenantId, Timestamp), Stored>) -> Result<()> {
+    let mut entries = Vec::new();
+    for ((tenant, day), stored) in counted {
+        let (tenant, day) = (tenant.0.simple().to_string(), day.to_rfc3339());
+        let kinds = stored.kinds().into_iter().filter(|(_, bytes)| *bytes > 0);
+        entries.extend(kinds.map(|(kind, bytes)| json!({ "t": tenant, "k": kind, "d": day, "bytes": bytes })));
+    }
+    let mut tx = platform.db.platform().await?;
+    usage::add_stored(&mut tx, Json::Array(entries), platform.now()).await?;
+    Ok(tx.commit().await?)
+}
+
+/// How long what is counted stays; for ever when missing.
+fn life(platform: &Platform, audit_days: Option<u32>, kind: &str) -> Option<TimeDelta> {
+    let days = |life: Duration| TimeDelta::from_std(life).ok();
+    match kind {
+        "audit" => audit_days.map(|days| TimeDelta::days(i64::from(days))),
+        "jobs" => days(platform.settings.job_history_life),
+        "answers" => Some(idempotency::KEPT),
+        "logs" => days(platform.settings.plugin_log_life),
+        _ => None,
+    }
+}
+
+/// Forget what was counted of what is gone by now.
+pub(crate) async fn forget_old(platform: &Platform, now: Timestamp) -> Result<()> {
+    let mut tx = platform.db.platform().await?;
+    for kind in ["jobs", "answers", "logs"] {
+        if let Some(life) = life(platform, None, kind) {
+            usage::delete_stored(&mut tx, kind, now - life - TimeDelta::days(1)).await?;
+        }
+    }
+    Ok(tx.commit().await?)
+}
+
+/// Bytes of everything beside records and files, by what they are of.
+pub(crate) async fn other(platform: &Platform, tx: &mut TenantTx, plan: &Plan) -> Result<BTreeMap<String, i64>> {
+    let now = platform.now();
+    let mut kinds = BTreeMap::from([("state".to_owned(), usage::state_bytes(tx).await?)]);
+    for stored in usage::stored(tx).await? {
+        // A day counts until the last of it is gone.
+        let is_there = life(platform, plan.audit_days, &stored.kind)
+            .is_none_or(|life| stored.day + TimeDelta::days(1) + life > now);
+        *kinds.entry(stored.kind).or_default() += if is_there { stored.bytes } else { 0 };
+    }
+    let counted = platform.storage.counted.lock().unwrap_or_else(PoisonError::into_inner);
+    let own = counted.iter().filter(|((tenant, _), _)| *tenant == tx.tenant());
+    for (kind, bytes) in own.flat_map(|(_, stored)| stored.kinds()) {
+        *kinds.entry(kind.to_owned()).or_default() += bytes;
+    }
+    Ok(kinds)
+}
+
+async fn measured(platform: &Platform, tx: &mut TenantTx) -> Result<Arc<Measured>> {
+    match platform.storage.measured.get(&tx.tenant()) {
+        Some(measured) => Ok(measured),
+        None => measured_of(platform, tx).await,
+    }
+}
+
+async fn measured_of(platform: &Platform, tx: &mut TenantTx) -> Result<Arc<Measured>> {
     let tenant = tenants::own(tx).await?.ok_or(ServiceError::NotFound)?;
     let plan = platform.settings.plans.get(&tenant.plan);
     let records = if plan.storage_bytes_max.is_some() { usage::storage_bytes(tx).await? } else { 0 };
     let files = if plan.file_bytes_max.is_some() { plugin_files::bytes(tx).await? } else { 0 };
+    let rest = if plan.other_bytes_max.is_some() { other(platform, tx, &plan).await?.values().sum() } else { 0 };
     let measured = Arc::new(Measured {
         records: Amount::new(records, plan.storage_bytes_max, Limit::Storage),
         files: Amount::new(files, plan.file_bytes_max, Limit::FileBytes),
+        other: Amount::new(rest, plan.other_bytes_max, Limit::OtherBytes),
     });
     platform.storage.measured.insert(tenant.id, Arc::clone(&measured));
     Ok(measured)

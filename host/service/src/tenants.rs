@@ -1,6 +1,6 @@
 //! Tenants: the caller's own, and for whoever runs the platform all of them.
 
-use std::sync::LazyLock;
+use std::{collections::BTreeMap, sync::LazyLock};
 
 use chrono_tz::Tz;
 use purlin_domain::{
@@ -10,6 +10,7 @@ use purlin_domain::{
     id::TenantId,
     principal::Principal,
     tenant::TenantStatus,
+    text::is_plain_name,
 };
 use purlin_store::{StoreError, tenants, tenants::Tenant, usage};
 use schemars::JsonSchema;
@@ -22,6 +23,7 @@ use crate::{
     change::{Change, Mutation, conflict, expect},
     list::{ListPage, ListQuery, Prepared},
     schema::Schema,
+    storage,
     users::present,
 };
 
@@ -85,6 +87,11 @@ pub struct Usage {
     pub plugins: Used,
     /// Bytes of record data.
     pub storage_bytes: Used,
+    /// Bytes of everything beside records and files.
+    pub other_bytes: Used,
+    /// The same by what they are of: `audit`, `events`, `jobs`, `answers`, `logs`, and `state` for
+    /// people, roles, keys, invitations, webhooks, plugins and settings.
+    pub other_bytes_of: BTreeMap<String, i64>,
     /// Invocations of plugins that begin within one minute.
     pub invocations_per_minute: Ceiling,
     /// Days that rows of the audit log are kept; null for ever.
@@ -118,11 +125,14 @@ pub async fn usage_of_me(platform: &Platform, principal: &Principal) -> Result<U
     let mut tx = platform.db.read(principal.tenant).await?;
     let tenant = tenants::own(&mut tx).await?.ok_or(ServiceError::NotFound)?;
     let plan = platform.settings.plans.get(&tenant.plan);
+    let other_bytes_of = storage::other(platform, &mut tx, &plan).await?;
     Ok(Usage {
         plan: tenant.plan,
         users: Used { used: usage::users(&mut tx).await?, max: plan.users_max },
         plugins: Used { used: usage::plugins(&mut tx).await?, max: plan.plugins_max },
         storage_bytes: Used { used: usage::storage_bytes(&mut tx).await?, max: plan.storage_bytes_max },
+        other_bytes: Used { used: other_bytes_of.values().sum(), max: plan.other_bytes_max },
+        other_bytes_of,
         invocations_per_minute: Ceiling { max: plan.invocations_per_minute_max },
         audit_days: plan.audit_days,
     })
@@ -137,7 +147,7 @@ pub async fn change_me(
 ) -> Result<Tenant> {
     check(platform, &wanted)?;
     let mut change = Mutation::begin(platform, principal).await?;
-    let before = tenants::own(&mut change.tx).await?.ok_or(ServiceError::NotFound)?;
+    let before = tenants::hold(&mut change.tx).await?.ok_or(ServiceError::NotFound)?;
     expect(before.updated_at, expected)?;
     let mut after = before.clone();
     after.name = wanted.name.map_or(after.name, |name| name.trim().to_owned());
@@ -185,6 +195,15 @@ fn check_settings(settings: &Json) -> Result<()> {
             "/time_zone",
             "format",
             "expected the name of an IANA time zone, such as Europe/Paris",
+        ));
+    }
+    // It stands in mails to strangers.
+    let sender = settings.get("mail_sender_name").and_then(Json::as_str);
+    if sender.is_some_and(|sender| !is_plain_name(sender)) {
+        wrong.push(Violation::new(
+            "/mail_sender_name",
+            "format",
+            "use a plain name, without links or hidden characters",
         ));
     }
     if wrong.is_empty() {

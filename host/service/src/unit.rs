@@ -8,9 +8,11 @@ mod commit;
 mod effects;
 mod fetch;
 mod files;
+mod locks;
 mod marks;
 mod reads;
 mod references;
+mod room;
 mod settings;
 mod together;
 mod writes;
@@ -33,7 +35,7 @@ use purlin_domain::{
 use purlin_store::jobs::Fence;
 use uuid::Uuid;
 
-use self::files::FileWrite;
+use self::{files::FileWrite, locks::LockKey};
 
 pub use commit::{Ack, CommitError};
 pub use fetch::Sent;
@@ -77,6 +79,8 @@ pub struct Unit {
     limits: UnitLimits,
     /// Versions that reads returned; they must still hold at the commit.
     seen: BTreeMap<Key, i64>,
+    /// Keys that were locked, with the version each had; it must still hold at the commit.
+    locks: BTreeMap<LockKey, Option<Uuid>>,
     /// Whether a read found that an earlier one no longer holds: whatever comes of this
     /// unit, it has to be done again.
     stale: bool,
@@ -165,6 +169,7 @@ impl Unit {
             plugin,
             limits: platform.settings.limits,
             seen: BTreeMap::new(),
+            locks: BTreeMap::new(),
             stale: false,
             let_down: false,
             writes: BTreeMap::new(),

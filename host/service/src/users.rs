@@ -6,7 +6,7 @@ use purlin_domain::{
     Json,
     audit::difference,
     error::Violation,
-    id::{RoleId, UserId},
+    id::{RoleId, TenantId, UserId},
     plan::ADMIN,
     principal::Principal,
 };
@@ -20,7 +20,7 @@ use serde_json::json;
 
 use crate::{
     Platform, Result, ServiceError, access,
-    auth::{email_violation, name_violation, normalise, password_violation, require_proof},
+    auth::{email_violation, name_violation, normalise, password_violation},
     change::{Change, Mutation, conflict, expect},
     list::{ListPage, ListQuery, Prepared},
     native,
@@ -28,7 +28,7 @@ use crate::{
 };
 
 pub(crate) use authority::{grantable, require_what_they_may};
-use authority::{is_self, keep_an_admin, require_what_it_permits};
+use authority::{keep_an_admin, require_proof_for, require_what_it_permits};
 
 /// Roles of one user at most.
 const ROLES_MAX: usize = 50;
@@ -213,10 +213,7 @@ pub(crate) async fn insert(
 ) -> Result<UserView> {
     let by = principal.actor.user();
     match users::insert(&mut change.tx, &user, by).await {
-        Err(StoreError::Taken(_)) => {
-            let why = "somebody in the tenant has this address already".to_owned();
-            return Err(ServiceError::Conflict("email_taken", why));
-        }
+        Err(StoreError::Taken(_)) => return Err(email_taken()),
         done => done?,
     }
     within_plan(platform, &mut change.tx).await?;
@@ -239,6 +236,10 @@ pub(crate) async fn insert(
     });
     names.sort();
     Ok(UserView { user, roles: names })
+}
+
+pub(crate) fn email_taken() -> ServiceError {
+    ServiceError::Conflict("email_taken", "somebody in the tenant has this address already".to_owned())
 }
 
 /// Refuse when the plan has no room for the users that there are now. The tenant is held, so
@@ -271,8 +272,11 @@ pub async fn change(
     if !wrong.is_empty() {
         return Err(ServiceError::Invalid(wrong));
     }
+    if let Some(email) = &wanted.email {
+        limit_new_address(platform, principal.tenant, id, email).await?;
+    }
     let mut change = Mutation::begin(platform, principal).await?;
-    let before = users::by_id(&mut change.tx, id).await?.ok_or(ServiceError::NotFound)?;
+    let before = users::hold(&mut change.tx, id).await?.ok_or(ServiceError::NotFound)?;
     expect(before.updated_at, expected)?;
     let mut after = wanted.applied_to(&before);
     let changes = difference(&shown(&before), &shown(&after));
@@ -281,19 +285,15 @@ pub async fn change(
         return change.finish(UserView { user: before, roles: names }).await;
     }
     require_what_they_may(&mut change.tx, principal, id).await?;
-    if is_self(principal, id) && (after.email != before.email || after.is_active != before.is_active) {
-        let now = change.now;
-        require_proof(&mut change.tx, principal, now).await?;
+    if after.email != before.email || after.is_active != before.is_active {
+        require_proof_for(&mut change, principal, &before).await?;
     }
     if before.is_active && !after.is_active {
         keep_an_admin(&mut change.tx, &before).await?;
     }
     after.updated_at = change.after(before.updated_at);
     match users::update(&mut change.tx, &after, before.updated_at, principal.actor.user()).await {
-        Err(StoreError::Taken(_)) => {
-            let why = "somebody in the tenant has this address already".to_owned();
-            return Err(ServiceError::Conflict("email_taken", why));
-        }
+        Err(StoreError::Taken(_)) => return Err(email_taken()),
         Ok(false) => return Err(conflict()),
         done => done?,
     };
@@ -315,6 +315,17 @@ pub async fn change(
     change.finish(UserView { user: after, roles: names }).await
 }
 
+/// Refuse to send very many mails to addresses that users are said to have.
+async fn limit_new_address(platform: &Platform, tenant: TenantId, id: UserId, email: &str) -> Result<()> {
+    let email = normalise(email);
+    let present = users::by_id(&mut platform.db.read(tenant).await?, id).await?;
+    if present.is_none_or(|present| present.email == email) {
+        return Ok(());
+    }
+    native::limit_mails(platform, tenant).await?;
+    native::limit_mails_to(platform, &email).await
+}
+
 /// Delete a user: sessions, keys and roles go, the row stays until it is erased, and the
 /// address is free again.
 pub async fn delete(
@@ -327,10 +338,7 @@ pub async fn delete(
     let before = users::by_id(&mut change.tx, id).await?.ok_or(ServiceError::NotFound)?;
     expect(before.updated_at, expected)?;
     require_what_they_may(&mut change.tx, principal, id).await?;
-    if is_self(principal, id) {
-        let now = change.now;
-        require_proof(&mut change.tx, principal, now).await?;
-    }
+    require_proof_for(&mut change, principal, &before).await?;
     keep_an_admin(&mut change.tx, &before).await?;
     let (now, by) = (change.now, principal.actor.user());
     users::delete(&mut change.tx, id, now, by).await?;
@@ -380,12 +388,9 @@ pub async fn erase(platform: &Platform, principal: &Principal, id: UserId) -> Re
 /// session of theirs ends.
 pub async fn disable_second_factor(platform: &Platform, principal: &Principal, id: UserId) -> Result<()> {
     let mut change = Mutation::begin(platform, principal).await?;
-    users::by_id(&mut change.tx, id).await?.ok_or(ServiceError::NotFound)?;
+    let user = users::by_id(&mut change.tx, id).await?.ok_or(ServiceError::NotFound)?;
     require_what_they_may(&mut change.tx, principal, id).await?;
-    if is_self(principal, id) {
-        let now = change.now;
-        require_proof(&mut change.tx, principal, now).await?;
-    }
+    require_proof_for(&mut change, principal, &user).await?;
     if !second_factors::delete(&mut change.tx, id).await? {
         return Err(ServiceError::NotFound);
     }

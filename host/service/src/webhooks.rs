@@ -90,7 +90,7 @@ pub(crate) fn context(principal_tenant: purlin_domain::id::TenantId, id: Uuid) -
 
 /// Make a webhook.
 pub async fn create(platform: &Platform, principal: &Principal, new: NewWebhook) -> Result<WebhookWithSecret> {
-    check(platform, &new.url, &new.description, &new.event_types).await?;
+    check_new(platform, &new).await?;
     require_events(principal)?;
     let mut change = Mutation::begin(platform, principal).await?;
     // Held, so that two requests do not both find the last place.
@@ -114,6 +114,8 @@ pub async fn create(platform: &Platform, principal: &Principal, new: NewWebhook)
         created_at: now,
         updated_at: now,
         created_by: by.map(|user| user.0),
+        responsible_id: by.map(|user| user.0),
+        orphaned_at: None,
     };
     let secret = sign::new_secret();
     let sealed = platform.secrets.seal(&context(principal.tenant, webhook.id), &secret)?;
@@ -127,33 +129,58 @@ fn require_events(principal: &Principal) -> Result<()> {
     access::require(principal, &Permission::new("events", "read"))
 }
 
-async fn check(platform: &Platform, url: &str, description: &str, patterns: &[String]) -> Result<()> {
+async fn check_new(platform: &Platform, new: &NewWebhook) -> Result<()> {
+    refuse(check(platform, Some(&new.url), Some(&new.description), Some(&new.event_types)).await)
+}
+
+async fn check_change(platform: &Platform, change: &ChangeWebhook) -> Result<()> {
+    let (url, description) = (change.url.as_deref(), change.description.as_deref());
+    refuse(check(platform, url, description, change.event_types.as_deref()).await)
+}
+
+fn refuse(wrong: Vec<Violation>) -> Result<()> {
+    if wrong.is_empty() { Ok(()) } else { Err(ServiceError::Invalid(wrong)) }
+}
+
+/// What is wrong with those of them that are there.
+async fn check(
+    platform: &Platform,
+    url: Option<&str>,
+    description: Option<&str>,
+    patterns: Option<&[String]>,
+) -> Vec<Violation> {
     let mut wrong = Vec::new();
     let mut flaw = |pointer: String, code: &str, why: String| wrong.push(Violation::new(pointer, code, why));
-    if url.len() > TEXT_BYTES_MAX {
-        flaw("/url".to_owned(), "length", format!("at most {TEXT_BYTES_MAX} bytes"));
-    } else if let Err(why) = platform.http.resolve(url).await {
-        flaw("/url".to_owned(), "url", why);
+    match url {
+        Some(url) if url.len() > TEXT_BYTES_MAX => {
+            flaw("/url".to_owned(), "length", format!("at most {TEXT_BYTES_MAX} bytes"));
+        }
+        Some(url) => {
+            if let Err(why) = platform.http.resolve(url).await {
+                flaw("/url".to_owned(), "url", why);
+            }
+        }
+        None => {}
     }
-    if description.len() > TEXT_BYTES_MAX {
+    if description.is_some_and(|description| description.len() > TEXT_BYTES_MAX) {
         flaw("/description".to_owned(), "length", format!("at most {TEXT_BYTES_MAX} bytes"));
     }
-    if patterns.is_empty() || patterns.len() > PATTERNS_MAX {
+    if patterns.is_some_and(|patterns| patterns.is_empty() || patterns.len() > PATTERNS_MAX) {
         flaw("/event_types".to_owned(), "length", format!("1 to {PATTERNS_MAX} patterns"));
     }
-    for (i, pattern) in patterns.iter().enumerate() {
+    for (i, pattern) in patterns.unwrap_or_default().iter().enumerate() {
         if let Err(why) = Pattern::try_from(pattern.clone()) {
             flaw(format!("/event_types/{i}"), "pattern", why);
         }
     }
-    if wrong.is_empty() { Ok(()) } else { Err(ServiceError::Invalid(wrong)) }
+    wrong
 }
 
 fn changed(what: &'static str, before: Option<&Webhook>, after: Option<&Webhook>) -> Change {
     let shown = |w: &Webhook| {
         json!({
             "url": w.url, "description": w.description, "event_types": w.event_types, "is_enabled": w.is_enabled,
-            "disabled_reason": w.disabled_reason,
+            "disabled_reason": w.disabled_reason, "responsible_id": w.responsible_id, "orphaned_at": w.orphaned_at,
         })
     };
     let id = before.or(after).map(|w| w.id.to_string()).unwrap_or_default();
@@ -182,8 +209,10 @@ pub async fn change(
     request: ChangeWebhook,
     expected: Option<Timestamp>,
 ) -> Result<Webhook> {
+    // Names are looked up while no transaction is open.
+    check_change(platform, &request).await?;
     let mut change = Mutation::begin(platform, principal).await?;
-    let before = webhooks::by_id(&mut change.tx, id).await?.ok_or(ServiceError::NotFound)?;
+    let before = webhooks::hold(&mut change.tx, id).await?.ok_or(ServiceError::NotFound)?;
     expect(before.updated_at, expected)?;
     let patterns = match request.event_types {
         Some(patterns) => patterns,
@@ -191,7 +220,12 @@ pub async fn change(
     };
     let is_enabled = request.is_enabled.unwrap_or(before.is_enabled);
     let begins_anew = is_enabled && !before.is_enabled;
+    // Whoever changes one that is orphaned, and may read events, answers for it from then on.
+    let by = principal.actor.user().map(|user| user.0);
+    let is_adopted = before.orphaned_at.is_some() && by.is_some() && require_events(principal).is_ok();
     let after = Webhook {
+        responsible_id: if is_adopted { by } else { before.responsible_id },
+        orphaned_at: before.orphaned_at.filter(|_| !is_adopted),
         url: request.url.unwrap_or_else(|| before.url.clone()),
         description: request.description.unwrap_or_else(|| before.description.clone()),
         event_types: json!(patterns),
@@ -201,7 +235,6 @@ pub async fn change(
         updated_at: change.after(before.updated_at),
         ..before.clone()
     };
-    check(platform, &after.url, &after.description, &patterns).await?;
     if begins_anew || after.url != before.url || after.event_types != before.event_types {
         require_events(principal)?;
     }

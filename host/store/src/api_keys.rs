@@ -4,6 +4,7 @@ use purlin_domain::{
     Json, Timestamp,
     filter::{Field, FieldType},
     id::{ApiKeyId, UserId},
+    text::folded_copies,
 };
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -51,7 +52,7 @@ const COLUMNS: &[&str] =
 
 /// Add a key.
 pub async fn insert(tx: &mut TenantTx, key: &ApiKey) -> Result<()> {
-    let row = params![
+    let mut row = params![
         key.id,
         key.user_id,
         &key.name,
@@ -63,7 +64,8 @@ pub async fn insert(tx: &mut TenantTx, key: &ApiKey) -> Result<()> {
         key.created_at,
         key.updated_at
     ];
-    tx.insert_many("api_keys", COLUMNS, vec![row]).await
+    row.extend(params![folded_copies([("name", key.name.as_str())])]);
+    tx.insert_many("api_keys", &[COLUMNS, &["folded"]].concat(), vec![row]).await
 }
 
 /// The key of this id.
@@ -103,7 +105,7 @@ pub async fn delete_of_user(tx: &mut TenantTx, user: UserId) -> Result<u64> {
 pub fn fields() -> Vec<Field> {
     vec![
         Field { sortable: false, ..Field::column("user_id", FieldType::Uuid) },
-        Field::column("name", FieldType::Text),
+        Field::column("name", FieldType::Text).folded(),
         Field::column("hint", FieldType::Text),
         Field::nullable("expires_at", FieldType::Timestamp),
         Field::nullable("last_used_at", FieldType::Timestamp),

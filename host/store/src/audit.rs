@@ -13,7 +13,7 @@ use serde::Serialize;
 use sqlx::FromRow;
 use uuid::Uuid;
 
-use crate::{Listing, Page, PlatformTx, Result, Slice, TenantTx, Weigh, value::params};
+use crate::{Listing, Page, PlatformTx, Result, Slice, TenantTx, Weigh, usage::row_bytes, value::params};
 
 /// A row of the audit log.
 #[derive(Clone, Debug, Serialize, FromRow, JsonSchema)]
@@ -109,6 +109,7 @@ fn values(row: &AuditRow, mac: &str) -> Vec<Value> {
 /// Add rows, each with its MAC, in the transaction that they tell of.
 pub async fn append(tx: &mut TenantTx, rows: &[(AuditRow, String)]) -> Result<()> {
     let columns: Vec<&'static str> = COLUMNS.iter().copied().chain(["mac"]).collect();
+    tx.stored.audit += rows.iter().map(|(row, _)| row_bytes(&row.changes)).sum::<i64>();
     tx.insert_later("audit_log", &columns, rows.iter().map(|(row, mac)| values(row, mac)).collect()).await
 }
 
@@ -128,8 +129,8 @@ pub async fn append_platform(tx: &mut PlatformTx, tenant: TenantId, row: &AuditR
 /// What the audit log can be filtered and sorted by.
 pub fn fields() -> Vec<Field> {
     let text = ["actor", "action", "resource_type", "resource_id", "ip", "request_id"];
-    let mut fields: Vec<Field> =
-        text.iter().map(|name| Field { sortable: false, ..Field::column(name, FieldType::Text) }).collect();
+    let key = |name: &&str| Field { sortable: false, ..Field::column(name, FieldType::Text).key() };
+    let mut fields: Vec<Field> = text.iter().map(key).collect();
     fields.push(Field { sortable: false, ..Field::listed("actor_kind", ["user", "api_key", "plugin", "system"]) });
     fields.push(Field { sortable: false, ..Field::column("on_behalf_of", FieldType::Uuid) });
     fields.push(Field::column("created_at", FieldType::Timestamp));

@@ -5,7 +5,7 @@
 pub(crate) mod inserts;
 
 use purlin_domain::{
-    filter::{Field, FieldType, Filter, Op, Operand, Source, literals},
+    filter::{Field, FieldType, Filter, Op, Operand, Source, folded_literals, literals},
     id::TenantId,
     mark::{Lookup, Marks},
     name::is_word,
@@ -240,28 +240,24 @@ fn predicate(field: &Field, op: Op, operands: &[Operand], dialect: Dialect) -> R
         Op::Lte => expr.lte(value()),
         Op::In => expr.is_in(list()),
         Op::Nin => expr.is_not_in(list()),
-        Op::Like => expr.like(pattern(first)),
-        Op::Ilike => Expr::expr(Func::lower(expr)).like(pattern(&lower(first))),
+        Op::Like => expr.like(pattern(literals(text(first)))),
+        Op::Ilike => dialect.folded(field, expr).like(pattern(folded_literals(text(first)))),
         Op::Null if *first == Operand::Boolean(true) => expr.is_null(),
         Op::Null => expr.is_not_null(),
     })
 }
 
-fn lower(operand: &Operand) -> Operand {
+fn text(operand: &Operand) -> &str {
     match operand {
-        Operand::Text(text) => Operand::Text(text.to_ascii_lowercase()),
-        other => other.clone(),
+        Operand::Text(text) => text,
+        _ => "",
     }
 }
 
-/// `*` is the wildcard; what LIKE would take for one is escaped.
-fn pattern(operand: &Operand) -> LikeExpr {
-    let text = match operand {
-        Operand::Text(text) => text.as_str(),
-        _ => "",
-    };
+/// The pattern with these texts between its wildcards; what LIKE would take for a wildcard is escaped.
+fn pattern(literals: Vec<String>) -> LikeExpr {
     let escaped = |text: String| text.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_");
-    LikeExpr::new(literals(text).into_iter().map(escaped).collect::<Vec<_>>().join("%")).escape('\\')
+    LikeExpr::new(literals.into_iter().map(escaped).collect::<Vec<_>>().join("%")).escape('\\')
 }
 
 /// The rows that come after these values in this order; missing values come last.
@@ -406,6 +402,17 @@ impl Dialect {
             }
             _ => format!("({value})"),
         }))
+    }
+
+    /// The folded form of a text field: the copy that is stored, or its ASCII letters in lower case
+    /// where there is none.
+    fn folded(self, field: &Field, text: Expr) -> Expr {
+        let lower = Expr::expr(Func::lower(text));
+        if field.folded {
+            Expr::expr(Func::coalesce([Expr::cust(format!("folded->>'{}'", field.name)), lower]))
+        } else {
+            lower
+        }
     }
 
     fn build(self, statement: &impl QueryStatementWriter) -> (SqlStr, Vec<Value>) {

@@ -8,6 +8,7 @@ use purlin_domain::id::TenantId;
 use redis::{
     AsyncCommands, Client,
     aio::{ConnectionManager, ConnectionManagerConfig},
+    streams::{StreamId, StreamRangeReply},
 };
 use tokio::sync::mpsc;
 
@@ -132,6 +133,22 @@ impl Bus {
         }
         let appended: i64 = call.invoke_async(&mut connection).await?;
         Ok(appended == 1)
+    }
+
+    /// Entries of a stream after this one, so many at most: of each its id, its tenant and its event.
+    pub async fn entries(&self, stream: &str, after: &str, most: usize) -> Result<Vec<[String; 3]>> {
+        let mut connection = self.connection.clone();
+        let from = if after.is_empty() { "-".to_owned() } else { format!("({after}") };
+        let found: StreamRangeReply = connection.xrange_count(stream, from, "+", most).await?;
+        let field = |entry: &StreamId, name: &str| entry.get::<String>(name).unwrap_or_default();
+        Ok(found.ids.iter().map(|entry| [entry.id.clone(), field(entry, "tenant"), field(entry, "event")]).collect())
+    }
+
+    /// Delete entries of a stream.
+    pub async fn delete_entries(&self, stream: &str, ids: &[String]) -> Result<()> {
+        let mut connection = self.connection.clone();
+        let _: i64 = connection.xdel(stream, ids).await?;
+        Ok(())
     }
 
     /// Pass every hint on until the receiver is gone, reconnecting as needed.

@@ -19,6 +19,7 @@ use uuid::Uuid;
 
 use crate::{
     Listing, Page, PlatformTx, Result, Slice, TenantTx, Weigh,
+    usage::row_bytes,
     value::{array, is_small, params},
 };
 
@@ -103,6 +104,7 @@ pub async fn insert(tx: &mut TenantTx, events: &[Publish<'_>], now: Timestamp) -
         "traceparent",
         "created_at",
     ];
+    tx.stored.events += events.iter().map(|published| row_bytes(&published.event.data)).sum::<i64>();
     tx.insert_later("events", &columns, rows.collect()).await
 }
 
@@ -191,7 +193,7 @@ pub fn fields() -> Vec<Field> {
     vec![
         filter_only("type", FieldType::Text),
         filter_only("source", FieldType::Text),
-        filter_only("subject", FieldType::Text),
+        filter_only("subject", FieldType::Text).key(),
         filter_only("actor", FieldType::Uuid),
         filter_only("caused_by", FieldType::Uuid),
         Field::column("created_at", FieldType::Timestamp),
@@ -210,6 +212,51 @@ pub async fn list(tx: &mut TenantTx, slice: &Slice<'_>) -> Result<Page<Event>> {
 /// Empty the events about this subject of their data; the rest of them stays.
 pub async fn erase_subject(tx: &mut TenantTx, subject: &str, data: &Json) -> Result<u64> {
     tx.execute("UPDATE events SET data = $3 WHERE tenant_id = $1 AND subject = $2", params![subject, data]).await
+}
+
+/// Records of a collection that are gone, in whose events this property names this user; so many at
+/// most. What was erased is not found again.
+pub async fn subjects_about(
+    tx: &mut TenantTx,
+    types: [&str; 3],
+    property: &str,
+    user: &str,
+    most: u32,
+) -> Result<Vec<String>> {
+    macro_rules! about {
+        ($data:literal, $before:literal) => {
+            concat!(
+                "SELECT DISTINCT subject FROM events WHERE tenant_id = $1 AND type IN ($2, $3, $4) AND subject IS NOT NULL
+                 AND (lower(",
+                $data,
+                ") = $6 OR lower(",
+                $before,
+                ") = $6) LIMIT $7"
+            )
+        };
+    }
+    let sql = if tx.conn.is_postgres() {
+        about!("data->'data'->>CAST($5 AS text)", "data->'before'->>CAST($5 AS text)")
+    } else {
+        about!("data->'$.data'->>$5", "data->'$.before'->>$5")
+    };
+    let [created, updated, deleted] = types;
+    let rows: Vec<(String,)> = tx.fetch_all(sql, params![created, updated, deleted, property, user, most]).await?;
+    Ok(rows.into_iter().map(|(subject,)| subject).collect())
+}
+
+/// Those of these events whose data were erased.
+pub async fn erased_among(tx: &mut TenantTx, ids: &[EventId]) -> Result<Vec<EventId>> {
+    let sql = if tx.conn.is_postgres() {
+        "SELECT id FROM events WHERE tenant_id = $1 AND data->>'erased' = 'true'
+         AND id IN (SELECT CAST(value AS uuid) FROM jsonb_array_elements_text($2))"
+    } else {
+        "SELECT id FROM events WHERE tenant_id = $1 AND data->>'erased' = 1
+         AND id IN (SELECT unhex(value) FROM json_each($2))"
+    };
+    let ids: Json = ids.iter().map(|id| id.0.simple().to_string()).collect();
+    let rows: Vec<(Uuid,)> = tx.fetch_all(sql, params![ids]).await?;
+    Ok(rows.into_iter().map(|(id,)| EventId(id)).collect())
 }
 
 /// Events published in this time, in the order of it, after the one given: so many at most.
@@ -310,7 +357,8 @@ macro_rules! read_on {
 }
 
 /// Nothing can still be committed before this.
-const SETTLED: &str = "SELECT CAST(CAST(pg_snapshot_xmin(pg_current_snapshot()) AS text) AS bigint)";
+const SETTLED: &str =
+    "SELECT purlin_position_base() + CAST(CAST(pg_snapshot_xmin(pg_current_snapshot()) AS text) AS bigint)";
 
 /// The tenant's events after this place that were published since then, and so many at most.
 pub async fn read_on(tx: &mut TenantTx, from: Place, since: Timestamp, most: u32) -> Result<Vec<Placed>> {
@@ -319,7 +367,7 @@ pub async fn read_on(tx: &mut TenantTx, from: Place, since: Timestamp, most: u32
         read_on!(
             "position",
             "tenant_id = $1 AND ",
-            " AND position < CAST(CAST(pg_snapshot_xmin(pg_current_snapshot()) AS text) AS bigint)",
+            " AND position < purlin_position_base() + CAST(CAST(pg_snapshot_xmin(pg_current_snapshot()) AS text) AS bigint)",
             "$2",
             "$3",
             "$4",
@@ -340,7 +388,7 @@ pub async fn read_on_all(tx: &mut PlatformTx, from: Place, since: Timestamp, mos
         read_on!(
             "position",
             "",
-            " AND position < CAST(CAST(pg_snapshot_xmin(pg_current_snapshot()) AS text) AS bigint)",
+            " AND position < purlin_position_base() + CAST(CAST(pg_snapshot_xmin(pg_current_snapshot()) AS text) AS bigint)",
             "$1",
             "$2",
             "$3",
@@ -358,6 +406,22 @@ pub async fn head(tx: &mut PlatformTx) -> Result<Place> {
     let sql = if tx.conn.is_postgres() { SETTLED } else { "SELECT coalesce(max(rowid), 0) + 1 FROM events" };
     let (position,): (i64,) = tx.fetch_one(sql, Vec::new()).await?;
     Ok(Place { position: position - 1, event: Uuid::max() })
+}
+
+/// Have new events stand after every one that is there, also in a database that was restored into
+/// another cluster, which counts transactions anew; whether they did not.
+pub async fn settle_positions(tx: &mut PlatformTx) -> Result<bool> {
+    if !tx.conn.is_postgres() {
+        return Ok(false);
+    }
+    let (last,): (i64,) = tx
+        .fetch_one(
+            "SELECT greatest((SELECT coalesce(max(position), 0) FROM events), (SELECT coalesce(max(position), 0) FROM event_relays))",
+            Vec::new(),
+        )
+        .await?;
+    let (raised,): (bool,) = tx.fetch_one("SELECT purlin_raise_positions($1)", params![last]).await?;
+    Ok(raised)
 }
 
 /// How far events were passed on under this name.

@@ -39,6 +39,7 @@ pub async fn insert(
         params![actor, key, since],
     )
     .await?;
+    tx.stored.answers += 300 + i64::try_from(answered.response.len()).unwrap_or(i64::MAX);
     tx.execute(
         "INSERT INTO idempotency_keys (tenant_id, actor, key, request_hash, response, created_at)
          VALUES ($1, $2, $3, $4, $5, $6)",

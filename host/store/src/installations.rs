@@ -171,6 +171,17 @@ pub async fn roll_back(
     Ok(changed == 1)
 }
 
+/// The version that ran before the last upgrade, where it can be gone back to.
+pub async fn previous_version(tx: &mut TenantTx, plugin: &str) -> Result<Option<VersionId>> {
+    let row: Option<(Option<Uuid>,)> = tx
+        .fetch_optional(
+            "SELECT previous_version_id FROM installations WHERE tenant_id = $1 AND plugin = $2",
+            params![plugin],
+        )
+        .await?;
+    Ok(row.and_then(|(version,)| version).map(VersionId))
+}
+
 /// Set what was set before the last upgrade, where that is known.
 pub async fn restore_settings(tx: &mut TenantTx, plugin: &str) -> Result<()> {
     tx.execute(

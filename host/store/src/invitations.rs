@@ -2,8 +2,9 @@
 
 use purlin_domain::{
     Json, Timestamp,
-    filter::{Field, FieldType},
+    filter::{Field, FieldType, Form},
     id::InvitationId,
+    text::folded_copies,
 };
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -60,7 +61,7 @@ const COLUMNS: &[&str] = &[
 
 /// Add one.
 pub async fn insert(tx: &mut TenantTx, invitation: &Invitation) -> Result<()> {
-    let row = params![
+    let mut row = params![
         invitation.id,
         &invitation.email,
         &invitation.role_ids,
@@ -72,7 +73,8 @@ pub async fn insert(tx: &mut TenantTx, invitation: &Invitation) -> Result<()> {
         invitation.created_at,
         invitation.updated_at
     ];
-    tx.insert_many("invitations", COLUMNS, vec![row]).await
+    row.extend(params![folded_copies([("email", invitation.email.as_str())])]);
+    tx.insert_many("invitations", &[COLUMNS, &["folded"]].concat(), vec![row]).await
 }
 
 /// The invitation of this id.
@@ -124,7 +126,7 @@ pub async fn delete_of_email(tx: &mut TenantTx, email: &str) -> Result<u64> {
 /// What invitations can be filtered and sorted by.
 pub fn fields() -> Vec<Field> {
     vec![
-        Field::column("email", FieldType::Text),
+        Field { form: Form::Email, ..Field::column("email", FieldType::Text).folded() },
         Field::listed("status", ["pending", "accepted", "revoked"]),
         Field::column("expires_at", FieldType::Timestamp),
         Field::column("created_at", FieldType::Timestamp),

@@ -24,14 +24,14 @@ use uuid::Uuid;
 
 pub use claim::{Claimed, Group, InUse, Lease, Look, Want, claim, claim_suspect, has_suspect, in_use, look};
 pub use due::{next_due, promote};
-pub use enqueue::{Enqueue, chain_size, insert, insert_leased, is_leasable, queued, unfinished_with_key};
+pub use enqueue::{Enqueue, bytes, chain_size, insert, insert_leased, is_leasable, queued, unfinished_with_key};
 pub use finish::{
     Done, Ended, Fence, Outcome, finish, finish_all, finish_many, headless_lanes, reopen_lane, tell_progress,
 };
 pub use lease::{Rescued, beat, cancelled_of, end_all_leases, is_suspect, rescue};
 pub use manage::{
-    Census, Selection, ahead, cancel, census, delete_dead_before, delete_finished_before, discard, head_of_lane,
-    request_cancel, retry, retry_many,
+    Census, Selection, ahead, cancel, census, delete_dead_before, delete_finished_before, discard, erase_payloads,
+    head_of_lane, request_cancel, retry, retry_many,
 };
 
 use crate::{Bind, Listing, Page, Result, Slice, TenantTx, Weigh, document::Document, value::params};
@@ -205,7 +205,7 @@ pub fn fields() -> Vec<Field> {
         filter_only("kind", FieldType::Text),
         filter_only("plugin", FieldType::Text),
         Field { sortable: false, ..Field::listed("queue", Queue::ALL.map(Queue::as_str)) },
-        filter_only("ordering_key", FieldType::Text),
+        filter_only("ordering_key", FieldType::Text).key(),
         filter_only("schedule_id", FieldType::Uuid),
         filter_only("webhook_id", FieldType::Uuid),
         filter_only("event_id", FieldType::Uuid),

@@ -61,11 +61,12 @@ pub async fn erase_records(tx: &mut TenantTx, plugin: &str, most: u32) -> Result
     .await
 }
 
-/// Erase dead letters and the log.
+/// Erase dead letters, the log and the keys that were locked.
 pub async fn erase_rest(tx: &mut TenantTx, plugin: &str) -> Result<()> {
     for sql in [
         "DELETE FROM jobs WHERE tenant_id = $1 AND plugin = $2 AND state = 'dead'",
         "DELETE FROM plugin_logs WHERE tenant_id = $1 AND plugin = $2",
+        "DELETE FROM record_locks WHERE tenant_id = $1 AND plugin = $2",
     ] {
         tx.execute(sql, params![plugin]).await?;
     }

@@ -5,6 +5,7 @@ use purlin_domain::{
     filter::{Field, FieldType},
     id::JobId,
     log::LogLine,
+    text::folded_copies,
 };
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -13,6 +14,7 @@ use uuid::Uuid;
 
 use crate::{
     Listing, Page, PlatformTx, Result, Slice, TenantTx, Weigh,
+    usage::row_bytes,
     value::{Bind, params},
 };
 
@@ -42,22 +44,21 @@ impl Weigh for PluginLog {
 
 /// Add lines.
 pub async fn insert(tx: &mut TenantTx, plugin: &str, job: Option<JobId>, lines: &[(Uuid, LogLine)]) -> Result<()> {
-    let rows = lines
-        .iter()
-        .map(|(id, line)| params![*id, plugin, line.level.as_str(), &line.message, &line.fields, job, line.time]);
-    tx.insert_many(
-        "plugin_logs",
-        &["id", "plugin", "level", "message", "fields", "job_id", "created_at"],
-        rows.collect(),
-    )
-    .await
+    let bytes = |line: &LogLine| row_bytes(&line.fields) + i64::try_from(line.message.len()).unwrap_or(i64::MAX);
+    tx.stored.logs += lines.iter().map(|(_, line)| bytes(line)).sum::<i64>();
+    let rows = lines.iter().map(|(id, line)| {
+        let folded = folded_copies([("message", line.message.as_str())]);
+        params![*id, plugin, line.level.as_str(), &line.message, folded, &line.fields, job, line.time]
+    });
+    let columns = ["id", "plugin", "level", "message", "folded", "fields", "job_id", "created_at"];
+    tx.insert_many("plugin_logs", &columns, rows.collect()).await
 }
 
 /// What a log can be filtered and sorted by.
 pub fn fields() -> Vec<Field> {
     vec![
         Field { sortable: false, ..Field::listed("level", ["debug", "info", "warn", "error"]) },
-        Field { sortable: false, ..Field::column("message", FieldType::Text) },
+        Field { sortable: false, ..Field::column("message", FieldType::Text).folded() },
         Field { sortable: false, ..Field::column("job_id", FieldType::Uuid) },
         Field::column("created_at", FieldType::Timestamp),
         Field::column("id", FieldType::Uuid),

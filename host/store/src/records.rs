@@ -6,6 +6,7 @@ use purlin_domain::{
     id::{RecordId, UserId},
     mark::Lookup,
     record::{CollectionRef, Record},
+    text::folded_members,
 };
 use sqlx::FromRow;
 use uuid::Uuid;
@@ -79,13 +80,14 @@ pub async fn hold_version(tx: &mut TenantTx, of: &CollectionRef, id: RecordId) -
     Ok(row.map(|(version,)| version))
 }
 
-/// The records of a collection in the order of their ids, held so until the transaction ends;
-/// so many at most, and fewer where they are large.
-pub async fn hold_after(
+/// The records of a collection in the order of their ids, so many at most and fewer where they are
+/// large; where `hold` says so, held as they are until the transaction ends.
+pub async fn after(
     tx: &mut TenantTx,
     of: &CollectionRef,
     after: Option<RecordId>,
     most: u32,
+    hold: bool,
 ) -> Result<Vec<Record>> {
     macro_rules! after {
         ($lock:literal) => {
@@ -97,7 +99,7 @@ pub async fn hold_after(
         };
     }
     // In SQLite the writer is alone.
-    let sql = if tx.conn.is_postgres() { after!(" FOR SHARE") } else { after!("") };
+    let sql = if hold && tx.conn.is_postgres() { after!(" FOR SHARE") } else { after!("") };
     let after = after.map_or(Uuid::nil(), |id| id.0);
     let (rows, _): (Vec<Row>, bool) =
         tx.fetch_within(sql, params![&of.plugin, &of.collection, after, most], PAGE_BYTES_MAX).await?;
@@ -106,10 +108,21 @@ pub async fn hold_after(
 
 /// Add records, each by whoever made it.
 pub async fn insert(tx: &mut TenantTx, new: &[(&CollectionRef, &Record, Option<UserId>)]) -> Result<()> {
-    let columns =
-        ["plugin", "collection", "id", "version", "data", "created_at", "updated_at", "created_by", "updated_by"];
+    let columns = [
+        "plugin",
+        "collection",
+        "id",
+        "version",
+        "data",
+        "folded",
+        "created_at",
+        "updated_at",
+        "created_by",
+        "updated_by",
+    ];
     let rows = new.iter().map(|(of, r, by)| {
-        params![&of.plugin, &of.collection, r.id, r.version, &r.data, r.created_at, r.created_at, *by, *by]
+        let folded = folded_members(&r.data);
+        params![&of.plugin, &of.collection, r.id, r.version, &r.data, folded, r.created_at, r.created_at, *by, *by]
     });
     tx.insert_later("records", &columns, rows.collect()).await
 }
@@ -126,9 +139,9 @@ pub async fn update(
 ) -> Result<bool> {
     let changed = tx
         .execute(
-            "UPDATE records SET data = $6, version = version + 1, updated_at = $7, updated_by = $8
+            "UPDATE records SET data = $6, folded = $9, version = version + 1, updated_at = $7, updated_by = $8
              WHERE tenant_id = $1 AND plugin = $2 AND collection = $3 AND id = $4 AND version = $5",
-            params![&of.plugin, &of.collection, id, version, data, now, by],
+            params![&of.plugin, &of.collection, id, version, data, now, by, folded_members(data)],
         )
         .await?;
     Ok(changed == 1)

@@ -6,6 +6,7 @@ use purlin_domain::{
     filter::{Field, FieldType},
     id::{RoleId, UserId},
     plan::ADMIN,
+    text::folded_copies,
 };
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -36,9 +37,9 @@ pub async fn insert(
     by: Option<UserId>,
 ) -> Result<()> {
     tx.execute(
-        "INSERT INTO roles (tenant_id, id, name, description, is_system, created_at, updated_at, created_by, updated_by)
-         VALUES ($1, $2, $3, $4, $5, $6, $6, $7, $7)",
-        params![role.id, role.name, role.description, role.is_system, now, by],
+        "INSERT INTO roles (tenant_id, id, name, description, is_system, created_at, updated_at, created_by, updated_by, folded)
+         VALUES ($1, $2, $3, $4, $5, $6, $6, $7, $7, $8)",
+        params![role.id, role.name, role.description, role.is_system, now, by, folded_copies([("name", role.name)])],
     )
     .await?;
     for permission in permissions {
@@ -142,7 +143,7 @@ pub async fn id_by_name(tx: &mut TenantTx, name: &str) -> Result<Option<RoleId>>
 /// What roles can be filtered and sorted by.
 pub fn fields() -> Vec<Field> {
     vec![
-        Field::column("name", FieldType::Text),
+        Field::column("name", FieldType::Text).folded(),
         Field { sortable: false, ..Field::column("is_system", FieldType::Boolean) },
         Field::column("created_at", FieldType::Timestamp),
         Field::column("updated_at", FieldType::Timestamp),
@@ -160,9 +161,17 @@ pub async fn list(tx: &mut TenantTx, slice: &Slice<'_>) -> Result<Page<Role>> {
 pub async fn update(tx: &mut TenantTx, role: &Role, read_at: Timestamp, by: Option<UserId>) -> Result<bool> {
     let changed = tx
         .execute(
-            "UPDATE roles SET name = $3, description = $4, updated_at = $5, updated_by = $6
+            "UPDATE roles SET name = $3, description = $4, updated_at = $5, updated_by = $6, folded = $8
              WHERE tenant_id = $1 AND id = $2 AND updated_at = $7",
-            params![role.id, &role.name, &role.description, role.updated_at, by, read_at],
+            params![
+                role.id,
+                &role.name,
+                &role.description,
+                role.updated_at,
+                by,
+                read_at,
+                folded_copies([("name", role.name.as_str())])
+            ],
         )
         .await?;
     Ok(changed == 1)
@@ -248,4 +257,19 @@ pub async fn other_admins(tx: &mut TenantTx, but: UserId) -> Result<i64> {
         )
         .await?;
     Ok(count)
+}
+
+/// Active administrators, so many at most.
+pub async fn admins(tx: &mut TenantTx, most: u32) -> Result<Vec<UserId>> {
+    let rows: Vec<(Uuid,)> = tx
+        .fetch_all(
+            "SELECT u.id FROM user_roles ur
+             JOIN roles r ON r.tenant_id = ur.tenant_id AND r.id = ur.role_id
+             JOIN users u ON u.tenant_id = ur.tenant_id AND u.id = ur.user_id
+             WHERE ur.tenant_id = $1 AND r.name = $2 AND r.is_system AND u.is_active AND u.deleted_at IS NULL
+             ORDER BY u.id LIMIT $3",
+            params![ADMIN, most],
+        )
+        .await?;
+    Ok(rows.into_iter().map(|(id,)| UserId(id)).collect())
 }

@@ -117,6 +117,15 @@ pub async fn by_id(tx: &mut TenantTx, id: Uuid) -> Result<Option<Schedule>> {
     .await
 }
 
+/// The same, held so until the transaction ends.
+pub async fn hold(tx: &mut TenantTx, id: Uuid) -> Result<Option<Schedule>> {
+    if tx.conn.is_postgres() {
+        tx.execute("SELECT 1 FROM schedules WHERE tenant_id = $1 AND id = $2 FOR NO KEY UPDATE", params![id]).await?;
+    }
+    // In SQLite the writer is alone.
+    by_id(tx, id).await
+}
+
 /// Pause a schedule, or let it go on from `next_at`, unless it changed since `read_at`.
 pub async fn set_paused(
     tx: &mut TenantTx,

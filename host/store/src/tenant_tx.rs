@@ -12,6 +12,7 @@ use crate::{
     conn::{Conn, delegate_statements},
     db::{self, ConnectionShare},
     postgres,
+    usage::Stored,
     value::Bind,
 };
 
@@ -24,18 +25,25 @@ pub struct TenantTx {
     pub(crate) conn: Conn,
     /// Rows that wait for the next statement.
     pub(crate) later: Vec<Insert>,
+    /// Bytes of what was added that stays for a time.
+    pub(crate) stored: Stored,
     /// Given back after the connection.
     share: Option<ConnectionShare>,
 }
 
 impl TenantTx {
     pub(crate) fn new(tenant: TenantId, conn: Conn, share: Option<ConnectionShare>) -> Self {
-        Self { tenant, conn, later: Vec::new(), share }
+        Self { tenant, conn, later: Vec::new(), stored: Stored::default(), share }
     }
 
     /// The tenant.
     pub fn tenant(&self) -> TenantId {
         self.tenant
+    }
+
+    /// Bytes of what it added that stays for a time.
+    pub fn stored(&self) -> Stored {
+        self.stored
     }
 
     delegate_statements!(with_tenant, text);

@@ -5,6 +5,7 @@ use purlin_domain::{
     filter::{Field, FieldType},
     id::TenantId,
     tenant::TenantStatus,
+    text::folded_copies,
 };
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -46,8 +47,8 @@ pub struct Tenant {
 /// Add a tenant: the one this transaction belongs to.
 pub async fn insert(tx: &mut TenantTx, tenant: &Tenant) -> Result<()> {
     tx.execute(
-        "INSERT INTO tenants (id, name, slug, domain, status, plan, settings, created_at, updated_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+        "INSERT INTO tenants (id, name, slug, domain, status, plan, settings, created_at, updated_at, folded)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
         params![
             &tenant.name,
             &tenant.slug,
@@ -56,7 +57,8 @@ pub async fn insert(tx: &mut TenantTx, tenant: &Tenant) -> Result<()> {
             &tenant.plan,
             &tenant.settings,
             tenant.created_at,
-            tenant.updated_at
+            tenant.updated_at,
+            folded_copies([("name", tenant.name.as_str())])
         ],
     )
     .await?;
@@ -93,7 +95,7 @@ pub async fn update(tx: &mut TenantTx, tenant: &Tenant, read_at: Timestamp) -> R
     let changed = tx
         .execute(
             "UPDATE tenants SET name = $2, domain = $3, settings = $4, status = $5, plan = $6, provisioned_at = $7, updated_at = $8,
-                domain_approved_at = $10
+                domain_approved_at = $10, folded = $11
              WHERE id = $1 AND updated_at = $9",
             params![
                 &tenant.name,
@@ -104,7 +106,8 @@ pub async fn update(tx: &mut TenantTx, tenant: &Tenant, read_at: Timestamp) -> R
                 tenant.provisioned_at,
                 tenant.updated_at,
                 read_at,
-                tenant.domain_approved_at
+                tenant.domain_approved_at,
+                folded_copies([("name", tenant.name.as_str())])
             ],
         )
         .await?;
@@ -162,7 +165,7 @@ pub async fn set_plan_mac(tx: &mut TenantTx, mac: &str) -> Result<()> {
 /// What tenants can be filtered and sorted by.
 pub fn fields() -> Vec<Field> {
     vec![
-        Field::column("name", FieldType::Text),
+        Field::column("name", FieldType::Text).folded(),
         Field::column("slug", FieldType::Text),
         Field::nullable("domain", FieldType::Text),
         Field::listed("status", ["active", "suspended"]),

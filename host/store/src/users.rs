@@ -1,9 +1,10 @@
 //! Users.
 
 use purlin_domain::{
-    Timestamp,
-    filter::{Field, FieldType},
+    Json, Timestamp,
+    filter::{Field, FieldType, Form},
     id::{TenantId, UserId},
+    text::folded_copies,
 };
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -42,12 +43,19 @@ pub struct User {
     pub updated_at: Timestamp,
 }
 
+/// The folded copies of what lists search for.
+fn folded(user: &User) -> Option<Json> {
+    let names = [("first_name", &user.first_name), ("last_name", &user.last_name)];
+    let names = names.into_iter().filter_map(|(column, name)| Some((column, name.as_deref()?)));
+    folded_copies(names.chain([("email", user.email.as_str())]))
+}
+
 /// Add a user.
 pub async fn insert(tx: &mut TenantTx, user: &User, by: Option<UserId>) -> Result<()> {
     tx.execute(
-        "INSERT INTO users (tenant_id, id, email, password_hash, first_name, last_name, is_active, is_verified, is_operator, created_at, updated_at, created_by, updated_by)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $12)",
-        params![user.id, &user.email, &user.password_hash, user.first_name.clone(), user.last_name.clone(), user.is_active, user.is_verified, user.is_operator, user.created_at, user.updated_at, by],
+        "INSERT INTO users (tenant_id, id, email, password_hash, first_name, last_name, is_active, is_verified, is_operator, created_at, updated_at, created_by, updated_by, folded)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $12, $13)",
+        params![user.id, &user.email, &user.password_hash, user.first_name.clone(), user.last_name.clone(), user.is_active, user.is_verified, user.is_operator, user.created_at, user.updated_at, by, folded(user)],
     )
     .await?;
     Ok(())
@@ -81,7 +89,7 @@ pub async fn update(tx: &mut TenantTx, user: &User, read_at: Timestamp, by: Opti
     let changed = tx
         .execute(
             "UPDATE users SET email = $3, first_name = $4, last_name = $5, is_active = $6, is_verified = $7, updated_at = $8,
-                updated_by = $9
+                updated_by = $9, folded = $11
              WHERE tenant_id = $1 AND id = $2 AND updated_at = $10 AND deleted_at IS NULL",
             params![
                 user.id,
@@ -92,8 +100,33 @@ pub async fn update(tx: &mut TenantTx, user: &User, read_at: Timestamp, by: Opti
                 user.is_verified,
                 user.updated_at,
                 by,
-                read_at
+                read_at,
+                folded(user)
             ],
+        )
+        .await?;
+    Ok(changed == 1)
+}
+
+/// Addresses in other letters than ASCII, of users after this one; so many at most.
+pub async fn addresses_beyond_ascii(tx: &mut TenantTx, after: UserId, most: u32) -> Result<Vec<(UserId, String)>> {
+    let rows: Vec<(Uuid, String)> = tx
+        .fetch_all(
+            "SELECT id, email FROM users WHERE tenant_id = $1 AND id > $2 AND octet_length(email) <> length(email)
+             ORDER BY id LIMIT $3",
+            params![after, most],
+        )
+        .await?;
+    Ok(rows.into_iter().map(|(id, email)| (UserId(id), email)).collect())
+}
+
+/// Write a user's address in its one form, unless another has that already; whether it was.
+pub async fn correct_email(tx: &mut TenantTx, id: UserId, form: &str, now: Timestamp) -> Result<bool> {
+    let changed = tx
+        .execute(
+            "UPDATE users SET email = $3, updated_at = $4 WHERE tenant_id = $1 AND id = $2
+                AND NOT EXISTS (SELECT 1 FROM users o WHERE o.tenant_id = $1 AND o.email = $3)",
+            params![id, form, now],
         )
         .await?;
     Ok(changed == 1)
@@ -170,7 +203,7 @@ pub async fn erase(tx: &mut TenantTx, id: UserId, now: Timestamp) -> Result<Opti
         )
         .await?;
     tx.execute(
-        "UPDATE users SET email = $4, first_name = NULL, last_name = NULL, password_hash = '', last_login_at = NULL,
+        "UPDATE users SET email = $4, first_name = NULL, last_name = NULL, folded = NULL, password_hash = '', last_login_at = NULL,
             erased_at = $3, updated_at = $3
          WHERE tenant_id = $1 AND id = $2 AND deleted_at IS NOT NULL AND erased_at IS NULL",
         params![id, now, format!("{id}@erased.invalid")],
@@ -193,9 +226,9 @@ pub async fn is_deleted(tx: &mut TenantTx, id: UserId) -> Result<bool> {
 /// What users can be filtered and sorted by.
 pub fn fields() -> Vec<Field> {
     vec![
-        Field::column("email", FieldType::Text),
-        Field::nullable("first_name", FieldType::Text),
-        Field::nullable("last_name", FieldType::Text),
+        Field { form: Form::Email, ..Field::column("email", FieldType::Text).folded() },
+        Field::nullable("first_name", FieldType::Text).folded(),
+        Field::nullable("last_name", FieldType::Text).folded(),
         Field::column("is_active", FieldType::Boolean),
         Field::column("is_verified", FieldType::Boolean),
         Field::nullable("last_login_at", FieldType::Timestamp),

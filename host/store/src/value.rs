@@ -2,6 +2,7 @@
 
 use purlin_domain::{
     Json, Timestamp,
+    clock::to_micros,
     id::{ApiKeyId, EventId, InvitationId, JobId, RecordId, RoleId, SessionId, TenantId, UserId, VersionId},
 };
 use sea_query::Value;
@@ -40,7 +41,7 @@ binds! {
     Vec<u8> => Bytes, |v| v;
     Json => Json, |v| Box::new(v);
     &Json => Json, |v| Box::new(v.clone());
-    Timestamp => ChronoDateTimeUtc, |v| v;
+    Timestamp => ChronoDateTimeUtc, |v| to_micros(v);
     Uuid => Uuid, |v| v;
     TenantId => Uuid, |v| v.0;
     UserId => Uuid, |v| v.0;

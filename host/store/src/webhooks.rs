@@ -4,6 +4,7 @@ use purlin_domain::{
     Json, Timestamp,
     filter::{Field, FieldType},
     id::UserId,
+    text::folded_copies,
 };
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -37,6 +38,10 @@ pub struct Webhook {
     pub updated_at: Timestamp,
     /// Who made it.
     pub created_by: Option<Uuid>,
+    /// Who answers for it: who made it, or changed it after it was orphaned.
+    pub responsible_id: Option<Uuid>,
+    /// Since when they may not read events any more, or are gone; administrators decide what becomes of it.
+    pub orphaned_at: Option<Timestamp>,
 }
 
 impl Weigh for Webhook {
@@ -52,6 +57,10 @@ pub struct Target {
     pub url: String,
     /// Whether events are sent.
     pub is_enabled: bool,
+    /// Who answers for it.
+    pub responsible_id: Option<Uuid>,
+    /// Since when they may not read events any more.
+    pub orphaned_at: Option<Timestamp>,
     /// The secret.
     pub secret: Vec<u8>,
     /// The one before it.
@@ -74,13 +83,15 @@ const COLUMNS: &[&str] = &[
     "created_at",
     "updated_at",
     "created_by",
+    "responsible_id",
+    "orphaned_at",
 ];
 
 /// Add a webhook.
 pub async fn insert(tx: &mut TenantTx, webhook: &Webhook, secret: Vec<u8>, by: Option<UserId>) -> Result<()> {
     tx.execute(
-        "INSERT INTO webhooks (tenant_id, id, url, description, event_types, secret, is_enabled, created_at, updated_at, created_by)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+        "INSERT INTO webhooks (tenant_id, id, url, description, event_types, secret, is_enabled, created_at, updated_at, created_by, responsible_id, folded)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $10, $11)",
         params![
             webhook.id,
             &webhook.url,
@@ -90,7 +101,8 @@ pub async fn insert(tx: &mut TenantTx, webhook: &Webhook, secret: Vec<u8>, by: O
             webhook.is_enabled,
             webhook.created_at,
             webhook.updated_at,
-            by
+            by,
+            folded_copies([("url", webhook.url.as_str())])
         ],
     )
     .await?;
@@ -107,11 +119,20 @@ pub async fn count(tx: &mut TenantTx) -> Result<i64> {
 pub async fn by_id(tx: &mut TenantTx, id: Uuid) -> Result<Option<Webhook>> {
     tx.fetch_optional(
         "SELECT id, url, description, event_types, is_enabled, disabled_reason, failing_since, old_secret_until, created_at,
-            updated_at, created_by
+            updated_at, created_by, responsible_id, orphaned_at
          FROM webhooks WHERE tenant_id = $1 AND id = $2",
         params![id],
     )
     .await
+}
+
+/// The same, held so until the transaction ends.
+pub async fn hold(tx: &mut TenantTx, id: Uuid) -> Result<Option<Webhook>> {
+    if tx.conn.is_postgres() {
+        tx.execute("SELECT 1 FROM webhooks WHERE tenant_id = $1 AND id = $2 FOR NO KEY UPDATE", params![id]).await?;
+    }
+    // In SQLite the writer is alone.
+    by_id(tx, id).await
 }
 
 /// Those that are enabled: their ids, and the patterns of what is sent to them.
@@ -122,7 +143,7 @@ pub async fn enabled(tx: &mut TenantTx) -> Result<Vec<(Uuid, Json)>> {
 /// What a delivery needs.
 pub async fn target(tx: &mut TenantTx, id: Uuid) -> Result<Option<Target>> {
     tx.fetch_optional(
-        "SELECT url, is_enabled, secret, old_secret, old_secret_until, failing_since FROM webhooks WHERE tenant_id = $1 AND id = $2",
+        "SELECT url, is_enabled, responsible_id, orphaned_at, secret, old_secret, old_secret_until, failing_since FROM webhooks WHERE tenant_id = $1 AND id = $2",
         params![id],
     )
     .await
@@ -133,7 +154,7 @@ pub async fn update(tx: &mut TenantTx, webhook: &Webhook, read_at: Timestamp) ->
     let changed = tx
         .execute(
             "UPDATE webhooks SET url = $3, description = $4, event_types = $5, is_enabled = $6, disabled_reason = $7,
-                failing_since = $8, updated_at = $9
+                failing_since = $8, updated_at = $9, folded = $11, responsible_id = $12, orphaned_at = $13
              WHERE tenant_id = $1 AND id = $2 AND updated_at = $10",
             params![
                 webhook.id,
@@ -144,7 +165,10 @@ pub async fn update(tx: &mut TenantTx, webhook: &Webhook, read_at: Timestamp) ->
                 webhook.disabled_reason.clone(),
                 webhook.failing_since,
                 webhook.updated_at,
-                read_at
+                read_at,
+                folded_copies([("url", webhook.url.as_str())]),
+                webhook.responsible_id,
+                webhook.orphaned_at
             ],
         )
         .await?;
@@ -186,7 +210,7 @@ pub async fn delete(tx: &mut TenantTx, id: Uuid) -> Result<bool> {
 pub fn fields() -> Vec<Field> {
     let filter_only = |name: &str, field_type| Field { sortable: false, ..Field::column(name, field_type) };
     vec![
-        filter_only("url", FieldType::Text),
+        filter_only("url", FieldType::Text).folded(),
         filter_only("is_enabled", FieldType::Boolean),
         Field::column("created_at", FieldType::Timestamp),
         Field::column("id", FieldType::Uuid),

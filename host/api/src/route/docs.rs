@@ -5,7 +5,7 @@ use std::sync::{Arc, LazyLock};
 
 use axum::{
     body::Bytes,
-    extract::{Path, State},
+    extract::State,
     http::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE},
     response::{IntoResponse, Redirect, Response},
 };
@@ -15,6 +15,7 @@ use utoipa_swagger_ui::{Config, serve};
 use crate::{
     App,
     caller::Caller,
+    extract::InPath,
     openapi,
     problem::Problem,
     reply::{Answer, Reply},
@@ -43,7 +44,7 @@ pub(crate) async fn index(State(_): State<App>) -> Result<Response, Problem> {
     file("index.html")
 }
 
-pub(crate) async fn asset(Path(path): Path<String>) -> Result<Response, Problem> {
+pub(crate) async fn asset(InPath(path): InPath<String>) -> Result<Response, Problem> {
     file(&path)
 }
 

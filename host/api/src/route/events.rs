@@ -105,18 +105,16 @@ pub(crate) async fn stream(
         }
     }
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
-    let after = match text("last-event-id").filter(|id| !id.is_empty()) {
-        Some(id) => Some(id.parse().map_err(|why| bad("Last-Event-ID", why))?),
-        None => None,
-    };
+    let after = text("last-event-id").filter(|id| !id.is_empty());
     let standing = Standing::of(&headers, Permission::new("events", "read"));
-    let stream = events::stream(&app, caller.tenant, pattern, after).await?;
+    let stream = events::stream(&app, caller.tenant, pattern, after.as_deref()).await?;
     // A client that is cut off before the first event knows from this where to go on.
-    let begin = stream::once(ready(Ok::<_, Infallible>(sse::Event::default().id(stream.place().to_string()))));
+    let begin = stream::once(ready(Ok::<_, Infallible>(sse::Event::default().id(stream.place()))));
     let listener = Listener { app, standing, stream, ready: Vec::new().into_iter() };
     let told = stream::unfold(listener, |mut listener| async move {
         let placed = listener.next().await?;
-        Some((Ok::<_, Infallible>(told(&placed)), listener))
+        let id = listener.stream.id_of(&placed);
+        Some((Ok::<_, Infallible>(told(&placed, id)), listener))
     });
     let stream = Sse::new(begin.chain(told)).keep_alive(KeepAlive::default());
     Ok(([(UNBUFFERED, "no")], stream).into_response())
@@ -145,8 +143,8 @@ impl Listener {
     }
 }
 
-fn told(placed: &Placed) -> sse::Event {
-    let event = sse::Event::default().id(placed.place.to_string()).event(&placed.event.event_type);
+fn told(placed: &Placed, id: String) -> sse::Event {
+    let event = sse::Event::default().id(id).event(&placed.event.event_type);
     // JSON has no line breaks of its own here, and what cannot be written as JSON is not published.
     event.json_data(&placed.event).unwrap_or_default()
 }

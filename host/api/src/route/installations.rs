@@ -91,6 +91,14 @@ pub(crate) async fn file(
     Ok((headers, download::body(bytes)).into_response())
 }
 
+pub(crate) async fn roll_back_preview(
+    State(app): State<App>,
+    Caller(caller): Caller,
+    InPath(plugin): InPath<String>,
+) -> Answer {
+    Reply::ok(installations::roll_back_preview(&app, &caller, &plugin).await?)
+}
+
 pub(crate) async fn roll_back(
     State(app): State<App>,
     Caller(caller): Caller,

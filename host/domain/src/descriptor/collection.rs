@@ -3,13 +3,14 @@
 use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use uuid::Uuid;
 
 use super::{Descriptor, PersonalData, Reference};
 use crate::{
     Json,
     error::Violation,
-    filter::{Field, FieldType, Form, Source},
+    filter::{Field, FieldType, Form, Source, instant},
     mark::mark,
     name::is_word,
 };
@@ -142,7 +143,8 @@ impl Collection {
 
     /// What the text of a property may be.
     fn form(&self, name: &str) -> Form {
-        let is_reference = self.references.iter().any(|reference| reference.property == name);
+        let names_user = self.personal_data.as_ref().is_some_and(|data| data.subject.as_deref() == Some(name));
+        let is_reference = names_user || self.references.iter().any(|reference| reference.property == name);
         let listed = self.property(name).and_then(|property| property.get("enum")).and_then(Json::as_array);
         let listed = listed.and_then(|all| all.iter().map(|value| value.as_str().map(str::to_owned)).collect());
         match (listed, self.format(name)) {
@@ -196,6 +198,7 @@ impl Collection {
                     sortable: self.sortable.contains(name),
                     nullable: true,
                     searchable: self.searchable.contains(name),
+                    folded: true,
                     form: self.form(name),
                 });
             }
@@ -215,7 +218,13 @@ impl Collection {
     /// Each unique key of this data: its name, and a BLAKE3 digest of its values, so that
     /// it takes the same room however long they are.
     pub fn unique_values(&self, data: &Json) -> Vec<(String, String)> {
-        let value = |name: &String| data.get(name).cloned().unwrap_or(Json::Null);
+        let value = |name: &String| match (data.get(name), self.field_type(name)) {
+            // One instant has many texts.
+            (Some(Json::String(text)), Some(FieldType::Timestamp)) => {
+                instant(text).map_or_else(|| json!(text), |time| json!(time.timestamp_micros()))
+            }
+            (value, _) => value.cloned().unwrap_or(Json::Null),
+        };
         let digest = |values: Json| blake3::hash(values.to_string().as_bytes()).to_hex().to_string();
         self.unique.iter().map(|key| (key.join("+"), digest(key.iter().map(value).collect()))).collect()
     }
@@ -228,3 +237,36 @@ const REFERENCES_MAX: usize = 20;
 /// The fields of every record, whatever its collection.
 pub const BASE_FIELDS: [(&str, FieldType); 3] =
     [("id", FieldType::Uuid), ("created_at", FieldType::Timestamp), ("updated_at", FieldType::Timestamp)];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_instant_is_one_unique_value_however_it_is_written() {
+        let collection: Collection = serde_json::from_value(json!({
+            "name": "c",
+            "schema": { "properties": { "at": { "type": "string", "format": "date-time" }, "t": { "type": "string" } } },
+            "unique": [["at"], ["t"]],
+        }))
+        .unwrap();
+        let keys = |at: &str| collection.unique_values(&json!({ "at": at, "t": at }));
+        let (utc, berlin) = (keys("2026-01-01T11:00:00Z"), keys("2026-01-01T12:00:00.000+01:00"));
+        assert_eq!(utc[0], berlin[0]);
+        assert_ne!(utc[1], berlin[1], "a text is its letters");
+        assert_ne!(utc[0], keys("2026-01-01T12:00:00Z")[0]);
+    }
+
+    #[test]
+    fn whoever_a_record_is_about_is_named_in_one_form() {
+        let collection: Collection = serde_json::from_value(json!({
+            "name": "c",
+            "schema": { "properties": { "user": { "type": "string" } } },
+            "personal_data": { "properties": ["name"], "subject": "user" },
+        }))
+        .unwrap();
+        let mut data = json!({ "user": "0193ABCD-0000-7000-8000-00000000000A" });
+        collection.settle(&mut data);
+        assert_eq!(data["user"], "0193abcd-0000-7000-8000-00000000000a");
+    }
+}

@@ -4,6 +4,8 @@ use chrono::NaiveDate;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::text::email;
+
 /// The type of a field that lists can filter and sort by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -35,8 +37,12 @@ pub enum Form {
     /// Any text.
     #[default]
     Free,
+    /// A key that a program made up, in any letters.
+    Key,
     /// One of these.
     Listed(Vec<String>),
+    /// An e-mail address, in the one form by which accounts are told apart.
+    Email,
     /// A UUID, in lower case with hyphens.
     Uuid,
     /// A day, as `2026-11-29`.
@@ -47,7 +53,12 @@ impl Form {
     /// A text that it may be compared with for equality, in the one way that it is stored.
     pub(super) fn admit(&self, text: &mut String) -> Result<(), String> {
         match self {
-            Self::Free => Ok(()),
+            Self::Free | Self::Key => Ok(()),
+            // What is no address is that of nobody.
+            Self::Email => {
+                *text = email(text).unwrap_or_else(|| std::mem::take(text));
+                Ok(())
+            }
             Self::Listed(all) if all.contains(text) => Ok(()),
             Self::Listed(all) => Err(format!("use one of {}", all.join(", "))),
             Self::Uuid => match Uuid::try_parse(text) {
@@ -82,6 +93,8 @@ pub struct Field {
     pub nullable: bool,
     /// Whether a search for words looks through it.
     pub searchable: bool,
+    /// Whether folded copies of its texts are stored, in the `folded` document of the row.
+    pub folded: bool,
     /// What its text may be.
     pub form: Form,
 }
@@ -97,6 +110,7 @@ impl Field {
             sortable: true,
             nullable: false,
             searchable: false,
+            folded: false,
             form: Form::Free,
         }
     }
@@ -105,6 +119,18 @@ impl Field {
     pub fn listed<'a>(name: &str, values: impl IntoIterator<Item = &'a str>) -> Self {
         let values = values.into_iter().map(str::to_owned).collect();
         Self { form: Form::Listed(values), ..Self::column(name, FieldType::Text) }
+    }
+
+    /// The same column, whose texts people write in any letters.
+    #[must_use]
+    pub fn folded(self) -> Self {
+        Self { folded: true, ..self }
+    }
+
+    /// The same column, whose texts are keys that programs made up: searches disregard no case.
+    #[must_use]
+    pub fn key(self) -> Self {
+        Self { form: Form::Key, ..self }
     }
 
     /// The same, where a row may be without a value.

@@ -44,6 +44,15 @@ pub trait Records {
         expected: Option<i64>,
     ) -> impl Future<Output = Result<Record, HostError>> + Send;
 
+    /// Change a record's data by a JSON Merge Patch.
+    fn patch(
+        &mut self,
+        collection: &str,
+        id: RecordId,
+        changes: Json,
+        expected: Option<i64>,
+    ) -> impl Future<Output = Result<Record, HostError>> + Send;
+
     /// Delete a record.
     fn delete(&mut self, collection: &str, id: RecordId) -> impl Future<Output = Result<(), HostError>> + Send;
 
@@ -52,6 +61,9 @@ pub trait Records {
 
     /// How many records pass a filter.
     fn count(&mut self, collection: &str, filter: Option<Json>) -> impl Future<Output = Result<u64, HostError>> + Send;
+
+    /// Lock a key of the plugin.
+    fn lock(&mut self, key: &str) -> impl Future<Output = Result<(), HostError>> + Send;
 }
 
 impl<H: Host> wit::Host for State<H> {
@@ -75,9 +87,23 @@ impl<H: Host> wit::Host for State<H> {
         expected: Option<u64>,
     ) -> wasmtime::Result<Result<wit::Row, types::Error>> {
         let host = self.call(collection.len() + record.len() + data.len())?;
-        let expected = expected.map(|version| i64::try_from(version).unwrap_or(i64::MAX));
+        let expected = expected.map(version);
         let updated = async { host.update(&collection, id(&record)?, json("/data", &data)?, expected).await }.await;
         Ok(updated.map(|record| row(&record)).map_err(types::Error::from))
+    }
+
+    async fn patch(
+        &mut self,
+        collection: String,
+        record: String,
+        changes: String,
+        expected: Option<u64>,
+    ) -> wasmtime::Result<Result<wit::Row, types::Error>> {
+        let host = self.call(collection.len() + record.len() + changes.len())?;
+        let expected = expected.map(version);
+        let patched =
+            async { host.patch(&collection, id(&record)?, json("/changes", &changes)?, expected).await }.await;
+        Ok(patched.map(|record| row(&record)).map_err(types::Error::from))
     }
 
     async fn delete(&mut self, collection: String, record: String) -> wasmtime::Result<Result<(), types::Error>> {
@@ -115,6 +141,16 @@ impl<H: Host> wit::Host for State<H> {
         };
         Ok(count.await.map_err(types::Error::from))
     }
+
+    async fn lock(&mut self, key: String) -> wasmtime::Result<Result<(), types::Error>> {
+        let host = self.call(key.len())?;
+        Ok(host.lock(&key).await.map_err(types::Error::from))
+    }
+}
+
+/// A version that no record has is never current.
+fn version(expected: u64) -> i64 {
+    i64::try_from(expected).unwrap_or(i64::MAX)
 }
 
 fn options_bytes(options: &wit::QueryOptions) -> usize {

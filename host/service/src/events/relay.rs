@@ -42,12 +42,23 @@ pub async fn relay(platform: &Platform, bus: &Bus, stream: &str, length_max: u32
             }
         },
     };
-    let placed = events::read_on_all(&mut tx, from, platform.now() - AGE_MAX, AT_ONCE_MAX).await?;
+    let since = platform.now() - AGE_MAX;
+    let mut placed = events::read_on_all(&mut tx, from, since, AT_ONCE_MAX).await?;
+    if placed.is_empty() {
+        let head = events::head(&mut tx).await?;
+        // The stream is ahead of the database, which was restored: what is here and was not passed on is.
+        if from > head {
+            let from = events::relayed(&mut tx, NAME).await?.map_or(head, |place| place.min(head));
+            placed = events::read_on_all(&mut tx, from, since, AT_ONCE_MAX).await?;
+        }
+    }
     drop(tx);
     let Some(reached) = placed.last().map(|p| p.place) else { return Ok(Relayed::Nothing) };
     let mut entries = Vec::with_capacity(placed.len());
     for p in &placed {
-        let event = serde_json::to_string(&p.event).map_err(ServiceError::internal)?;
+        let mut event = p.event.clone();
+        event.show_outside(&platform.settings.public_url);
+        let event = serde_json::to_string(&event).map_err(ServiceError::internal)?;
         entries.push([p.place.to_string(), p.tenant.to_string(), p.event.event_type.clone(), event]);
     }
     let expected = remembered.unwrap_or_default();

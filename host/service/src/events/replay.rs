@@ -108,6 +108,7 @@ pub struct ReplayMany {
 
 /// Deliver an event once more, to one subscriber; the job that does.
 pub async fn replay(platform: &Platform, principal: &Principal, id: EventId, to: &Replay) -> Result<Enqueued> {
+    backlog::grow(platform, principal.tenant).await?;
     let mut change = Mutation::begin(platform, principal).await?;
     let event = events::by_id(&mut change.tx, id).await?.ok_or(ServiceError::NotFound)?;
     let now = change.now;
@@ -177,6 +178,7 @@ pub async fn replay_many(platform: &Platform, principal: &Principal, which: &Rep
     if which.plugin.is_some() == which.webhook_id.is_some() {
         return Err(ServiceError::invalid("", "one_of", "say either `plugin` or `webhook_id`"));
     }
+    backlog::grow(platform, principal.tenant).await?;
     let mut change = Mutation::begin(platform, principal).await?;
     let until = which.until.unwrap_or(change.now);
     let payload =

@@ -14,7 +14,12 @@ use purlin_domain::{id::TenantId, pattern::Pattern};
 use purlin_store::events::{self, Place, Placed};
 use tokio::time::{sleep, timeout};
 
-use crate::{Platform, Result, ServiceError};
+use uuid::Uuid;
+
+use crate::{
+    Platform, Result, ServiceError,
+    secrets::{MAC_BYTES, Use},
+};
 
 /// Streams at the same time, on this host and of one tenant.
 const STREAMS_MAX: usize = 1_000;
@@ -85,25 +90,59 @@ pub struct Stream {
     _seat: Seat,
 }
 
-/// Begin a stream after this place; from now on when missing.
+/// A place as a tenant is told of it. Places count what happens in all tenants, so they are masked, for
+/// each tenant in another way.
+fn told(platform: &Platform, tenant: TenantId, place: Place) -> String {
+    let (mask, check) = mask(&platform.secrets.mac(Use::Place, &[tenant.0.as_bytes(), place.event.as_bytes()]));
+    format!("{:016x}{check:08x}-{}", place.position.cast_unsigned() ^ mask, place.event.simple())
+}
+
+/// The place that a tenant was told of so.
+fn meant(platform: &Platform, tenant: TenantId, text: &str) -> Option<Place> {
+    let (head, event) = text.split_once('-')?;
+    let (position, wanted) = head.split_at_checked(16)?;
+    let event: Uuid = event.parse().ok()?;
+    let (masked, wanted) = (u64::from_str_radix(position, 16).ok()?, u32::from_str_radix(wanted, 16).ok()?);
+    let macs = platform.secrets.macs(Use::Place, &[tenant.0.as_bytes(), event.as_bytes()]);
+    let (mask, _) = macs.iter().map(mask).find(|(_, check)| *check == wanted)?;
+    Some(Place { position: (masked ^ mask).cast_signed(), event })
+}
+
+fn mask(mac: &[u8; MAC_BYTES]) -> (u64, u32) {
+    let (mut mask, mut check) = ([0; 8], [0; 4]);
+    let bytes = mask.iter_mut().chain(&mut check);
+    bytes.zip(mac).for_each(|(byte, of_mac)| *byte = *of_mac);
+    (u64::from_le_bytes(mask), u32::from_le_bytes(check))
+}
+
+/// Begin a stream after the place that an id of an event names; from now on when missing.
 pub async fn stream(
     platform: &Arc<Platform>,
     tenant: TenantId,
     pattern: Option<Pattern>,
-    after: Option<Place>,
+    after: Option<&str>,
 ) -> Result<Stream> {
-    let seat = platform.streams.enter(tenant)?;
-    let place = match after {
-        Some(place) => place,
-        None => events::head(&mut platform.db.platform_read().await?).await?,
+    let unknown = || {
+        let why = "this is not the id of an event of this stream; begin without it".to_owned();
+        ServiceError::BadParameter("Last-Event-ID".to_owned(), why)
     };
+    let after = after.map(|id| meant(platform, tenant, id).ok_or_else(unknown)).transpose()?;
+    let seat = platform.streams.enter(tenant)?;
+    let head = events::head(&mut platform.db.platform_read().await?).await?;
+    // A place beyond every event is of a database that was restored to what it was before.
+    let place = after.map_or(head, |place| place.min(head));
     Ok(Stream { platform: Arc::clone(platform), tenant, pattern, place, _seat: seat })
 }
 
 impl Stream {
-    /// The place that it goes on from.
-    pub fn place(&self) -> Place {
-        self.place
+    /// The id of the place that it goes on from.
+    pub fn place(&self) -> String {
+        told(&self.platform, self.tenant, self.place)
+    }
+
+    /// The id of an event of it.
+    pub fn id_of(&self, placed: &Placed) -> String {
+        told(&self.platform, self.tenant, placed.place)
     }
 
     /// What was committed since the last call; waits for it no longer than this.

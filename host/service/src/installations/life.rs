@@ -44,7 +44,7 @@ pub async fn roll_back(platform: &Platform, principal: &Principal, plugin: &str)
     let before = installations::hold(&mut change.tx, plugin).await?.ok_or(ServiceError::NotFound)?;
     let after = go_back(platform, &mut change, &before, None).await?;
     let Some(after) = after else {
-        return Err(ServiceError::Conflict("no_previous_version", "there is no version to go back to".to_owned()));
+        return Err(upgrade::no_previous_version());
     };
     // What was granted then is granted anew: nobody grants what they lack.
     let grants: PermissionSet = serde_json::from_value(after.grants.clone()).map_err(ServiceError::internal)?;
@@ -84,7 +84,7 @@ async fn go_back(
     }
     let mut after = installations::by_plugin(&mut change.tx, &before.plugin).await?.ok_or_else(gone)?;
     let loaded = platform.catalog.load(&mut change.tx, &after).await?;
-    if !loaded.settings_violations(&after.settings).is_empty() {
+    if !loaded.takes_settings(&after.settings) {
         installations::restore_settings(&mut change.tx, &before.plugin).await?;
         after = installations::by_plugin(&mut change.tx, &before.plugin).await?.ok_or_else(gone)?;
     }

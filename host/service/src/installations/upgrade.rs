@@ -1,12 +1,26 @@
 //! What another version means for the data that is there: whether its records are still good,
 //! which of them are held, and how far the plugin is with what it does about it.
 
-use purlin_domain::{Json, Timestamp, descriptor::StepKind, id::JobId, job::LIFECYCLE};
-use purlin_store::{TenantTx, jobs, record_references};
+use std::time::{Duration, Instant};
+
+use purlin_domain::{
+    Json, Timestamp,
+    descriptor::StepKind,
+    error::Violation,
+    id::{JobId, RecordId, TenantId},
+    job::LIFECYCLE,
+    principal::Principal,
+    record::CollectionRef,
+};
+use purlin_store::{
+    TenantTx,
+    installations::{self, Installation},
+    jobs, record_references, records,
+};
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::{Result, ServiceError, catalog::Loaded};
+use crate::{Platform, Result, ServiceError, catalog::Loaded};
 
 /// The last step in its life that a plugin was told of: what it does about an upgrade, for
 /// example.
@@ -68,6 +82,105 @@ pub(super) fn check_records(before: &Loaded, after: &Loaded) -> Result<()> {
         return Ok(());
     }
     Err(ServiceError::Invalid(wrong))
+}
+
+/// What a rollback would mean for the records that are there.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct RollbackPreview {
+    /// The plugin.
+    pub plugin: String,
+    /// The version that runs.
+    pub version: String,
+    /// The version that would run.
+    pub previous_version: String,
+    /// Whether every record was looked at; false where that took more than 5 seconds.
+    pub is_complete: bool,
+    /// The plugin's collections, in the version that would run.
+    pub collections: Vec<CollectionPreview>,
+}
+
+/// What a rollback would mean for a collection.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct CollectionPreview {
+    /// The collection.
+    pub collection: String,
+    /// Records that were looked at.
+    pub records: u64,
+    /// How many of them the previous schema rejects: the old code can read them, and can change
+    /// them only into what it accepts.
+    pub rejected: u64,
+    /// The first of those, 10 at most.
+    pub examples: Vec<RejectedRecord>,
+}
+
+/// A record that the previous schema rejects.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct RejectedRecord {
+    /// The record.
+    pub id: RecordId,
+    /// What is wrong with it.
+    pub errors: Vec<Violation>,
+}
+
+/// How long records are looked at, how many of them in one query, and how many are told.
+const PREVIEW_MAX: Duration = Duration::from_secs(5);
+const AT_ONCE: u32 = 500;
+const EXAMPLES_MAX: usize = 10;
+
+/// What a rollback would mean; which changes nothing.
+pub async fn roll_back_preview(platform: &Platform, principal: &Principal, plugin: &str) -> Result<RollbackPreview> {
+    let mut tx = platform.db.read(principal.tenant).await?;
+    let installation = installations::by_plugin(&mut tx, plugin).await?.ok_or(ServiceError::NotFound)?;
+    let previous = installations::previous_version(&mut tx, plugin).await?;
+    let (Some(version_id), Some(previous_version)) = (previous, installation.previous_version.clone()) else {
+        return Err(no_previous_version());
+    };
+    let version = installation.version.clone();
+    let loaded = platform.catalog.load(&mut tx, &Installation { version_id, ..installation }).await?;
+    drop(tx);
+    let until = Instant::now() + PREVIEW_MAX;
+    let (mut collections, mut is_complete) = (Vec::new(), true);
+    for collection in &loaded.descriptor.collections {
+        let of = CollectionRef { plugin: plugin.to_owned(), collection: collection.name.clone() };
+        let (preview, is_all) = preview(platform, principal.tenant, &loaded, &of, until).await?;
+        collections.push(preview);
+        is_complete &= is_all;
+    }
+    Ok(RollbackPreview { plugin: plugin.to_owned(), version, previous_version, is_complete, collections })
+}
+
+pub(super) fn no_previous_version() -> ServiceError {
+    ServiceError::Conflict("no_previous_version", "there is no version to go back to".to_owned())
+}
+
+/// The same of a collection, until then; whether that was all of it.
+async fn preview(
+    platform: &Platform,
+    tenant: TenantId,
+    loaded: &Loaded,
+    of: &CollectionRef,
+    until: Instant,
+) -> Result<(CollectionPreview, bool)> {
+    let mut found =
+        CollectionPreview { collection: of.collection.clone(), records: 0, rejected: 0, examples: Vec::new() };
+    let mut after = None;
+    while Instant::now() < until {
+        let mut tx = platform.db.read(tenant).await?;
+        let page = records::after(&mut tx, of, after, AT_ONCE, false).await?;
+        drop(tx);
+        let Some(last) = page.last() else { return Ok((found, true)) };
+        after = Some(last.id);
+        for record in page {
+            let errors = loaded.record_violations(platform, tenant, &of.collection, &record.data).await?;
+            found.records += 1;
+            found.rejected += u64::from(!errors.is_empty());
+            if !errors.is_empty() && found.examples.len() < EXAMPLES_MAX {
+                found.examples.push(RejectedRecord { id: record.id, errors });
+            }
+        }
+        tokio::task::yield_now().await;
+    }
+    Ok((found, false))
 }
 
 /// Let go of records that the version does not hold any more.

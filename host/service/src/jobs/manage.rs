@@ -20,6 +20,7 @@ use uuid::Uuid;
 use crate::{
     Platform, Result, ServiceError,
     change::{Change, Mutation},
+    jobs::backlog,
 };
 
 /// Dead letters retried in one request at most.
@@ -57,6 +58,7 @@ pub async fn cancel(platform: &Arc<Platform>, principal: &Principal, id: JobId) 
 
 /// Run a dead letter again, with all its attempts before it.
 pub async fn retry(platform: &Platform, principal: &Principal, id: JobId) -> Result<Job> {
+    backlog::grow(platform, principal.tenant).await?;
     let mut change = Mutation::begin(platform, principal).await?;
     let job = jobs::by_id(&mut change.tx, id).await?.ok_or(ServiceError::NotFound)?;
     if job.state != JobState::Dead {
@@ -96,6 +98,8 @@ pub struct Retried {
 
 /// Run dead letters again, the oldest first.
 pub async fn retry_many(platform: &Platform, principal: &Principal, which: &RetryMany) -> Result<Retried> {
+    // Counted by now, so that no second connection is needed below.
+    backlog::grow_by(platform, principal.tenant, 0).await?;
     let mut change = Mutation::begin(platform, principal).await?;
     let selection = Selection {
         kind: which.kind.clone(),
@@ -105,6 +109,7 @@ pub async fn retry_many(platform: &Platform, principal: &Principal, which: &Retr
     };
     let now = change.now;
     let count = jobs::retry_many(&mut change.tx, &selection, RETRIED_MAX, now).await?;
+    backlog::grow_by(platform, principal.tenant, usize::try_from(count).unwrap_or(usize::MAX)).await?;
     if count > 0 {
         change.note(Change {
             what: "job.retried",

@@ -17,11 +17,38 @@ const EXPANDED_MAX: u64 = 20_000;
 const NODES_MAX: usize = 5_000;
 const PATTERNS_MAX: usize = 100;
 
+/// The formats of JSON Schema 2020-12, which are checked.
+const FORMATS: [&str; 19] = [
+    "date",
+    "date-time",
+    "duration",
+    "email",
+    "hostname",
+    "idn-email",
+    "idn-hostname",
+    "ipv4",
+    "ipv6",
+    "iri",
+    "iri-reference",
+    "json-pointer",
+    "regex",
+    "relative-json-pointer",
+    "time",
+    "uri",
+    "uri-reference",
+    "uri-template",
+    "uuid",
+];
+
 /// What a schema applies to what, its subschemas in an order in which each comes after those
 /// that apply it to the same value.
 pub(super) struct Plan {
     nodes: Vec<Node>,
     root: usize,
+    /// How many patterns it has.
+    patterns: usize,
+    /// The formats that it names, with their places.
+    formats: Vec<(String, String)>,
 }
 
 /// A subschema.
@@ -75,8 +102,14 @@ impl Node {
 impl Plan {
     /// The plan of a schema; what is wrong with it otherwise.
     pub(super) fn of(schema: &Json) -> Result<Self, Vec<Violation>> {
-        let mut builder =
-            Builder { schema, nodes: Vec::new(), known: HashMap::new(), patterns: HashMap::new(), wrong: Vec::new() };
+        let mut builder = Builder {
+            schema,
+            nodes: Vec::new(),
+            known: HashMap::new(),
+            patterns: HashMap::new(),
+            formats: Vec::new(),
+            wrong: Vec::new(),
+        };
         let root = builder.node(String::new());
         let mut next = 0;
         while next < builder.nodes.len() && builder.wrong.is_empty() {
@@ -86,7 +119,7 @@ impl Plan {
         if !builder.wrong.is_empty() {
             return Err(builder.wrong);
         }
-        let mut plan = Self { nodes: builder.nodes, root };
+        let mut plan = Self { nodes: builder.nodes, root, patterns: builder.patterns.len(), formats: builder.formats };
         plan.sort()?;
         plan.expand()?;
         Ok(plan)
@@ -157,6 +190,17 @@ impl Plan {
             }
         }
         Ok(())
+    }
+
+    /// A format that validators do not know: it would be taken for good whatever stands there.
+    pub(super) fn unknown_format(&self) -> Option<Violation> {
+        let (at, _) = self.formats.iter().find(|(_, format)| !FORMATS.contains(&format.as_str()))?;
+        Some(Violation::new(at.clone(), "format", format!("use one of {}", FORMATS.join(", "))))
+    }
+
+    /// How many subschemas it has, and how many patterns.
+    pub(super) fn size(&self) -> (usize, usize) {
+        (self.nodes.len(), self.patterns)
     }
 
     /// How many steps the validation of a document takes; some number above [`STEPS_MAX`] where
@@ -274,6 +318,7 @@ struct Builder<'a> {
     known: HashMap<String, usize>,
     /// Steps for each byte, of each pattern.
     patterns: HashMap<String, u64>,
+    formats: Vec<(String, String)>,
     wrong: Vec<Violation>,
 }
 
@@ -347,7 +392,10 @@ impl Builder<'_> {
                 node.every.push(self.node(at));
             }
             "pattern" => node.per_byte += value.as_str().map_or(0, |pattern| self.pattern(&at, pattern)),
-            "format" => node.per_byte += 1,
+            "format" => {
+                node.per_byte += 1;
+                self.formats.extend(value.as_str().map(|format| (at, format.to_owned())));
+            }
             "uniqueItems" => node.is_unique = *value == Json::Bool(true),
             "const" => node.weight = node.weight.saturating_add(values(value)),
             "enum" => node.weight = node.weight.saturating_add(values(value)),

@@ -27,6 +27,7 @@ pub(super) fn of(error: &ValidationError<'_>) -> Vec<Violation> {
             (Some(errors), None) => errors.iter().flat_map(of).collect(),
             (None, None) => one(format!("matches none of the {} forms that are allowed", context.len())),
         },
+        Kind::Custom { message, .. } => vec![Violation::new(at, "number_range", message.clone())],
         kind => one(simple(kind).unwrap_or_else(|| error.masked_with("this value").to_string())),
     }
 }

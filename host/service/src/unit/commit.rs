@@ -29,6 +29,7 @@ use uuid::Uuid;
 use super::{
     Key, Unit, Write,
     files::{self, FileWrite},
+    locks, room,
 };
 use crate::{
     Platform, ServiceError, audit, events, idempotency,
@@ -103,7 +104,7 @@ impl Ending {
 
 /// Commit these units of one tenant together.
 ///
-/// The plugins come first, then the fences and their lanes, then the records that were seen or
+/// The plugins come first, then the fences and their lanes, then the locked keys, then the records that were seen or
 /// written, in the order of their keys, so that two commits, or one and a change of an
 /// installation, do not wait for each other in a circle.
 pub(super) async fn commit(endings: &[Ending]) -> Result<(), CommitError> {
@@ -136,10 +137,8 @@ async fn write(endings: &[Ending]) -> Result<(), CommitError> {
     let mut tx = platform.db.write(principal.tenant).await?;
     check_plugins(&mut tx, endings).await?;
     acknowledge(&mut tx, endings, now).await?;
-    let growth = endings.iter().map(|ending| ending.unit.growth()).sum();
-    if growth != 0 {
-        storage::grow(platform, &mut tx, Kind::Records, growth).await?;
-    }
+    locks::take(&mut tx, endings).await?;
+    room::take(platform, &mut tx, endings).await?;
     write_records(&mut tx, endings, now).await?;
     let replaced = write_files(platform, &mut tx, endings).await?;
     let published = publish(platform, &mut tx, endings, now).await?;
@@ -164,6 +163,10 @@ async fn write(endings: &[Ending]) -> Result<(), CommitError> {
             idempotency::keep(platform, &mut tx, &unit.principal, key, &unit.reply, now).await?;
         }
     }
+    let mut stored = tx.stored();
+    if accepted.is_some() {
+        stored.jobs += jobs::bytes(&queued);
+    }
     let leased = match accepted {
         Some(accepted) => offers::add(platform, tx, &queued, accepted, now).await??,
         None => {
@@ -171,6 +174,7 @@ async fn write(endings: &[Ending]) -> Result<(), CommitError> {
             0
         }
     };
+    storage::count(platform, principal.tenant, stored, now);
     files::forget_contents(platform, principal.tenant, replaced);
     let opens_lane = endings.iter().any(|ending| ending.ack.as_ref().is_some_and(|ack| ack.lane.is_some()));
     if published || opens_lane {
@@ -427,17 +431,6 @@ impl Unit {
     /// The records that were seen or are written.
     pub(super) fn touched(&self) -> impl Iterator<Item = &Key> {
         self.seen.keys().chain(self.writes.keys())
-    }
-
-    /// By how many bytes of record data the tenant grows.
-    fn growth(&self) -> i64 {
-        let bytes = |data: &Json| i64::try_from(data.to_string().len()).unwrap_or(i64::MAX);
-        let of = |write: &Write| match write {
-            Write::Create(record) => bytes(&record.data),
-            Write::Update { before, after } => bytes(&after.data) - bytes(&before.data),
-            Write::Delete { before } => -bytes(&before.data),
-        };
-        self.writes.values().map(of).sum()
     }
 
     fn keys(&self, of: &CollectionRef, data: &Json) -> Vec<(String, String)> {

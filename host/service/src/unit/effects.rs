@@ -53,9 +53,9 @@ impl Unit {
             return Err(HostError::invalid("/subject", "length", format!("at most {SUBJECT_BYTES_MAX} bytes")));
         }
         self.payload_within(&data)?;
-        let wrong = plugin.loaded.payload_violations(event_type, &data);
+        let wrong = plugin.loaded.payload_violations(&self.platform, self.principal.tenant, event_type, &data).await?;
         if !wrong.is_empty() {
-            return Err(HostError::Invalid(wrong));
+            return Err(HostError::Invalid(wrong.into_iter().map(|violation| violation.beneath("data")).collect()));
         }
         if self.events.len() >= self.limits.events {
             return Err(HostError::Limit(Limit::Events));
@@ -85,9 +85,9 @@ impl Unit {
             plugin.loaded.descriptor.job(kind).ok_or_else(|| {
                 HostError::invalid("/kind", "undeclared", format!("`{kind}` is not a kind of job here"))
             })?;
-        let wrong = plugin.loaded.payload_violations(kind, &payload);
+        let wrong = plugin.loaded.payload_violations(&self.platform, self.principal.tenant, kind, &payload).await?;
         if !wrong.is_empty() {
-            return Err(HostError::Invalid(wrong));
+            return Err(HostError::Invalid(wrong.into_iter().map(|violation| violation.beneath("payload")).collect()));
         }
         let job = NewJob {
             attempts_max: declared.attempts,

@@ -50,7 +50,7 @@ impl Gathering {
         is_needed
     }
 
-    /// The units of the next commit, none of which touches what another writes; none when
+    /// The units of the next commit, none of which touches what another writes or locks; none when
     /// nothing waits, and then whoever asked sees to no more.
     fn next(&self, tenant: TenantId) -> Vec<(Ending, Answer)> {
         let mut all = self.lock();
@@ -58,16 +58,19 @@ impl Gathering {
         // Whoever hung up was stopped: what it did must not count.
         units.retain(|(_, answer)| !answer.is_closed());
         let (mut touched, mut written): (HashSet<Key>, HashSet<Key>) = Default::default();
+        let mut locked = HashSet::new();
         let mut group = Vec::new();
         let mut left = Vec::new();
         for (ending, answer) in units.drain(..) {
             let unit = &ending.unit;
             let has_lane = ending.ack.as_ref().is_some_and(|ack| ack.lane.is_some());
             let is_apart = unit.touched().all(|key| !written.contains(key))
-                && unit.writes.keys().all(|key| !touched.contains(key));
+                && unit.writes.keys().all(|key| !touched.contains(key))
+                && unit.locked().all(|key| !locked.contains(key));
             if group.is_empty() || (group.len() < TOGETHER_MAX && is_apart && !has_lane) {
                 touched.extend(unit.touched().cloned());
                 written.extend(unit.writes.keys().cloned());
+                locked.extend(unit.locked().cloned());
                 group.push((ending, answer));
             } else {
                 left.push((ending, answer));

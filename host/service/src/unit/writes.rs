@@ -60,6 +60,26 @@ impl Unit {
         Ok(after)
     }
 
+    /// Change a record's data by a JSON Merge Patch; with `expected`, only if it has that version.
+    /// A patch that changes nothing is no write.
+    pub async fn patch(
+        &mut self,
+        of: &CollectionRef,
+        id: RecordId,
+        changes: &Json,
+        expected: Option<i64>,
+    ) -> HostResult<Record> {
+        self.require(&of.resource(), "update")?;
+        let current = self.find(of, id).await?;
+        expect(&current, expected)?;
+        let mut data = current.data.clone();
+        json_patch::merge(&mut data, changes);
+        if data == current.data {
+            return Ok(current);
+        }
+        self.update(of, id, data, Some(current.version)).await
+    }
+
     /// Delete a record; with `expected`, only if it has that version.
     pub async fn delete(&mut self, of: &CollectionRef, id: RecordId, expected: Option<i64>) -> HostResult<()> {
         self.require(&of.resource(), "delete")?;
@@ -86,7 +106,7 @@ impl Unit {
     async fn admit(&mut self, of: &CollectionRef, id: RecordId, data: &Json) -> HostResult<()> {
         let owner = self.owner(of).await?;
         let bytes = self.payload_within(data)?;
-        let wrong = owner.record_violations(&of.collection, data);
+        let wrong = owner.record_violations(&self.platform, self.principal.tenant, &of.collection, data).await?;
         if !wrong.is_empty() {
             return Err(HostError::Invalid(wrong));
         }
@@ -115,6 +135,9 @@ impl Unit {
             let checked = aside(checks::run(&platform, &plugin, unit, write, limits)).await?;
             for (key, version) in checked.seen {
                 self.stale |= *self.seen.entry(key).or_insert(version) != version;
+            }
+            for (key, version) in checked.locks {
+                self.stale |= *self.locks.entry(key).or_insert(version) != version;
             }
         }
         Ok(())

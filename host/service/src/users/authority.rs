@@ -1,6 +1,7 @@
 //! Who may change whom: nobody gives what they lack, or takes over somebody who may do more.
 
 use purlin_domain::{
+    access::Permission,
     id::{RoleId, UserId},
     plan::ADMIN,
     principal::{Actor, Principal},
@@ -8,7 +9,7 @@ use purlin_domain::{
 use purlin_store::{TenantTx, roles, roles::Role, users, users::User};
 
 use super::ROLES_MAX;
-use crate::{Result, ServiceError, access};
+use crate::{Result, ServiceError, access, auth::require_proof, change::Mutation};
 
 /// Roles that the principal may give: nobody grants what they lack.
 pub(crate) async fn grantable(tx: &mut TenantTx, principal: &Principal, ids: &[RoleId]) -> Result<Vec<Role>> {
@@ -47,9 +48,27 @@ pub(crate) async fn require_what_they_may(tx: &mut TenantTx, principal: &Princip
     Ok(())
 }
 
-/// Whether a change is of the caller's own account, also by a key of theirs.
-pub(super) fn is_self(principal: &Principal, user: UserId) -> bool {
-    principal.actor.user() == Some(user)
+/// Refuse a change by which an account is taken over or locked out, of the caller's own or of one
+/// that governs others, unless the caller has just given the password. A stolen token is not enough.
+pub(super) async fn require_proof_for(change: &mut Mutation<'_>, principal: &Principal, user: &User) -> Result<()> {
+    let now = change.now;
+    let is_own = principal.actor.user() == Some(user.id);
+    if is_own || user.is_operator || governs(&mut change.tx, user.id).await? {
+        require_proof(&mut change.tx, principal, now).await?;
+    }
+    Ok(())
+}
+
+/// Whether a user may change what others may: users, roles, or everything.
+async fn governs(tx: &mut TenantTx, user: UserId) -> Result<bool> {
+    for role in roles::of_user(tx, user).await? {
+        let permits = roles::permissions_of(tx, role.id).await?;
+        let governing = |p: &Permission| matches!(p.resource.as_str(), "*" | "users" | "roles") && p.action != "read";
+        if permits.iter().any(|permit| governing(&permit.permission())) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Refuse to leave the tenant without an active administrator, and the platform without an operator.

@@ -6,10 +6,18 @@ use std::{
 };
 
 use chrono::TimeDelta;
-use purlin_domain::{audit::Origin, event::Event, id::EventId, job::Failure, principal::Principal};
+use purlin_domain::{
+    access::{Authority, Decision, Permission},
+    audit::Origin,
+    event::Event,
+    id::{EventId, UserId},
+    job::Failure,
+    principal::Principal,
+};
 use purlin_store::{
-    events,
+    TenantTx, events,
     jobs::Claimed,
+    roles, standing,
     webhooks::{self, Target, Webhook},
 };
 use serde_json::json;
@@ -19,6 +27,7 @@ use crate::{
     Platform, Result, ServiceError,
     change::Mutation,
     egress::{Post, PostError},
+    native,
     trace::{Span, SpanKind},
 };
 
@@ -42,6 +51,9 @@ const PAUSES: [Duration; 9] = [
 pub(crate) const ATTEMPTS: u32 = PAUSES.len() as u32 + 1;
 /// A receiver may ask to be left alone for this long at most.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(24 * 3_600);
+
+/// Administrators that are told of an orphan at most.
+const ADMINS_TOLD_MAX: u32 = 20;
 
 /// What became of it.
 enum Taken {
@@ -80,7 +92,53 @@ async fn find(platform: &Platform, claimed: &Claimed) -> Result<Option<(Target, 
     let mut tx = platform.db.read(claimed.tenant_id).await?;
     let target = webhooks::target(&mut tx, webhook).await?.filter(|target| target.is_enabled);
     let event = events::by_id(&mut tx, EventId(event)).await?;
+    if let Some(target) = &target
+        && is_orphan(platform, &mut tx, target).await?
+    {
+        drop(tx);
+        orphan(platform, claimed, webhook).await?;
+    }
     Ok(target.zip(event))
+}
+
+/// Whether whoever answers for a webhook may not read events any more, and nobody was told yet.
+async fn is_orphan(platform: &Platform, tx: &mut TenantTx, target: &Target) -> Result<bool> {
+    let (Some(responsible), None) = (target.responsible_id, target.orphaned_at) else { return Ok(false) };
+    let Some(standing) = standing::of_user(tx, UserId(responsible)).await? else { return Ok(true) };
+    let plan = platform.settings.plans.get(&standing.plan).permissions;
+    let authority = Authority { user: Some(standing.permissions), plan, ..Authority::default() };
+    Ok(authority.decide(&Permission::new("events", "read")) != Decision::Allowed)
+}
+
+/// Tell the administrators. A webhook belongs to the tenant: it goes on until they decide.
+async fn orphan(platform: &Platform, claimed: &Claimed, id: uuid::Uuid) -> Result<()> {
+    let principal = system(claimed);
+    let mut change = Mutation::begin(platform, &principal).await?;
+    let Some(before) = webhooks::by_id(&mut change.tx, id).await?.filter(|w| w.orphaned_at.is_none()) else {
+        return Ok(());
+    };
+    let after =
+        Webhook { orphaned_at: Some(change.now), updated_at: change.after(before.updated_at), ..before.clone() };
+    if !webhooks::update(&mut change.tx, &after, before.updated_at).await? {
+        return Ok(());
+    }
+    change.note(changed("webhook.orphaned", Some(&before), Some(&after)));
+    for admin in roles::admins(&mut change.tx, ADMINS_TOLD_MAX).await? {
+        mail(platform, &mut change, native::WEBHOOK_ORPHANED, admin.0, id);
+    }
+    change.finish(()).await
+}
+
+fn system(claimed: &Claimed) -> Principal {
+    let origin = Origin { request_id: claimed.id.to_string(), trace: Some(claimed.trace()), ..Origin::default() };
+    Principal::system(claimed.tenant_id, origin)
+}
+
+/// Send somebody a mail about a webhook.
+fn mail(platform: &Platform, change: &mut Mutation<'_>, kind: &str, to: uuid::Uuid, webhook: uuid::Uuid) {
+    let mut mail = native::mail_job(platform, kind, to, change.now);
+    mail.payload = json!({ "subject": to, "webhook": webhook });
+    change.enqueue(mail);
 }
 
 async fn send(platform: &Platform, claimed: &Claimed, target: &Target, event: &Event) -> Result<Taken> {
@@ -173,8 +231,7 @@ async fn note(platform: &Platform, claimed: &Claimed, target: &Target, taken: &T
 }
 
 async fn disable(platform: &Platform, claimed: &Claimed, id: uuid::Uuid, reason: String) -> Result<()> {
-    let origin = Origin { request_id: claimed.id.to_string(), trace: Some(claimed.trace()), ..Origin::default() };
-    let principal = Principal::system(claimed.tenant_id, origin);
+    let principal = system(claimed);
     let mut change = Mutation::begin(platform, &principal).await?;
     let Some(before) = webhooks::by_id(&mut change.tx, id).await?.filter(|w| w.is_enabled) else { return Ok(()) };
     let after = Webhook {
@@ -187,10 +244,8 @@ async fn disable(platform: &Platform, claimed: &Claimed, id: uuid::Uuid, reason:
         return Ok(());
     }
     change.note(changed("webhook.disabled", Some(&before), Some(&after)));
-    if let Some(maker) = before.created_by {
-        let mut mail = crate::native::mail_job(platform, crate::native::WEBHOOK_DISABLED, maker, change.now);
-        mail.payload = json!({ "subject": maker, "webhook": id });
-        change.enqueue(mail);
+    if let Some(maker) = before.responsible_id {
+        mail(platform, &mut change, native::WEBHOOK_DISABLED, maker, id);
     }
     change.finish(()).await
 }

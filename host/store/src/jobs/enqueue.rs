@@ -10,7 +10,7 @@ use sea_query::Value;
 use uuid::Uuid;
 
 use super::claim::{Lease, may_run};
-use crate::{Result, TenantTx, built::inserts::Insert, postgres, value::params};
+use crate::{Result, TenantTx, built::inserts::Insert, postgres, usage::row_bytes, value::params};
 
 /// Which plugin a new job is for, and which event it delivers.
 #[derive(Clone, Debug)]
@@ -73,6 +73,7 @@ const HEADS: &str = "(tenant_id, ordering_key)
 /// before it there. Those who add to a lane hold it against whoever finishes its head, until
 /// the transaction ends; not against each other.
 pub async fn insert(tx: &mut TenantTx, jobs: &[Enqueue<'_>], now: Timestamp) -> Result<()> {
+    tx.stored.jobs += bytes(jobs);
     let row = |e: &Enqueue<'_>, state: &str| row(e, state, now);
     let due = |e: &Enqueue<'_>| if e.job.run_at <= now { "ready" } else { "scheduled" };
     let (mut ordered, others): (Vec<&Enqueue<'_>>, Vec<&Enqueue<'_>>) =
@@ -92,6 +93,11 @@ pub async fn insert(tx: &mut TenantTx, jobs: &[Enqueue<'_>], now: Timestamp) -> 
     let inserted = tx.insert_unless_taken("jobs", &COLUMNS, heads, HEADS).await?;
     let behind = ordered.iter().filter(|e| !inserted.contains(&e.job.id.0)).map(|e| row(e, "waiting")).collect();
     tx.insert_many("jobs", &COLUMNS, behind).await
+}
+
+/// Bytes of jobs, once in the queue and once in the history.
+pub fn bytes(jobs: &[Enqueue<'_>]) -> i64 {
+    jobs.iter().map(|e| row_bytes(&e.job.payload)).sum()
 }
 
 /// The insert of jobs that are leased at once where they may run, before and after their

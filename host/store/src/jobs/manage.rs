@@ -1,6 +1,6 @@
 //! What people do with jobs: cancel, run again, discard; and what time does.
 
-use purlin_domain::{Timestamp, id::JobId, job::Queue};
+use purlin_domain::{Json, Timestamp, id::JobId, job::Queue};
 use sqlx::FromRow;
 use uuid::Uuid;
 
@@ -199,4 +199,15 @@ pub async fn census(tx: &mut PlatformTx) -> Result<Vec<Census>> {
         Vec::new(),
     )
     .await
+}
+
+/// Empty what is kept of jobs of this kind about this subject; the rest of them stays.
+pub async fn erase_payloads(tx: &mut TenantTx, kind: &str, subject: &str, payload: &Json) -> Result<()> {
+    for sql in [
+        "UPDATE jobs SET payload = $4 WHERE tenant_id = $1 AND kind = $2 AND payload->>'subject' = $3 AND state = 'dead'",
+        "UPDATE job_history SET payload = $4 WHERE tenant_id = $1 AND kind = $2 AND payload->>'subject' = $3",
+    ] {
+        tx.execute(sql, params![kind, subject, payload]).await?;
+    }
+    Ok(())
 }

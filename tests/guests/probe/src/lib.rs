@@ -93,11 +93,13 @@ impl Plugin for Probe {
     fn describe() -> Descriptor {
         let schema = json!({
             "type": "object",
-            "properties": { "text": { "type": "string" }, "n": { "type": "integer" } },
+            "properties": { "text": { "type": "string" }, "n": { "type": "integer" }, "alone": { "type": "string" } },
             "required": ["text"],
         });
-        let notes =
-            Collection::new("notes", schema).unique(&["text"]).filterable(&["text", "n"]).sortable(&["text", "n"]);
+        let notes = Collection::new("notes", schema)
+            .unique(&["text"])
+            .filterable(&["text", "n", "alone"])
+            .sortable(&["text", "n"]);
         let effect =
             json!({ "type": "object", "properties": { "key": { "type": "string" }, "n": { "type": "integer" } } });
         let effects = Collection::new("effects", effect).filterable(&["key"]).sortable(&["n"]);

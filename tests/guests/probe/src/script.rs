@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use purlin_sdk::{Error, Failure, Value, audit, budget, events, files, http, jobs, json, log, records, settings};
 
-use crate::hostile;
+use crate::{Note, hostile};
 
 /// Make the calls of `{"calls": [{"do": …}, …], "then": …}`; each answers `ok` or `error`.
 pub(crate) fn run(script: &Value) -> Result<Value, Failure> {
@@ -55,6 +55,16 @@ fn make(call: &Value) -> Result<Value, Error> {
             record.data = call["data"].clone();
             json!(own().update(&record)?.version)
         }
+        "patch" => own().patch(text("id"), &call["data"])?.data,
+        "lock" => json!(records::lock(text("key"))?),
+        "lock-many" => json!((0..600).try_for_each(|n| records::lock(&format!("key {n}")))?),
+        "create-once" => json!(create_once(text("key"), &call["data"])?),
+        "typed-update" => {
+            let notes = records::collection::<Note>("notes");
+            let mut note = notes.get(text("id"))?;
+            note.data.n = call["n"].as_i64().unwrap_or_default();
+            json!(notes.update(&note)?.version)
+        }
         "get" => own().get(text("id"))?.data,
         "count" => json!(own().count(call.get("filter"))?),
         "find" => json!(own().query().filter(text("property"), "eq", text("value")).page()?.rows.len()),
@@ -67,6 +77,17 @@ fn make(call: &Value) -> Result<Value, Error> {
         "sleep" => json!(std::thread::sleep(Duration::from_millis(number("ms", 0)))),
         other => return Err(Error::invalid("/do", format!("`{other}` is unknown"))),
     })
+}
+
+/// Create an effect unless there is one of this key.
+fn create_once(lock: &str, data: &Value) -> Result<&'static str, Error> {
+    let effects = records::collection::<Value>("effects");
+    records::lock(lock)?;
+    if effects.count(Some(&json!({ "field": "key", "op": "eq", "value": data["key"] })))? > 0 {
+        return Ok("there");
+    }
+    effects.create(data)?;
+    Ok("made")
 }
 
 fn fetch(call: &Value) -> Result<Value, Error> {
