@@ -8,6 +8,7 @@ mod limits;
 mod python;
 mod queries;
 mod released;
+mod rollback;
 mod routes;
 mod sets;
 mod spans;

@@ -64,6 +64,8 @@ pub async fn furnish(host: &Host, slug: &str) -> Client {
                 FROM tenants WHERE slug = '{slug}';
              INSERT INTO plugin_files SELECT id, 'inventory', 'of-{slug}', {id}, 'text/plain', 7, 'x', created_at, updated_at, NULL, NULL
                 FROM tenants WHERE slug = '{slug}';
+             INSERT INTO record_locks SELECT id, 'inventory', 'of-{slug}', {id}, created_at FROM tenants WHERE slug = '{slug}';
+             INSERT INTO stored_bytes SELECT id, 'furnished', created_at, 7, created_at, updated_at FROM tenants WHERE slug = '{slug}';
              INSERT INTO plugin_usage SELECT id, 'inventory', {never}, 1, 0, 1, 1, 1, 0, 0, created_at, updated_at
                 FROM tenants WHERE slug = '{slug}';
              INSERT INTO plugin_invocations SELECT id, {id}, 'inventory', '1.0.0', 'job', 'of {slug}', 'ok', NULL, 1, 1, 1, 1, 1, NULL,

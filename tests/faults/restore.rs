@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use serde_json::json;
+use sqlx::{AssertSqlSafe, Connection, PgConnection, raw_sql};
 use tokio::time::sleep;
 
 use crate::support::{Client, Database, Host, Options, Postgres, Redis, skipped};
@@ -68,8 +69,10 @@ async fn while_the_database_takes_no_writes_requests_are_told_to_come_back_and_t
     let host = Host::start(Database::on(&cluster.url)).await;
     let ada = host.tenant("acme").await;
     let read_only = async |word: &str| {
-        host.database.execute(&format!("ALTER SYSTEM SET default_transaction_read_only = {word}")).await;
-        host.database.execute("SELECT pg_reload_conf()").await;
+        let mut conn = PgConnection::connect(&cluster.url).await.unwrap();
+        let set = format!("ALTER SYSTEM SET default_transaction_read_only = {word}");
+        raw_sql(AssertSqlSafe(set)).execute(&mut conn).await.unwrap();
+        raw_sql("SELECT pg_reload_conf()").execute(&mut conn).await.unwrap();
         sleep(Duration::from_millis(500)).await;
     };
     read_only("on").await;

@@ -10,10 +10,10 @@ use tokio::time::sleep;
 
 use crate::support::{Client, Database, Host, Options, Receiver, component, skipped};
 
-const INSTALLATION: &str = "/api/v1/installations/story";
+pub(super) const INSTALLATION: &str = "/api/v1/installations/story";
 
 /// An edition of the fixture: another byte, another component.
-fn edition(letter: u8) -> Vec<u8> {
+pub(super) fn edition(letter: u8) -> Vec<u8> {
     let mut bytes = component("story");
     let mark = b"story, edition A";
     let at = bytes.windows(mark.len()).position(|window| window == mark).expect("the fixture has its mark");
@@ -21,14 +21,14 @@ fn edition(letter: u8) -> Vec<u8> {
     bytes
 }
 
-async fn upload(host: &Host, letters: &[u8]) {
+pub(super) async fn upload(host: &Host, letters: &[u8]) {
     let operator = host.operator().await;
     for letter in letters {
         operator.upload(edition(*letter)).await.expect(201);
     }
 }
 
-async fn enable(client: &Client, version: &str) -> Value {
+pub(super) async fn enable(client: &Client, version: &str) -> Value {
     let mut wanted = json!({ "plugin": "story", "version": version });
     // An upgrade keeps what was granted.
     if client.get(INSTALLATION).await.status == 404 {
@@ -453,35 +453,4 @@ async fn a_tenant_that_used_up_its_time_of_the_day_waits(database: Database) {
     sleep(Duration::from_secs(2)).await;
     let job = ada.get(&format!("/api/v1/jobs/{}", job["id"].as_str().unwrap())).await.expect(200);
     assert!(["scheduled", "ready"].contains(&job["state"].as_str().unwrap()), "{job:#}");
-}
-
-#[db_test]
-async fn what_a_rollback_means_for_the_records_is_told_before(database: Database) {
-    let host = Host::start(database).await;
-    upload(&host, b"AE").await;
-    let ada = host.tenant("acme").await;
-    let path = format!("{INSTALLATION}/rollback");
-    assert_eq!(ada.get(&path).await.problem(404), "not_found");
-    enable(&ada, "2.1.0").await;
-    assert_eq!(ada.get(&path).await.problem(409), "no_previous_version");
-    // This version takes longer tales than the one before.
-    enable(&ada, "1.0.0").await;
-    ada.settle().await;
-    let before = ada.rows("/api/v1/apps/story/tales?page[size]=200").await.len();
-    ada.create("story/tales", json!({ "text": "short" })).await;
-    let fits = ada.get(&path).await.expect(200);
-    assert_eq!(fits["collections"][0]["rejected"], 0, "{fits:#}");
-    let long = ada.create("story/tales", json!({ "text": "x".repeat(101) })).await;
-    let told = ada.get(&path).await.expect(200);
-    assert_eq!((&told["version"], &told["previous_version"]), (&json!("1.0.0"), &json!("2.1.0")));
-    let tales = &told["collections"][0];
-    assert_eq!((&tales["collection"], &tales["rejected"]), (&json!("tales"), &json!(1)), "{told:#}");
-    assert_eq!((&tales["records"], &told["is_complete"]), (&json!(before + 2), &json!(true)));
-    assert_eq!(
-        (&tales["examples"][0]["id"], &tales["examples"][0]["errors"][0]["pointer"]),
-        (&json!(long), &json!("/text"))
-    );
-    // Nobody else is told.
-    let bob = host.member(&ada, "bob@acme.example", &[]).await;
-    assert_eq!(bob.get(&path).await.status, 403);
 }

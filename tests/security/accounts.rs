@@ -122,5 +122,27 @@ async fn a_key_is_of_permissions_that_there_are(database: Database) {
             (&json!("/scopes/1"), &json!("unknown"))
         );
     }
-    ada.post("/api/v1/api-keys", &json!({ "name": "k", "scopes": ["users:read", "*:read"] })).await.expect(201);
+    ada.post("/api/v1/api-keys", &json!({ "name": "k", "scopes": ["users:read", "*:read", "installations:*"] }))
+        .await
+        .expect(201);
+}
+
+#[db_test]
+async fn wrong_sign_ins_tell_nothing_of_whether_an_address_is_known(database: Database) {
+    let host = Host::start_with(database, crate::support::Options::default().set("PURLIN_AUTH_SLOWDOWN_MS", 50)).await;
+    host.tenant("acme").await;
+    let told = async |email: &str| {
+        let login = json!({ "email": email, "password": "wrong horse battery", "tenant": "acme" });
+        let mut all = Vec::new();
+        for _ in 0..7 {
+            let answer = host.anonymous().post("/api/v1/auth/login", &login).await;
+            let headers: Vec<String> = answer.headers.keys().map(ToString::to_string).collect();
+            all.push((answer.status, answer.body["code"].clone(), answer.body["detail"].clone(), headers));
+        }
+        all
+    };
+    assert_eq!(told("admin@acme.example").await, told("nobody@acme.example").await);
+    // The owner gets in.
+    let login = json!({ "email": "admin@acme.example", "password": PASSWORD, "tenant": "acme" });
+    host.anonymous().post("/api/v1/auth/login", &login).await.expect(200);
 }

@@ -257,3 +257,30 @@ async fn a_plan_is_vouched_for_by_whoever_names_it_and_by_nothing_else(database:
     operator.patch(&path, &json!({ "plan": "free" })).await.expect(200);
     assert_eq!(planted().await, 0);
 }
+
+#[db_test]
+async fn a_plan_that_was_another_once_is_not_put_back_to_erase_evidence(database: Database) {
+    let plans = json!({ "standard": { "audit_days": 365 }, "free": { "audit_days": 30 } });
+    let options = Options::default().set("PURLIN_PLANS", plans);
+    let then = options.clone().set("PURLIN_FAULT_DAYS_BEHIND", 60).set("PURLIN_ACCESS_TOKEN_MINUTES", 1_000_000);
+    let mut host = Host::start_with(database, then).await;
+    let (ada, operator) = (host.tenant("acme").await, host.operator().await);
+    let path = format!("/api/v1/tenants/{}", ada.me["tenant"]["id"].as_str().unwrap());
+    operator.patch(&path, &json!({ "plan": "free" })).await.expect(200);
+    host.database.execute("CREATE TABLE kept AS SELECT plan_mac FROM tenants WHERE slug = 'acme'").await;
+    operator.patch(&path, &json!({ "plan": "standard" })).await.expect(200);
+    assert_eq!(verification(&ada).await["intact"], true);
+    assert!(host.stop().await);
+    let back = "UPDATE tenants SET plan = 'free', plan_mac = (SELECT plan_mac FROM kept) WHERE slug = 'acme'";
+    host.database.execute(back).await;
+    host.restart(options).await;
+    let ada = sign_in(&host).await;
+    tokio::time::sleep(std::time::Duration::from_secs(2)).await;
+    let found = verification(&ada).await;
+    assert_eq!((&found["first_seq"], &found["intact"]), (&json!(1), &json!(true)), "{found:#}");
+    assert!(host.log().contains("does not tell of the plan"));
+    // An operator who says so has it so.
+    host.operator().await.patch(&path, &json!({ "plan": "free" })).await.expect(200);
+    let rows = ada.rows("/api/v1/audit-logs?filter[action]=tenant.plan_changed&sort=-created_at").await;
+    assert_eq!((rows.len(), &rows[0]["changes"]["plan"]["after"]), (3, &json!("free")));
+}

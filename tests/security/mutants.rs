@@ -17,8 +17,8 @@ use purlin_domain::{
 use purlin_store::{
     Config, Db, Slice, TenantTx, api_keys, audit, audit_chain, events, idempotency, installations, invitations,
     job_pauses, jobs, mutants, one_time_tokens, plugin_data, plugin_files, plugin_logs, plugin_secrets, plugin_usage,
-    record_marks, record_references, records, roles, schedules, sealed, second_factors, sessions, standing, tenants,
-    usage, users, webhooks,
+    record_locks, record_marks, record_references, records, roles, schedules, sealed, second_factors, sessions,
+    standing, tenants, usage, users, webhooks,
 };
 use serde_json::json;
 use sqlx::{ConnectOptions, Row, SqliteConnection, sqlite::SqliteConnectOptions};
@@ -208,6 +208,11 @@ async fn ask(tx: &mut TenantTx, t: &Theirs, theirs: &str, told: &mut String) {
         usage::users(tx);
         usage::plugins(tx);
         usage::storage_bytes(tx);
+        usage::stored(tx);
+        usage::state_bytes(tx);
+        roles::admins(tx, 10);
+        record_locks::version(tx, "inventory", &file);
+        events::subjects_about(tx, ["inventory.items.created"; 3], "sku", "a-1", 10);
     }
     let user = users::User {
         id: t.user,
@@ -443,13 +448,13 @@ async fn every_statement_that_forgets_its_tenant_is_noticed() {
              UPDATE record_keys SET key = 'mutant', value = 'theirs' WHERE tenant_id = (SELECT id FROM tenants WHERE slug = 'bolts') AND collection = 'items';
              UPDATE events SET subject = 'mutant' WHERE tenant_id = (SELECT id FROM tenants WHERE slug = 'bolts');
              INSERT INTO users SELECT tenant_id, (SELECT id FROM events WHERE events.tenant_id = users.tenant_id LIMIT 1), 'gone@bolts.example', '', NULL, NULL, 0, 0, 0,
-                created_at, updated_at, NULL, NULL, NULL, created_at, NULL FROM users WHERE email = 'admin@bolts.example';
+                created_at, updated_at, NULL, NULL, NULL, created_at, NULL, NULL FROM users WHERE email = 'admin@bolts.example';
              INSERT INTO second_factors SELECT tenant_id, id, X'01', NULL, 0, created_at FROM users WHERE email = 'gone@bolts.example';
              INSERT INTO audit_log SELECT tenant_id, X'00000000000000000000000000000001', actor_kind, actor, on_behalf_of, action, resource_type, resource_id, changes, ip, user_agent,
                 request_id, created_at, mac, NULL, NULL FROM audit_log WHERE tenant_id = (SELECT id FROM tenants WHERE slug = 'bolts') LIMIT 1;
              UPDATE roles SET name = 'mutant' WHERE name = 'ops' AND tenant_id = (SELECT id FROM tenants WHERE slug = 'bolts');
              INSERT INTO invitations SELECT tenant_id, X'00000000000000000000000000000002', 'old@bolts.example', role_ids, 'revoked', secret_hash, invited_by,
-                sent_count, expires_at, created_at, updated_at FROM invitations WHERE email = 'guest@bolts.example';
+                sent_count, expires_at, created_at, updated_at, NULL FROM invitations WHERE email = 'guest@bolts.example';
              DELETE FROM installations WHERE tenant_id = (SELECT id FROM tenants WHERE slug = 'acme');
              INSERT INTO audit_checkpoints SELECT tenant_id, seq, hash, 1, token, created_at FROM audit_checkpoints WHERE tenant_id = (SELECT id FROM tenants WHERE slug = 'bolts') LIMIT 1;
              UPDATE users SET updated_at = '2026-06-01T00:00:00+00:00'; UPDATE roles SET updated_at = '2026-06-01T00:00:00+00:00';

@@ -87,8 +87,12 @@ pub async fn create(platform: &Platform, principal: &Principal, new: NewApiKey) 
     access::require_all(principal, &new.scopes)?;
     let mut catalogue = platform.db.platform_read().await?;
     for (i, scope) in new.scopes.iter().enumerate() {
-        if permissions::by_name(&mut catalogue, scope).await?.is_none() {
-            wrong.push(Violation::new(format!("/scopes/{i}"), "unknown", "it is not in the catalogue of permissions"));
+        if !permissions::covers_any(&mut catalogue, scope).await? {
+            wrong.push(Violation::new(
+                format!("/scopes/{i}"),
+                "unknown",
+                "it covers nothing in the catalogue of permissions",
+            ));
         }
     }
     drop(catalogue);

@@ -63,15 +63,25 @@ impl Loaded {
         digest: String,
         descriptor: Descriptor,
     ) -> std::result::Result<Self, Vec<Violation>> {
-        schema::in_place(|| Self::compile(version, digest, descriptor))
+        let mut wrong = descriptor.violations();
+        match schema::in_place(|| Self::compile(version, digest, descriptor, true)) {
+            Ok(loaded) if wrong.is_empty() => Ok(loaded),
+            Ok(_) => Err(wrong),
+            Err(found) => {
+                wrong.extend(found);
+                Err(wrong)
+            }
+        }
     }
 
+    /// Compile what a descriptor declares. A version that is stored was good by the rules of its time.
     fn compile(
         version: VersionId,
         digest: String,
         descriptor: Descriptor,
+        is_new: bool,
     ) -> std::result::Result<Self, Vec<Violation>> {
-        let mut wrong = descriptor.violations();
+        let mut wrong = Vec::new();
         let (mut subschemas, mut patterns) = (0, 0);
         let mut compile = |pointer: String, schema: &Json| {
             let below = |v: Violation| Violation { pointer: format!("{pointer}{}", v.pointer), ..v };
@@ -79,6 +89,9 @@ impl Loaded {
                 return None;
             }
             let compiled = Schema::compile(schema).map_err(|found| wrong.extend(found.into_iter().map(below))).ok()?;
+            if !is_new {
+                return Some(compiled);
+            }
             wrong.extend(compiled.unknown_format().map(below));
             let size = compiled.size();
             (subschemas, patterns) = (subschemas + size.0, patterns + size.1);
@@ -105,7 +118,7 @@ impl Loaded {
             payloads.extend(validator.map(|v| (job.kind.clone(), v)));
         }
         let settings = descriptor.settings.as_ref().and_then(|schema| compile("/settings".to_owned(), schema));
-        if let Some(schema) = &settings {
+        if let Some(schema) = settings.as_ref().filter(|_| is_new) {
             // What is missing, a tenant sets.
             let found = schema.violations(&descriptor.with_defaults(&Json::Object(serde_json::Map::new())));
             let found = found.into_iter().filter(|v| v.code != "required");
@@ -129,7 +142,7 @@ impl Loaded {
     /// The same of a stored version, which was sound when it was uploaded.
     pub(crate) fn read(version: Version) -> Result<Self> {
         let descriptor = serde_json::from_value(version.descriptor).map_err(ServiceError::internal)?;
-        Self::build(version.id, version.digest, descriptor)
+        schema::in_place(|| Self::compile(version.id, version.digest, descriptor, false))
             .map_err(|wrong| ServiceError::Internal(purlin_domain::error::summary(&wrong)))
     }
 

@@ -91,8 +91,6 @@ async fn over(platform: &Platform, rate: Rate, who: &str) -> Option<(Duration, D
     let key = format!("purlin:rate:{}:{who}", rate.name);
     let interval = i64::try_from(rate.interval.as_micros()).unwrap_or(i64::MAX).max(1);
     let (now, burst) = (platform.now().timestamp_micros(), i64::from(rate.burst));
-    // Also where the bus counts: if it goes away, nobody begins anew.
-    let own = platform.limiter.count(key.clone(), now, interval, burst);
     let shared = match &platform.bus {
         Some(bus) if !platform.limiter.is_away(now) => {
             let counted = bus.count(&key, now, interval, burst).await;
@@ -101,7 +99,7 @@ async fn over(platform: &Platform, rate: Rate, who: &str) -> Option<(Duration, D
         }
         _ => None,
     };
-    let (within, due) = shared.unwrap_or(own);
+    let (within, due) = shared.unwrap_or_else(|| platform.limiter.count(key, now, interval, burst));
     let duration = |us: i64| Duration::from_micros(u64::try_from(us).unwrap_or(0));
     let allowed_at = due + interval - burst * interval;
     (!within).then(|| (duration(allowed_at - now), duration(due - now)))

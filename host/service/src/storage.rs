@@ -33,7 +33,7 @@ pub const WRITTEN_EVERY: Duration = Duration::from_secs(5);
 const MARGIN_PERCENT: i64 = 10;
 
 /// What is measured.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Kind {
     /// Record data.
     Records,
@@ -85,25 +85,8 @@ impl Amount {
     }
 }
 
-/// What a tenant has.
-struct Measured {
-    records: Amount,
-    files: Amount,
-    other: Amount,
-}
-
-impl Measured {
-    fn of(&self, kind: Kind) -> &Amount {
-        match kind {
-            Kind::Records => &self.records,
-            Kind::Files => &self.files,
-            Kind::Other => &self.other,
-        }
-    }
-}
-
 pub(crate) struct StorageMeter {
-    measured: Cache<TenantId, Arc<Measured>>,
+    measured: Cache<(TenantId, Kind), Arc<Amount>>,
     /// What was counted and not written yet.
     counted: Mutex<HashMap<(TenantId, Timestamp), Stored>>,
 }
@@ -116,19 +99,20 @@ impl StorageMeter {
 
     /// The tenant's plan is another one now.
     pub(crate) fn forget(&self, tenant: TenantId) {
-        self.measured.invalidate(&tenant);
+        for kind in [Kind::Records, Kind::Files, Kind::Other] {
+            self.measured.invalidate(&(tenant, kind));
+        }
     }
 }
 
 /// Refuse what would grow the tenant's data beyond its plan. Shrinking is always allowed.
 pub(crate) async fn grow(platform: &Platform, tx: &mut TenantTx, kind: Kind, bytes: i64) -> Result<()> {
-    measured(platform, tx).await?.of(kind).grow(bytes)
+    measured(platform, tx, kind).await?.grow(bytes)
 }
 
 /// Refuse what would, before it is gathered.
 pub(crate) async fn check_room(platform: &Platform, tx: &mut TenantTx, kind: Kind, bytes: i64) -> Result<()> {
-    let measured = measured(platform, tx).await?;
-    let amount = measured.of(kind);
+    let amount = measured(platform, tx, kind).await?;
     if amount.has_room(bytes) { Ok(()) } else { Err(ServiceError::Limit(amount.limit)) }
 }
 
@@ -137,17 +121,13 @@ pub async fn require_room(platform: &Platform, tenant: TenantId, room: Room) -> 
     if room == Room::None {
         return Ok(());
     }
-    let measured = match platform.storage.measured.get(&tenant) {
-        Some(measured) => measured,
-        None => measured_of(platform, &mut platform.db.read(tenant).await?).await?,
+    let other = match platform.storage.measured.get(&(tenant, Kind::Other)) {
+        Some(other) => other,
+        None => measure(platform, &mut platform.db.read(tenant).await?, Kind::Other).await?,
     };
-    let max = measured.other.bytes_max.unwrap_or(i64::MAX);
+    let max = other.bytes_max.unwrap_or(i64::MAX);
     let max = if room == Room::WithMargin { max.saturating_add(max / 100 * MARGIN_PERCENT) } else { max };
-    if measured.other.bytes.load(Ordering::Acquire) < max {
-        Ok(())
-    } else {
-        Err(ServiceError::Limit(Limit::OtherBytes))
-    }
+    if other.bytes.load(Ordering::Acquire) < max { Ok(()) } else { Err(ServiceError::Limit(Limit::OtherBytes)) }
 }
 
 /// Count what a transaction stored, once it is committed.
@@ -155,8 +135,8 @@ pub(crate) fn count(platform: &Platform, tenant: TenantId, stored: Stored, now: 
     if stored.total() == 0 {
         return;
     }
-    if let Some(measured) = platform.storage.measured.get(&tenant) {
-        measured.other.add(stored.total());
+    if let Some(other) = platform.storage.measured.get(&(tenant, Kind::Other)) {
+        other.add(stored.total());
     }
     let day = now.duration_trunc(TimeDelta::days(1)).unwrap_or(now);
     let mut counted = platform.storage.counted.lock().unwrap_or_else(PoisonError::into_inner);
@@ -232,24 +212,29 @@ pub(crate) async fn other(platform: &Platform, tx: &mut TenantTx, plan: &Plan) -
     Ok(kinds)
 }
 
-async fn measured(platform: &Platform, tx: &mut TenantTx) -> Result<Arc<Measured>> {
-    match platform.storage.measured.get(&tx.tenant()) {
-        Some(measured) => Ok(measured),
-        None => measured_of(platform, tx).await,
+async fn measured(platform: &Platform, tx: &mut TenantTx, kind: Kind) -> Result<Arc<Amount>> {
+    match platform.storage.measured.get(&(tx.tenant(), kind)) {
+        Some(amount) => Ok(amount),
+        None => measure(platform, tx, kind).await,
     }
 }
 
-async fn measured_of(platform: &Platform, tx: &mut TenantTx) -> Result<Arc<Measured>> {
+async fn measure(platform: &Platform, tx: &mut TenantTx, kind: Kind) -> Result<Arc<Amount>> {
     let tenant = tenants::own(tx).await?.ok_or(ServiceError::NotFound)?;
     let plan = platform.settings.plans.get(&tenant.plan);
-    let records = if plan.storage_bytes_max.is_some() { usage::storage_bytes(tx).await? } else { 0 };
-    let files = if plan.file_bytes_max.is_some() { plugin_files::bytes(tx).await? } else { 0 };
-    let rest = if plan.other_bytes_max.is_some() { other(platform, tx, &plan).await?.values().sum() } else { 0 };
-    let measured = Arc::new(Measured {
-        records: Amount::new(records, plan.storage_bytes_max, Limit::Storage),
-        files: Amount::new(files, plan.file_bytes_max, Limit::FileBytes),
-        other: Amount::new(rest, plan.other_bytes_max, Limit::OtherBytes),
-    });
-    platform.storage.measured.insert(tenant.id, Arc::clone(&measured));
-    Ok(measured)
+    let (max, limit) = match kind {
+        Kind::Records => (plan.storage_bytes_max, Limit::Storage),
+        Kind::Files => (plan.file_bytes_max, Limit::FileBytes),
+        Kind::Other => (plan.other_bytes_max, Limit::OtherBytes),
+    };
+    let bytes = match (max, kind) {
+        // Nobody asks.
+        (None, _) => 0,
+        (_, Kind::Records) => usage::storage_bytes(tx).await?,
+        (_, Kind::Files) => plugin_files::bytes(tx).await?,
+        (_, Kind::Other) => other(platform, tx, &plan).await?.values().sum(),
+    };
+    let amount = Arc::new(Amount::new(bytes, max, limit));
+    platform.storage.measured.insert((tenant.id, kind), Arc::clone(&amount));
+    Ok(amount)
 }

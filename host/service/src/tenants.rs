@@ -256,7 +256,7 @@ pub async fn get(platform: &Platform, principal: &Principal, id: TenantId) -> Re
     tenants::own(&mut platform.db.read(id).await?).await?.ok_or(ServiceError::NotFound)
 }
 
-const PLAN_CHANGED: &str = "tenant.plan_changed";
+pub(crate) const PLAN_CHANGED: &str = "tenant.plan_changed";
 
 /// Put a tenant on another plan.
 pub async fn change_plan(
@@ -333,14 +333,20 @@ async fn operate(
     apply(&mut after);
     let shown = |tenant: &Tenant| json!({ "status": tenant.status, "plan": tenant.plan, "domain_approved_at": tenant.domain_approved_at });
     let changes = difference(&shown(&before), &shown(&after));
-    if changes.as_object().is_some_and(|changes| !changes.is_empty()) {
+    let is_changed = changes.as_object().is_some_and(|changes| !changes.is_empty());
+    if is_changed {
         update(&mut change, &before, &mut after).await?;
         let data = Some(json!({ "id": id, "status": after.status, "plan": after.plan }));
         change.note(Change { what, resource_type: "tenant", id: id.to_string(), changes, data });
     }
-    // Also where it is the plan already; and by nothing else, which says nothing of the plan.
+    // Also where it is the plan already, since it may have been put there past the host; and by nothing
+    // else, which says nothing of the plan.
     if what == PLAN_CHANGED {
         audit::vouch_for_plan(platform, &mut change.tx, &after.plan).await?;
+        if !is_changed {
+            let changes = json!({ "plan": { "before": after.plan, "after": after.plan } });
+            change.note(Change { what, resource_type: "tenant", id: id.to_string(), changes, data: None });
+        }
     }
     let after = change.finish(after).await?;
     platform.storage.forget(id);

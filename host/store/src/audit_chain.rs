@@ -80,6 +80,17 @@ pub async fn unchained(tx: &mut PlatformTx, tenant: TenantId, count: u32) -> Res
     .await
 }
 
+/// The newest row that tells of this.
+pub async fn newest(tx: &mut PlatformTx, tenant: TenantId, action: &str) -> Result<Option<Link>> {
+    tx.fetch_optional(
+        "SELECT id, actor_kind, actor, on_behalf_of, action, resource_type, resource_id, changes, ip, user_agent,
+            request_id, created_at, mac, seq, hash
+         FROM audit_log WHERE tenant_id = $1 AND action = $2 ORDER BY created_at DESC, id DESC LIMIT 1",
+        params![tenant, action],
+    )
+    .await
+}
+
 /// Give rows their places, where they have none.
 pub async fn set_places(tx: &mut PlatformTx, tenant: TenantId, links: &[Link]) -> Result<()> {
     if !tx.conn.is_postgres() {

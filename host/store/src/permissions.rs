@@ -79,6 +79,17 @@ pub async fn by_name(tx: &mut PlatformTx, permission: &Permission) -> Result<Opt
     .await
 }
 
+/// Whether a permission, `*` standing for every resource or action, covers any of the catalogue.
+pub async fn covers_any(tx: &mut PlatformTx, permission: &Permission) -> Result<bool> {
+    let row: Option<(Uuid,)> = tx
+        .fetch_optional(
+            "SELECT id FROM permissions WHERE (resource = $1 OR $1 = '*') AND (action = $2 OR $2 = '*') LIMIT 1",
+            params![&permission.resource, &permission.action],
+        )
+        .await?;
+    Ok(row.is_some())
+}
+
 /// What the catalogue can be filtered and sorted by.
 pub fn fields() -> Vec<Field> {
     vec![

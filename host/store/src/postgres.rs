@@ -10,6 +10,8 @@ use sqlx::{
     query_as_with, query_with, raw_sql,
 };
 
+use tokio::time::timeout;
+
 use crate::{Entity, PlatformTx, Result, StoreError, TenantTx, nodelay, value::params};
 
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -228,6 +230,16 @@ pub(crate) async fn drop_audit_partitions(mut tx: PlatformTx, now: Timestamp) ->
 /// Refuse a pooler that gives each transaction another session: a session's role and tenant would hold
 /// for whoever comes next.
 pub(crate) async fn check_sessions(url: &str) -> Result<()> {
+    timeout(SESSIONS_TIMEOUT, compare_sessions(url)).await.unwrap_or_else(|_| {
+        let why = "the database gives no second session within ten seconds; a host needs several".to_owned();
+        Err(StoreError::Setup(why))
+    })
+}
+
+/// How long it takes to open two sessions at most.
+const SESSIONS_TIMEOUT: Duration = Duration::from_secs(10);
+
+async fn compare_sessions(url: &str) -> Result<()> {
     let options = options(url)?;
     let (mut own, mut other) =
         (PgConnection::connect_with(&options).await?, PgConnection::connect_with(&options).await?);

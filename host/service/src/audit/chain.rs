@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use jsonwebtoken::{Algorithm, DecodingKey, Header, Validation, decode, decode_header, encode};
-use purlin_domain::{Timestamp, id::TenantId};
+use purlin_domain::{Json, Timestamp, id::TenantId};
 use purlin_store::{
     PlatformTx,
     audit_chain::{self, Checkpoint, Head},
@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::{hashes, macs, plan_macs};
-use crate::{Platform, Result, ServiceError};
+use crate::{Platform, Result, ServiceError, tenants::PLAN_CHANGED};
 
 /// Between two rounds of chaining.
 pub const CHAIN_EVERY: Duration = Duration::from_millis(500);
@@ -186,6 +186,10 @@ pub async fn expire(platform: &Platform) -> Result<u64> {
                 tracing::error!(%tenant, plan, "no host put this tenant on its plan; its audit log is kept");
                 continue;
             }
+            if !is_told(platform, tenant, &plan).await? {
+                tracing::error!(%tenant, plan, "the audit log does not tell of the plan of this tenant; it is kept");
+                continue;
+            }
             match expire_tenant(platform, tenant, days, now).await {
                 Ok(rows) => count += rows,
                 // Others do not wait for this one; it is tried again in the next round.
@@ -195,6 +199,15 @@ pub async fn expire(platform: &Platform) -> Result<u64> {
     }
     platform.db.drop_audit_partitions(now).await?;
     Ok(count)
+}
+
+/// Whether the plan is the one that the log tells of last, where it tells of any: a plan that a host
+/// vouched for once may be another one's by now.
+async fn is_told(platform: &Platform, tenant: TenantId, plan: &str) -> Result<bool> {
+    let mut tx = platform.db.platform().await?;
+    let Some(told) = audit_chain::newest(&mut tx, tenant, PLAN_CHANGED).await? else { return Ok(true) };
+    let is_ours = told.mac.as_ref().is_some_and(|mac| macs(platform, tenant, &told.row).contains(mac));
+    Ok(is_ours && told.row.changes.pointer("/plan/after").and_then(Json::as_str) == Some(plan))
 }
 
 /// Some thousand rows at a time, each time with a cut of its own.
