@@ -67,8 +67,18 @@ where
     (is_over, tasks)
 }
 
-/// How long a neighbour's reads take; each is answered.
+/// How long a neighbour's reads take; each is answered. On a thread of its own, so that it waits for the
+/// host and not behind the flood in this process.
 async fn reads(neighbour: &Client, count: usize) -> Vec<Duration> {
+    let apart = neighbour.apart();
+    let thread = tokio::task::spawn_blocking(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(read_on(&apart, count))
+    });
+    thread.await.unwrap()
+}
+
+async fn read_on(neighbour: &Client, count: usize) -> Vec<Duration> {
     let mut took = Vec::new();
     for _ in 0..count {
         let began = Instant::now();
@@ -84,8 +94,17 @@ fn p99(sorted: &[Duration]) -> Duration {
     sorted[(sorted.len() - 1) * 99 / 100]
 }
 
-fn judge(what: &str, alone: &[Duration], beside: &[Duration]) {
-    let (alone, beside) = (p99(alone), p99(beside));
+/// The p99 of a neighbour's reads; the median of five runs when the promises are proven.
+async fn p99_of_reads(neighbour: &Client, count: usize) -> Duration {
+    let mut runs = Vec::new();
+    for _ in 0..figure(1, 5) {
+        runs.push(p99(&reads(neighbour, count).await));
+    }
+    runs.sort_unstable();
+    runs[runs.len() / 2]
+}
+
+fn judge(what: &str, alone: Duration, beside: Duration) {
     measured!("{what}: a neighbour's reads p99 {beside:?}, alone {alone:?}");
     if proving() {
         assert!(beside <= (alone * 3).max(Duration::from_millis(50)), "{what}: {beside:?}, alone {alone:?}");
@@ -106,7 +125,7 @@ async fn searches_of_one_tenant_leave_another_its_reads(database: Database) {
     let (host, neighbour, flooder) = furnished(database).await;
     fill(&host, &flooder, figure(20_000, 100_000)).await;
     let count = figure(60, 500);
-    let alone = reads(&neighbour, count).await;
+    let alone = p99_of_reads(&neighbour, count).await;
     let client = flooder.clone();
     let (is_over, tasks) = flood(22, move |_| {
         let client = client.clone();
@@ -117,10 +136,10 @@ async fn searches_of_one_tenant_leave_another_its_reads(database: Database) {
         }
     });
     tokio::time::sleep(Duration::from_millis(500)).await;
-    let beside = reads(&neighbour, count).await;
+    let beside = p99_of_reads(&neighbour, count).await;
     is_over.store(true, Ordering::Relaxed);
     join_all(tasks).await.into_iter().for_each(|task| task.unwrap());
-    judge("22 searches at once", &alone, &beside);
+    judge("22 searches at once", alone, beside);
 }
 
 #[db_test]
@@ -137,7 +156,7 @@ async fn a_search_that_takes_too_long_ends_and_says_so(database: Database) {
 async fn passwords_that_one_tenant_has_hashed_leave_others_their_sign_ins(database: Database) {
     let (host, neighbour, flooder) = furnished(database).await;
     let count = figure(40, 300);
-    let alone = reads(&neighbour, count).await;
+    let alone = p99_of_reads(&neighbour, count).await;
     let low = host.member(&flooder, "low@flooder.example", &[]).await;
     let (client, guesser) = (flooder.clone(), low);
     let (is_over, tasks) = flood(figure(60, 230), move |n| {
@@ -161,10 +180,10 @@ async fn passwords_that_one_tenant_has_hashed_leave_others_their_sign_ins(databa
         sign_ins.push(began.elapsed());
     }
     sign_ins.sort_unstable();
-    let beside = reads(&neighbour, count).await;
+    let beside = p99_of_reads(&neighbour, count).await;
     is_over.store(true, Ordering::Relaxed);
     join_all(tasks).await.into_iter().for_each(|task| task.unwrap());
-    judge("passwords of one tenant", &alone, &beside);
+    judge("passwords of one tenant", alone, beside);
     measured!("13 of 13 sign-ins beside them, the longest {:?}", sign_ins[12]);
 }
 

@@ -39,6 +39,11 @@ impl Client {
         Self { base: base.to_owned(), ..self.clone() }
     }
 
+    /// The same caller over connections of its own, for another runtime.
+    pub fn apart(&self) -> Self {
+        Self { http: Self::new("").http, ..self.clone() }
+    }
+
     pub fn with_token(&self, token: &str) -> Self {
         Self { token: Some(token.to_owned()), ..self.clone() }
     }

@@ -7,7 +7,7 @@ use argon2::{
     password_hash::{PasswordHasher, PasswordVerifier, phc::PasswordHash},
 };
 use purlin_domain::{id::TenantId, principal::Principal, text::normalized};
-use purlin_store::shares::{NoShare, Shares};
+use purlin_store::shares::{NoShare, Share, Shares};
 
 use uuid::Uuid;
 
@@ -35,6 +35,16 @@ const WAITING_OF_TENANT_MAX: usize = 20;
 const WAITING_OF_CALLER_MAX: usize = 2;
 /// How long anybody waits.
 const PATIENCE: Duration = Duration::from_secs(20);
+
+/// How long somebody waits who is refused at once: programs that ask again and again are slowed by it.
+const REFUSED_AFTER: Duration = Duration::from_millis(500);
+
+/// A turn to hash, and the caller's place among those who wait.
+#[expect(dead_code, reason = "held until the hash is made")]
+enum Turn {
+    SignIn(Share<Option<String>>),
+    Other(Share<TenantId>, Option<Share<String>>),
+}
 
 /// On whose behalf a password is hashed.
 #[derive(Clone, Debug)]
@@ -120,21 +130,27 @@ impl Hasher {
         whose: &Hashing,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T> {
+        let turn = self.turn(whose).await;
+        if matches!(turn, Err(NoShare::Full)) {
+            tokio::time::sleep(REFUSED_AFTER).await;
+        }
         let busy = |_| ServiceError::Unavailable("too many passwords are checked at this moment".to_owned());
+        blocking(turn.map_err(busy)?, work).await
+    }
+
+    async fn turn(&self, whose: &Hashing) -> std::result::Result<Turn, NoShare> {
         match whose {
             Hashing::SigningIn(address) => {
                 let from = address.map(network);
                 // The turn of the others where nobody wants it.
                 if let Some(turn) = self.others.try_take(&TenantId(Uuid::nil())) {
-                    return blocking(turn, work).await;
+                    return Ok(Turn::Other(turn, None));
                 }
-                let turn = self.sign_ins.take(&from, PATIENCE).await.map_err(busy)?;
-                blocking(turn, work).await
+                self.sign_ins.take(&from, PATIENCE).await.map(Turn::SignIn)
             }
             Hashing::Caller(tenant, caller) => {
-                let _place = self.callers.try_take(caller).ok_or(NoShare::Full).map_err(busy)?;
-                let turn = self.others.take(tenant, PATIENCE).await.map_err(busy)?;
-                blocking(turn, work).await
+                let place = self.callers.try_take(caller).ok_or(NoShare::Full)?;
+                Ok(Turn::Other(self.others.take(tenant, PATIENCE).await?, Some(place)))
             }
         }
     }
