@@ -127,7 +127,11 @@ impl ServiceError {
 impl From<StoreError> for ServiceError {
     fn from(error: StoreError) -> Self {
         match error {
-            StoreError::Taken(what) => Self::Conflict("conflict", format!("taken: {what}")),
+            StoreError::Taken(constraint) => {
+                // Names of the schema are for the log.
+                tracing::debug!(constraint, "a unique value is taken");
+                Self::Conflict("conflict", "a value that must be unique is taken by another".to_owned())
+            }
             StoreError::Race(_) => Self::Conflict("conflict", "another request changed the same thing".to_owned()),
             StoreError::Unacceptable(detail) => Self::invalid("", "value", detail),
             StoreError::Unavailable(error) => Self::Unavailable(error.to_string()),

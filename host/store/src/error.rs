@@ -13,7 +13,7 @@ pub enum StoreError {
     #[error("lost a race with another transaction")]
     Race(#[source] sqlx::Error),
     /// The database cannot be reached, is full, or has no free connection.
-    #[error("the database is unavailable")]
+    #[error("the database is unavailable: {0}")]
     Unavailable(#[source] sqlx::Error),
     /// A statement took longer than it may.
     #[error("a statement took longer than it may")]

@@ -83,7 +83,10 @@ impl CommitError {
 impl From<StoreError> for CommitError {
     fn from(error: StoreError) -> Self {
         match error {
-            StoreError::Taken(what) => Self::Conflict(format!("a unique key was taken meanwhile ({what})")),
+            StoreError::Taken(constraint) => {
+                tracing::debug!(constraint, "a unique key is taken");
+                Self::Conflict("a unique key was taken meanwhile".to_owned())
+            }
             StoreError::Race(_) => Self::Conflict("another transaction was faster".to_owned()),
             other => Self::Failed(other.into()),
         }
