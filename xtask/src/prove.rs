@@ -78,7 +78,7 @@ const ROWS: &[Row] = &[
     row(
         "no privilege escalation",
         "a token alone, a narrow key, a low user: every path that widens authority refused, and open to who may",
-        "test(security::crossings) | test(security::takeover)",
+        "test(security::crossings) | test(security::takeover) | test(security::accounts)",
     ),
     row(
         "injection",
@@ -118,7 +118,7 @@ const ROWS: &[Row] = &[
     row(
         "audit retention integrity",
         "what was moved, edited or given another plan is not cut, and is found; the checkpoint kept apart is compared",
-        "test(audit_chain) & test(/retention|kept_apart|cut/)",
+        "test(audit_chain) & test(/retention|kept_apart|cut|evidence|plan_that/)",
     ),
     row(
         "database parity",
