@@ -40,6 +40,12 @@ async fn at_the_ceiling_people_sign_in_delete_and_revoke_and_nothing_grows(datab
     ada.settle().await;
     let changes = fill(&ada).await;
     assert!((2..40).contains(&changes), "{changes} changes");
+    // What was answered is answered again.
+    let first = json!({ "settings": { "filler": format!("0{}", "x".repeat(2_000)) } });
+    let again = ada.request(Method::PATCH, "/api/v1/tenants/me").header("idempotency-key", "key-0").json(&first);
+    let again = ada.send(again).await;
+    assert_eq!(again.headers["idempotency-replayed"], "true");
+    again.expect(200);
     let usage = ada.get("/api/v1/tenants/me/usage").await.expect(200);
     let used = usage["other_bytes"]["used"].as_i64().unwrap();
     assert!((OTHER_BYTES_MAX..OTHER_BYTES_MAX + 20_000).contains(&used), "{usage:#}");

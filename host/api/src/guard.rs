@@ -79,7 +79,6 @@ async fn admit(
     // What is not UTF-8 names nothing, for whoever may ask.
     let parameters = parameters.map_err(|_| ServiceError::NotFound)?;
     require(&guard, &principal, &parameters)?;
-    storage::require_room(&guard.app, principal.tenant, guard.room).await?;
     if guard.needs == Needs::PluginRoute {
         // Also before an answer is given again.
         let (plugin, path) = apps::named(&uri).ok_or(ServiceError::NotFound)?;
@@ -93,7 +92,7 @@ async fn admit(
         principal.idempotency = Some(Idempotency { key, request_hash: digest, status: status.as_u16() });
     }
     let response = match &principal.idempotency {
-        None => run(principal, request, next).await,
+        None => run(&guard, principal, request, next).await,
         Some(key) => once(&guard, principal.clone(), key.clone(), request, next).await?,
     };
     let response = located(response, &uri);
@@ -103,7 +102,11 @@ async fn admit(
     })
 }
 
-async fn run(principal: Principal, mut request: Request, next: Next) -> Response {
+/// Answer a request anew, if the tenant has room for what comes of it.
+async fn run(guard: &Guard, principal: Principal, mut request: Request, next: Next) -> Response {
+    if let Err(refused) = storage::require_room(&guard.app, principal.tenant, guard.room).await {
+        return Problem::from(refused).into_response();
+    }
     request.extensions_mut().insert(principal);
     next.run(request).await
 }
@@ -121,7 +124,7 @@ async fn once(
     if let Some(replay) = idempotency::find(app, &principal, &key).await? {
         return replayed(*needs, replay);
     }
-    let response = run(principal.clone(), request, next).await;
+    let response = run(guard, principal.clone(), request, next).await;
     // The same request may have been done meanwhile, and be what this one stumbled over.
     if response.status().as_u16() >= 400
         && let Some(replay) = idempotency::find(app, &principal, &key).await?
